@@ -1,0 +1,39 @@
+# Aerozarr: simulation datasets of per-field .pt files as one point-shuffled Zarr store.
+#
+#   snakemake --cores 4                       converts the bundled example
+#   snakemake --cores 16 --config dataset=shapenet_car source_root=/data/shapenet store=/data/zarr
+#
+# config.yaml lists every setting.
+from snakemake.utils import min_version
+
+min_version("9.27")
+
+
+configfile: os.path.join(workflow.basedir, "config.yaml")
+
+
+include: "rules/common.smk"
+include: "rules/example.smk"
+include: "rules/list.smk"
+include: "rules/convert.smk"
+include: "rules/manifest.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        merged=f"{WORKDIR}/merged.json",
+        # The fragments too: the manifest alone would hide that one of them was deleted.
+        fragments=fragments,
+
+
+onstart:
+    stop_at_first_failure()
+
+
+onsuccess:
+    tell_result()
+
+
+onerror:
+    tell_failure()

@@ -1,0 +1,108 @@
+# Settings, the start of a run, and the helpers of the rules.
+import functools
+import sys
+
+sys.path.insert(0, os.path.join(workflow.basedir, "scripts"))
+
+from snakemake.settings.types import DeploymentMethod
+
+from aerozarr.errors import AerozarrError
+from aerozarr.merging import read_summary
+from aerozarr.project import Project
+from aerozarr.startup import begin
+from aerozarr.tables import read_samples
+
+
+def tell(*messages):
+    """Say something to the person at the terminal."""
+    for message in messages:
+        print(f"aerozarr: {message}", file=sys.stderr, flush=True)
+
+
+def start():
+    """Check the settings and list the source; end with one clear message if that fails."""
+    # A dry run, or a mode that only looks (--lint, --dag …), must not touch anything.
+    resources = workflow.resource_settings
+    runs_jobs = not workflow.output_settings.dryrun and bool(resources.cores or resources.nodes)
+    try:
+        project = Project.from_config(config)
+        if not workflow.is_main_process:
+            return project, ""
+        digest, messages = begin(project, runs_jobs=runs_jobs)
+    except AerozarrError as error:
+        # Not a WorkflowError: Snakemake shows those with places in this file.
+        sys.exit(f"aerozarr: {error}")
+    tell(*messages)
+    return project, digest
+
+
+PROJECT, SOURCE_DIGEST = start()
+WORKDIR = PROJECT.workdir
+
+
+wildcard_constraints:
+    key="[^/]+",
+
+
+@functools.lru_cache(maxsize=2)
+def sample_table(path, changed):
+    """Return the samples of the table by key; read again when the table changed."""
+    return {sample.key: sample for sample in read_samples(Path(path))}
+
+
+def samples_by_key():
+    """Return the samples that the checkpoint listed, by key and in sample order."""
+    path = checkpoints.list_samples.get().output.table
+    return sample_table(path, os.stat(path).st_mtime_ns)
+
+
+def fragments(wildcards):
+    """Return the fragments of all samples, in sample order."""
+    return [f"{WORKDIR}/fragments/{key}.json" for key in samples_by_key()]
+
+
+def fingerprint(wildcards):
+    """Return what changes when a file of the sample does."""
+    sample = samples_by_key().get(wildcards.key)
+    if sample is None:
+        raise WorkflowError(f"{wildcards.key} is no sample of {WORKDIR}/samples.tsv")
+    return sample.fingerprint
+
+
+def untracked(value):
+    """Return a parameter that is not compared with the last run's.
+
+    Snakemake leaves out of its record what a function makes from `output`. Without that, another
+    environment or checkout would convert everything again.
+    """
+    return lambda wildcards, output: value
+
+
+def script(name):
+    """Return the command that runs a script, as untracked parameters."""
+    uses_conda = DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method
+    return dict(
+        python=untracked("python" if uses_conda else sys.executable),
+        script=untracked(os.path.join(workflow.basedir, "scripts", f"{name}.py")),
+    )
+
+
+def stop_at_first_failure():
+    """With on_broken_sample: fail, undo the profile's keep-going."""
+    if PROJECT.settings.on_broken_sample == "fail":
+        workflow.scheduler.keepgoing = False
+
+
+def tell_result():
+    """Say where the store is, how many samples it has, and what was skipped and why."""
+    summary = read_summary(PROJECT.place("merged.json"))
+    if summary is not None:
+        tell(*summary.lines())
+
+
+def tell_failure():
+    """Say what to do after a run that did not finish."""
+    tell(
+        "not finished; the messages above say why, and the logs are in "
+        f"{WORKDIR}/logs. What is converted is kept: the same command goes on from here."
+    )

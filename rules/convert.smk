@@ -1,0 +1,22 @@
+# One sample, one job: its group in the store, and the fragment that says so.
+rule convert_sample:
+    input:
+        # Ancient, so that one new sample does not convert all others again. What makes a sample
+        # convert again is in the parameters; its files are not inputs, because Snakemake would
+        # look at every one of them in every round of scheduling.
+        table=ancient(f"{WORKDIR}/samples.tsv"),
+    output:
+        fragment=f"{WORKDIR}/fragments/{{key}}.json",
+    params:
+        **script("convert_sample"),
+        fingerprint=fingerprint,
+        stored_as=PROJECT.stored_as,
+    log:
+        f"{WORKDIR}/logs/convert_sample/{{key}}.log",
+    conda:
+        "../envs/aerozarr.yaml"
+    message:
+        "Converting {wildcards.key}"
+    shell:
+        "{params.python:q} {params.script:q} --table={input.table:q}"
+        " --key={wildcards.key:q} --fragment={output.fragment:q} 2> {log:q}"

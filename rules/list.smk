@@ -1,0 +1,24 @@
+# Which samples there are: the checkpoint that everything else depends on.
+localrules:
+    list_samples,
+
+
+checkpoint list_samples:
+    input:
+        # Only the example's files: those of a real source are watched through `source`.
+        rules.make_example.output if PROJECT.is_example else [],
+    output:
+        table=f"{WORKDIR}/samples.tsv",
+        incomplete=f"{WORKDIR}/incomplete.tsv",
+    params:
+        **script("list_samples"),
+        source=SOURCE_DIGEST,
+    log:
+        f"{WORKDIR}/logs/list_samples.log",
+    conda:
+        "../envs/aerozarr.yaml"
+    message:
+        "Writing the sample table {output.table}"
+    shell:
+        "{params.python:q} {params.script:q}"
+        " --table={output.table:q} --incomplete={output.incomplete:q} 2> {log:q}"

@@ -1,0 +1,41 @@
+# All fragments together: the store's manifest, and the table of what was skipped.
+localrules:
+    merge_manifest,
+    remove_orphans,
+
+
+rule merge_manifest:
+    input:
+        table=f"{WORKDIR}/samples.tsv",
+        incomplete=f"{WORKDIR}/incomplete.tsv",
+        fragments=fragments,
+    output:
+        # The manifest itself may be on an object store; this says what was published.
+        merged=f"{WORKDIR}/merged.json",
+    params:
+        **script("merge_manifest"),
+        listed_as=PROJECT.listed_as,
+    log:
+        f"{WORKDIR}/logs/merge_manifest.log",
+    conda:
+        "../envs/aerozarr.yaml"
+    message:
+        "Merging {input.table} and the fragments into the manifest"
+    shell:
+        "{params.python:q} {params.script:q} --table={input.table:q}"
+        " --incomplete={input.incomplete:q} --merged={output.merged:q} 2> {log:q}"
+
+
+# Only when asked for: snakemake --cores 1 remove_orphans
+rule remove_orphans:
+    params:
+        **script("remove_orphans"),
+        merged=f"{WORKDIR}/merged.json",
+    log:
+        f"{WORKDIR}/logs/remove_orphans.log",
+    conda:
+        "../envs/aerozarr.yaml"
+    message:
+        "Removing the groups that the manifest does not list"
+    shell:
+        "{params.python:q} {params.script:q} --merged={params.merged:q} 2> {log:q}"

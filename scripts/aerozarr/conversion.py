@@ -1,0 +1,178 @@
+"""Converting one sample: from its files, or what a class loads, to its group and its fragment.
+
+One field at a time: read (mapped where it is local), cast, check, gather chunk by chunk, compress,
+write. So the memory needed is one field in storage dtype, the domain's permutation, and one
+compressed shard (for a remote store, the compressed sample).
+"""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from aerozarr.datasets import ClassSamples, Dataset
+from aerozarr.errors import BrokenSample, StoreError
+from aerozarr.fields import Domain, Field
+from aerozarr.groups import ROOT_METADATA, Grid, encode_shards, metadata_files, shard_path
+from aerozarr.listing import sample_folder_base
+from aerozarr.manifest import Fragment, write_aside
+from aerozarr.project import Project
+from aerozarr.samples import LeftOut, Sample
+from aerozarr.settings import Settings
+from aerozarr.shuffle import permutation, seed_of
+from aerozarr.stores import GroupWriter, Store
+from aerozarr.tables import find_sample
+from aerozarr.tensors import as_rows, load_file, to_storage
+
+Loader = Callable[[Field], object]
+"""Returns what a sample holds for a field, not yet checked."""
+
+
+def loader_for(sample: Sample, settings: Settings, dataset: Dataset, source: str) -> Loader:
+    """Return how the fields of a sample are loaded.
+
+    Parameters
+    ----------
+    sample
+        The sample's row of the table.
+    settings, dataset
+        The settings, and the dataset that they name.
+    source
+        The source's URL or root.
+    """
+    if dataset.sample_class is not None:
+        samples = ClassSamples(dataset.sample_class, source, sample.split, dataset.filemap)
+        return lambda field: samples.load(sample.position, field.file)
+    folder = sample_folder_base(settings, dataset, source).below(sample.id)
+    return lambda field: load_file(folder, field.file, sample.size_of(field.file), field)
+
+
+def convert_sample(
+    sample: Sample, load: Loader, domains: tuple[Domain, ...], settings: Settings, store: Store
+) -> Fragment:
+    """Convert one sample into the store.
+
+    Parameters
+    ----------
+    sample
+        The sample's row of the table.
+    load
+        Loads its fields; see `loader_for`.
+    domains, settings
+        What to store, and how.
+    store
+        Where to.
+
+    Returns
+    -------
+    Fragment
+        For a broken sample one that says what is wrong; then no group is left in the store.
+
+    Raises
+    ------
+    Exception
+        Whatever is not the sample's own fault: OSError, MemoryError, a network error, a bug.
+    """
+    start = time.perf_counter()
+    # One job runs on each core: more threads would only get in each other's way.
+    torch.set_num_threads(1)
+    with store.write_group(sample.id) as group:
+        try:
+            grids, stored_bytes = _write_domains(sample, load, domains, settings, group)
+        except BrokenSample as error:
+            if store.has_group(sample.id):
+                store.withdraw_manifest()
+                store.remove_group(sample.id)
+            return Fragment(sample_id=sample.id, status="broken", left_out=_left_out(sample, error))
+        metadata = metadata_files(domains, grids, settings.compression)
+        root = metadata.pop(ROOT_METADATA)
+        for path, content in metadata.items():
+            group.put(path, [content])
+        group.commit(root)
+    return Fragment(
+        sample_id=sample.id,
+        status="converted",
+        domains=grids,
+        source_bytes=sum(sample.sizes),
+        stored_bytes=stored_bytes + sum(map(len, metadata.values())) + len(root),
+        seconds=round(time.perf_counter() - start, 4),
+        peak_memory_mb=_peak_memory_mb(),
+    )
+
+
+def _left_out(sample: Sample, error: BrokenSample) -> LeftOut:
+    return LeftOut(
+        id=sample.id,
+        split=sample.split,
+        kind="broken",
+        field=error.field,
+        file=error.file,
+        cause=error.cause,
+        remedy=error.remedy,
+    )
+
+
+def _peak_memory_mb() -> float:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / (2**20 if sys.platform == "darwin" else 2**10), 1)
+
+
+def _write_domains(
+    sample: Sample,
+    load: Loader,
+    domains: tuple[Domain, ...],
+    settings: Settings,
+    group: GroupWriter,
+) -> tuple[dict[str, Grid], int]:
+    """Write the shards of every field; return the grids by domain, and the bytes written."""
+    grids: dict[str, Grid] = {}
+    written = 0
+    for domain in domains:
+        perm: npt.NDArray[np.int64] | None = None
+        for field in domain.fields:
+            tensor = as_rows(load(field), field)
+            if perm is None:  # the position comes first: it says how many points there are
+                grid = Grid.of(len(tensor), settings.chunk_points, settings.shard_points)
+                grids[domain.name] = grid
+                seed = seed_of(settings.shuffle_seed, sample.id, domain.name)
+                perm = permutation(grid.n_points, seed)
+            elif len(tensor) != len(perm):
+                raise BrokenSample(
+                    field=field.canonical,
+                    file=field.file,
+                    cause=f"it has {len(tensor)} rows, {domain.position.file} has {len(perm)}",
+                    remedy="write both from the same mesh, or leave the sample out",
+                )
+            rows = to_storage(tensor, field)
+            del tensor
+            shards = encode_shards(rows, perm, grids[domain.name], settings.compression)
+            for number, parts in enumerate(shards):
+                group.put(shard_path(field.array_name, number), parts)
+                written += sum(map(len, parts))
+    return grids, written
+
+
+def convert(project: Project, *, table: Path, key: str, fragment: Path) -> None:
+    """Convert one sample of the sample table: the job of `convert_sample`.
+
+    Raises
+    ------
+    StoreError
+        When the sample is broken and `on_broken_sample` is `fail`.
+    """
+    settings = project.settings
+    sample = find_sample(table, key)
+    load = loader_for(sample, settings, project.dataset, project.source)
+    made = convert_sample(sample, load, project.domains, settings, project.store)
+    if made.left_out is not None:
+        print(f"aerozarr: broken: {made.left_out}", file=sys.stderr)
+        if settings.on_broken_sample == "fail":
+            raise StoreError(f"{made.left_out}. on_broken_sample is fail, so the run stops here.")
+    write_aside(fragment, made.model_dump_json(indent=2).encode("utf-8"))

@@ -1,0 +1,53 @@
+"""What can go wrong, in three kinds, because each has another consequence.
+
+* `SettingsError`: the run cannot start; the person has to change a setting or a path.
+* `BrokenSample`: one sample is at fault; it is left out and listed, the others go on.
+* `StoreError`: the store or the work folder is not in the state that a step relies on.
+
+Anything else (no disk, no network, no permission, a bug) is left as the exception it is: it fails
+the job, and Snakemake's retries apply.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class AerozarrError(Exception):
+    """An error whose message is written for the person at the terminal."""
+
+
+class SettingsError(AerozarrError):
+    """A setting, or what it points at, cannot be used. Ends the run before any job starts."""
+
+
+class StoreError(AerozarrError):
+    """The store or the work folder does not hold what a step needs."""
+
+
+class BrokenSample(AerozarrError):
+    """A sample that cannot be converted because of what its own files hold.
+
+    Parameters
+    ----------
+    field
+        Canonical name of the field at fault, e.g. `volume_velocity`.
+    file
+        Name of the file at fault.
+    cause, remedy
+        What is wrong, and what to do about it; sentences without a final stop.
+    """
+
+    def __init__(self, *, field: str, file: str, cause: str, remedy: str) -> None:
+        super().__init__(f"{field} ({file}): {cause}; {remedy}")
+        self.field = field
+        self.file = file
+        self.cause = cause
+        self.remedy = remedy
+
+
+def did_you_mean(name: object, known: Iterable[str]) -> str:
+    """Return ` Did you mean X?` for the known name nearest to `name`, else an empty text."""
+    near = difflib.get_close_matches(str(name), list(known), n=1, cutoff=0.5)
+    return f" Did you mean {near[0]}?" if near else ""

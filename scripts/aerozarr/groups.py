@@ -1,0 +1,198 @@
+"""One sample as a Zarr v3 group: its grid, its shards and its metadata, as bytes.
+
+The bytes are made here and not by zarr-python, because of order and cost: the shards have to be
+there before the metadata that makes them visible, and zarr-python writes metadata first, with
+many more requests. Tests compare both with what zarr-python writes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import google_crc32c
+import numpy as np
+import numpy.typing as npt
+from numcodecs import blosc
+
+from aerozarr.fields import Domain
+from aerozarr.settings import Compression
+
+# Raise by hand when the same input would give other stored bytes: every sample is then converted
+# again. (Snakemake does not see a change in an imported module.)
+BYTES_VERSION = 1
+
+ROOT_METADATA = "zarr.json"
+
+# Blosc's own threads would compete with Snakemake's jobs, one of which runs on each core.
+blosc.use_threads = False
+
+# Place and length that the shard index gives to a chunk that lies past the array's end.
+_NO_CHUNK = 2**64 - 1
+
+
+@dataclass(frozen=True)
+class Grid:
+    """How the points of a sample's domain are cut into chunks and shards.
+
+    Attributes
+    ----------
+    n_points
+        Number of points.
+    chunk_points, shard_points
+        Points in a chunk and in a shard, as used.
+    n_chunks
+        Number of chunks that hold points.
+    """
+
+    n_points: int
+    chunk_points: int
+    shard_points: int
+    n_chunks: int
+
+    @classmethod
+    def of(cls, n_points: int, chunk_points: int, shard_points: int | None) -> Grid:
+        """Return the grid of `n_points` points for the settings of those names."""
+        chunk = min(chunk_points, n_points)
+        n_chunks = -(-n_points // chunk)
+        in_shard = (
+            n_chunks if shard_points is None else max(1, min(n_chunks, shard_points // chunk))
+        )
+        return cls(n_points, chunk, in_shard * chunk, n_chunks)
+
+    @property
+    def n_shards(self) -> int:
+        """Number of shards."""
+        return -(-self.n_points // self.shard_points)
+
+
+def encode_shards(
+    rows: npt.NDArray[np.floating],
+    perm: npt.NDArray[np.int64],
+    grid: Grid,
+    compression: Compression,
+) -> Iterator[list[bytes]]:
+    """Yield the shards of one array, in order.
+
+    Parameters
+    ----------
+    rows
+        Shape (n_points, width), in storage dtype and the source's order.
+    perm
+        Shape (n_points,): stored row r is `rows[perm[r]]`.
+    grid, compression
+        How to cut and compress.
+
+    Yields
+    ------
+    list of bytes
+        The parts of one shard: the index (place and length of each chunk as little-endian uint64,
+        then their crc32c), and the chunks.
+    """
+    chunk = grid.chunk_points
+    in_shard = grid.shard_points // chunk
+    width = rows.shape[1]
+    for first in range(0, grid.n_chunks, in_shard):
+        index = np.full((in_shard, 2), _NO_CHUNK, dtype="<u8")
+        place = index.nbytes + 4
+        parts = [b""]
+        for slot, number in enumerate(range(first, min(first + in_shard, grid.n_chunks))):
+            # Gathering chunk by chunk stays in the cache and needs no shuffled copy of the field.
+            points = np.take(rows, perm[number * chunk : (number + 1) * chunk], axis=0)
+            if len(points) < chunk:  # a chunk is stored whole, filled up with the fill value
+                points = np.concatenate(
+                    [points, np.zeros((chunk - len(points), width), rows.dtype)]
+                )
+            encoded = blosc.compress(
+                points, compression.cname.encode(), compression.clevel, blosc.SHUFFLE
+            )
+            index[slot] = place, len(encoded)
+            place += len(encoded)
+            parts.append(encoded)
+        content = index.tobytes()
+        parts[0] = content + google_crc32c.value(content).to_bytes(4, "little")
+        yield parts
+
+
+def shard_path(array_name: str, shard: int) -> str:
+    """Return where in the group a shard of an array lies."""
+    return f"{array_name}/c/{shard}/0"
+
+
+def array_metadata(grid: Grid, width: int, dtype: str, compression: Compression) -> dict[str, Any]:
+    """Return the Zarr v3 metadata of one array, of shape (n_points, width)."""
+    index_codecs = [{"name": "bytes", "configuration": {"endian": "little"}}, {"name": "crc32c"}]
+    codecs = [
+        {"name": "bytes", "configuration": {"endian": "little"}},
+        {
+            "name": "blosc",
+            "configuration": {
+                "typesize": np.dtype(dtype).itemsize,
+                "cname": compression.cname,
+                "clevel": compression.clevel,
+                "shuffle": "shuffle",
+                "blocksize": 0,
+            },
+        },
+    ]
+    sharding = {
+        "chunk_shape": [grid.chunk_points, width],
+        "codecs": codecs,
+        "index_codecs": index_codecs,
+        # At the start: Azure Blob Storage serves no suffix ranges.
+        "index_location": "start",
+    }
+    return {
+        "shape": [grid.n_points, width],
+        "data_type": dtype,
+        "chunk_grid": {
+            "name": "regular",
+            "configuration": {"chunk_shape": [grid.shard_points, width]},
+        },
+        "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
+        "fill_value": 0.0,
+        "codecs": [{"name": "sharding_indexed", "configuration": sharding}],
+        "attributes": {},
+        "zarr_format": 3,
+        "node_type": "array",
+        "storage_transformers": [],
+    }
+
+
+def _group_metadata(members: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Return the metadata of a group, with that of its members consolidated if they are given."""
+    metadata: dict[str, Any] = {"attributes": {}, "zarr_format": 3}
+    if members is not None:
+        metadata["consolidated_metadata"] = {
+            "kind": "inline",
+            "must_understand": False,
+            "metadata": members,
+        }
+    metadata["node_type"] = "group"
+    return metadata
+
+
+def metadata_files(
+    domains: tuple[Domain, ...], grids: dict[str, Grid], compression: Compression
+) -> dict[str, bytes]:
+    """Return the metadata of a sample's group by path, the root's last.
+
+    The root's is consolidated: it repeats all others, so that opening costs one read.
+    """
+    files: dict[str, bytes] = {}
+    members: dict[str, Any] = {}
+    for domain in domains:
+        members[domain.name] = _group_metadata({})
+        files[f"{domain.name}/{ROOT_METADATA}"] = _json(_group_metadata())
+        for field in domain.fields:
+            metadata = array_metadata(grids[domain.name], field.width, field.dtype, compression)
+            members[field.array_name] = metadata
+            files[f"{field.array_name}/{ROOT_METADATA}"] = _json(metadata)
+    files[ROOT_METADATA] = _json(_group_metadata(members))
+    return files
+
+
+def _json(metadata: dict[str, Any]) -> bytes:
+    return json.dumps(metadata, indent=2).encode()

@@ -1,0 +1,39 @@
+"""How a script of a rule runs: options in, exit code out.
+
+Whatever goes wrong ends in the rule's log, which is the job's standard error: a message for what a
+person can mend, a traceback for what they cannot.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from aerozarr.errors import AerozarrError
+from aerozarr.project import Project
+
+
+def run(job: Callable[..., None], description: str | None, *options: str) -> None:
+    """Run a job with the options of the command line; end the process with 1 if it fails.
+
+    Parameters
+    ----------
+    job
+        Called with the project, and one keyword argument an option.
+    description
+        For `--help`.
+    options
+        Names of the options, all required: paths, except `key`, which is a text.
+    """
+    # Written --key=value, because a key may begin with a dash.
+    parser = argparse.ArgumentParser(description=description)
+    for option in options:
+        parser.add_argument(f"--{option}", required=True, type=str if option == "key" else Path)
+    arguments = vars(parser.parse_args())
+    try:
+        job(Project.from_environment(), **arguments)
+    except AerozarrError as error:
+        print(f"aerozarr: {error}", file=sys.stderr)
+        sys.exit(1)

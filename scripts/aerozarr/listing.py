@@ -1,0 +1,309 @@
+"""Listing a source: which samples it holds, in sample order, and which of them are incomplete.
+
+Nothing here reads a `.pt` file, and nothing imports torch: this runs at every start of Snakemake.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from fsspec.implementations.local import LocalFileSystem
+
+from aerozarr.datasets import ClassSamples, Dataset
+from aerozarr.errors import SettingsError
+from aerozarr.locations import Location, open_location
+from aerozarr.samples import FileInfo, LeftOut, Listing, Sample, fingerprint, key_of, refusal
+from aerozarr.settings import Settings
+from aerozarr.splits import IdListsRule, SplitRequest, parse_split, split_ids
+
+Folders = dict[str, dict[str, FileInfo]]
+"""Path of a folder below the source to its files of the file map."""
+
+
+def list_source(settings: Settings, dataset: Dataset, url: str) -> Listing:
+    """List a source.
+
+    Parameters
+    ----------
+    settings, dataset
+        The settings, and the dataset that they name.
+    url
+        The source: `source_url`, `source_root`, or the example's own folder.
+
+    Raises
+    ------
+    SettingsError
+        When the source is not there, is not the dataset's, or holds no complete sample.
+    """
+    key = "source_root" if settings.source_root else "source_url"
+    source = open_location(url, settings.storage_options, key=key)
+    if not source.fs.isdir(source.path):
+        raise SettingsError(
+            f"{key}: {url!r} is not there, or is no folder. Check the path; a relative one is "
+            f"looked up from {os.getcwd()}."
+        )
+    if settings.source_root is None:
+        listing = _list_prefix(settings, dataset, source)
+    elif dataset.sample_class is not None:
+        listing = _list_class(settings, dataset, dataset.sample_class, url)
+    else:
+        listing = _list_root(settings, dataset, source)
+    if not listing.samples:
+        why = _why_none(listing, dataset)
+        raise SettingsError(f"{key}: no complete sample below {url!r}. {why}")
+    return listing
+
+
+def _why_none(listing: Listing, dataset: Dataset) -> str:
+    files = ", ".join(dict.fromkeys(dataset.filemap.values()))
+    if listing.left_out:
+        return (
+            f"{len(listing.left_out)} were left out; the first: {listing.left_out[0]}. "
+            f"A sample of {dataset.name} is a folder with {files}."
+        )
+    return (
+        f"A sample of {dataset.name} is a folder below it with {files}; check dataset and filemap."
+    )
+
+
+def sample_folder_base(settings: Settings, dataset: Dataset, url: str) -> Location:
+    """Return the folder that sample ids are paths below."""
+    key = "source_root" if settings.source_root else "source_url"
+    source = open_location(url, settings.storage_options, key=key)
+    if settings.source_root and dataset.subfolder:
+        below = source.below(dataset.subfolder)
+        if below.fs.isdir(below.path):
+            return below
+    return source
+
+
+def _list_prefix(settings: Settings, dataset: Dataset, source: Location) -> Listing:
+    """List every folder below a prefix that holds files of the file map, by ascending id."""
+    wanted = set(dataset.filemap.values())
+    listing = Listing()
+    folders = _walk(source, wanted)
+    folders.pop("", None)  # the prefix itself is not a sample
+    for sample_id in sorted(folders):
+        _add(listing, sample_id, "", folders[sample_id], dataset)
+    _cut(listing, 0, settings)
+    return listing
+
+
+def _cut(listing: Listing, first: int, settings: Settings) -> None:
+    """Apply the setting `limit` to the samples from position `first` on."""
+    if settings.limit is not None:
+        del listing.samples[first + settings.limit :]
+
+
+def _list_root(settings: Settings, dataset: Dataset, root: Location) -> Listing:
+    """List the splits asked for, each in the order of its own list."""
+    base = sample_folder_base(settings, dataset, root.url)
+    if dataset.rule is None and not settings.split_files:
+        raise SettingsError(
+            f"source_root: dataset {dataset.name!r} brings no split rule. Set split_files, e.g. "
+            "{train: train_ids.txt}, or list every sample with source_url."
+        )
+    if settings.categories and not (
+        isinstance(dataset.rule, IdListsRule) and dataset.rule.categories
+    ):
+        raise SettingsError(
+            f"categories: dataset {dataset.name!r} has none. Leave it out; DrivAerNet has them."
+        )
+    _check_root(settings, dataset, base)
+    wanted = set(dataset.filemap.values())
+    listing = Listing()
+    asked: dict[str, None] = {}
+    for request in map(parse_split, settings.splits):
+        ids = split_ids(request.name, dataset.rule, base, root, settings)
+        if ids is None:
+            listing.warnings.append(_no_split(request, dataset))
+            continue
+        first = len(listing.samples)
+        for sample_id in request.of(ids):
+            if sample_id in asked:
+                listing.warnings.append(f"{sample_id} is asked for twice; it is converted once")
+                continue
+            asked[sample_id] = None
+            _add(listing, sample_id, request.name, _files_of(base, sample_id, wanted), dataset)
+        _cut(listing, first, settings)
+    return listing
+
+
+def _no_split(request: SplitRequest, dataset: Dataset) -> str:
+    return f"splits: {dataset.name} has no split {request.name!r}; it is left out"
+
+
+def _check_root(settings: Settings, dataset: Dataset, base: Location) -> None:
+    """Refuse a root that holds nothing by which its dataset is known."""
+    if settings.split_files or dataset.rule is None:
+        return
+    marks = dataset.rule.marks()
+    names = {entry.rstrip("/").rsplit("/", 1)[-1] for entry in base.fs.ls(base.path, detail=False)}
+    if names.isdisjoint(marks):
+        raise SettingsError(
+            f"source_root: {settings.source_root!r} is no {dataset.name} dataset: it has none of "
+            f"{', '.join(marks[:3])}{' …' if len(marks) > 3 else ''}. Set source_root to the "
+            "dataset's own folder, or list any folder with source_url."
+        )
+
+
+def _list_class(settings: Settings, dataset: Dataset, found: type, root: str) -> Listing:
+    """List the samples that a class brings for each split asked for."""
+    listing = Listing()
+    failed: list[str] = []
+    asked: dict[str, None] = {}
+    requests = [parse_split(text) for text in settings.splits]
+    for request in requests:
+        try:
+            samples = ClassSamples(found, root, request.name, dataset.filemap)
+        except (ValueError, KeyError) as error:
+            # What a class says to a split that it does not know.
+            failed.append(f"{request.name}: {type(error).__name__}: {error}")
+            listing.warnings.append(f"{_no_split(request, dataset)} ({error})")
+            continue
+        all_ids = [samples.sample_id(index) for index in range(len(samples))]
+        if not all_ids:
+            listing.warnings.append(_no_split(request, dataset))
+        position = {sample_id: index for index, sample_id in enumerate(all_ids)}
+        first = len(listing.samples)
+        for sample_id in request.of(all_ids) if all_ids else []:
+            if sample_id in asked:
+                listing.warnings.append(f"{sample_id} is asked for twice; it is converted once")
+                continue
+            asked[sample_id] = None
+            index = position[sample_id]
+            _add(listing, sample_id, request.name, None, dataset, position=index, salt=root)
+        _cut(listing, first, settings)
+    if len(failed) == len(requests):
+        raise SettingsError(
+            f"dataset: {settings.dataset!r} could be built for none of the splits "
+            f"({'; '.join(failed)}). Set splits to those that it has."
+        )
+    return listing
+
+
+def _add(
+    listing: Listing,
+    sample_id: str,
+    split: str,
+    files: dict[str, FileInfo] | None,
+    dataset: Dataset,
+    *,
+    position: int = -1,
+    salt: str = "",
+) -> None:
+    """Add a sample to a listing, or to those left out.
+
+    `files` is None for a sample that a class loads: there is nothing to look for.
+    """
+    reason = refusal(sample_id)
+    if reason is not None:
+        remedy = "rename its folder"
+        listing.left_out.append(LeftOut(sample_id, split, "refused", "", "", reason, remedy))
+        return
+    if files is not None:
+        missing = [file for file in dict.fromkeys(dataset.filemap.values()) if file not in files]
+        if missing:
+            cause = "is not there" if len(missing) == 1 else "are not there"
+            if not files:
+                cause = "are not there, nor is any other file of the sample"
+            remedy = "add what is missing, or leave its field out of the file map"
+            listing.left_out.append(
+                LeftOut(sample_id, split, "incomplete", "", ", ".join(missing), cause, remedy)
+            )
+            return
+    found = files or {}
+    names = tuple(sorted(found))
+    listing.samples.append(
+        Sample(
+            id=sample_id,
+            key=key_of(sample_id),
+            split=split,
+            position=position,
+            files=names,
+            sizes=tuple(found[name].size for name in names),
+            fingerprint=fingerprint(found, salt) if salt else fingerprint(found),
+        )
+    )
+
+
+def is_there(base: Location, sample_id: str, files: Iterable[str]) -> bool:
+    """Whether a source still holds every file of a sample."""
+    wanted = set(files)
+    return refusal(sample_id) is None and len(_files_of(base, sample_id, wanted)) == len(wanted)
+
+
+def _files_of(base: Location, folder: str, wanted: set[str]) -> dict[str, FileInfo]:
+    """Return the wanted files in one folder below `base`; none when the folder is not there."""
+    if refusal(folder) is not None:
+        return {}
+    try:
+        if base.is_local:
+            return dict(_local_files(base.join(folder), wanted))
+        entries = base.fs.ls(base.join(folder), detail=True)
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    return {name: _info(e) for e in entries if (name := _name(e)) in wanted and _is_file(e)}
+
+
+def _walk(source: Location, wanted: set[str]) -> Folders:
+    """Return every folder below `source`, itself included, that holds a wanted file."""
+    if isinstance(source.fs, LocalFileSystem):
+        return _walk_local(source.path, wanted)
+    folders: Folders = {}
+    prefix = source.path.rstrip("/") + "/"
+    for path, entry in source.fs.find(source.path, detail=True).items():
+        folder, _, name = path.removeprefix(prefix).rpartition("/")
+        if name in wanted and _is_file(entry):
+            folders.setdefault(folder, {})[name] = _info(entry)
+    return folders
+
+
+def _walk_local(root: str, wanted: set[str]) -> Folders:
+    """Walk local folders, through links too; a folder is entered once, so that loops end."""
+    folders: Folders = {}
+    seen: set[tuple[int, int]] = set()
+
+    def unreadable(error: OSError) -> None:
+        raise SettingsError(
+            f"source_url: {error.filename!r} cannot be listed: {error.strerror}. Give the person "
+            "who runs this the right to read it, or move it out of the source."
+        )
+
+    for path, subfolders, names in os.walk(root, onerror=unreadable, followlinks=True):
+        status = os.stat(path)
+        if (status.st_dev, status.st_ino) in seen:
+            subfolders.clear()
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        subfolders.sort()
+        if not wanted.isdisjoint(names):
+            folder = os.path.relpath(path, root)
+            folders["" if folder == "." else folder] = dict(_local_files(path, wanted))
+    return folders
+
+
+def _local_files(folder: str, wanted: set[str]) -> Iterator[tuple[str, FileInfo]]:
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            # is_file() follows links, and is false for one that leads nowhere.
+            if entry.name in wanted and entry.is_file():
+                status = entry.stat()
+                yield entry.name, FileInfo(status.st_size, str(status.st_mtime_ns))
+
+
+def _name(entry: dict[str, Any]) -> str:
+    return str(entry["name"]).rstrip("/").rsplit("/", 1)[-1]
+
+
+def _is_file(entry: dict[str, Any]) -> bool:
+    return entry.get("type") == "file"
+
+
+def _info(entry: dict[str, Any]) -> FileInfo:
+    """Return size and stamp of a listed object; stores name the stamp differently."""
+    names = ("ETag", "etag", "md5Hash", "LastModified", "last_modified", "mtime", "created")
+    stamp = next((str(entry[name]) for name in names if entry.get(name) is not None), "")
+    return FileInfo(int(entry["size"]), stamp)

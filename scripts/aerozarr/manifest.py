@@ -1,0 +1,152 @@
+"""Fragments, one a sample, and the manifest that is merged from them.
+
+The manifest's bytes are part of the store format: its keys, their order, two spaces, no newline
+at the end. A fragment is this workflow's own: what became of one sample.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from aerozarr.errors import StoreError
+from aerozarr.fields import Domain
+from aerozarr.groups import Grid
+from aerozarr.samples import LeftOut
+from aerozarr.settings import Settings
+
+FORMAT_VERSION = 1
+FRAGMENT_VERSION = 1
+
+
+class Fragment(BaseModel):
+    """What became of one sample.
+
+    Attributes
+    ----------
+    fragment_version
+        Version of this record.
+    sample_id
+        The sample's id.
+    status
+        `converted`, or `broken`: then there is no group.
+    domains
+        For a converted sample: grid by domain.
+    left_out
+        For a broken one: what is wrong.
+    source_bytes, stored_bytes
+        Bytes read from the source, and bytes of the group's files.
+    seconds, peak_memory_mb
+        Wall time of the conversion, and the process's peak resident memory in MiB.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    fragment_version: int = FRAGMENT_VERSION
+    sample_id: str
+    status: Literal["converted", "broken"]
+    domains: dict[str, Grid] = {}
+    left_out: LeftOut | None = None
+    source_bytes: int = 0
+    stored_bytes: int = 0
+    seconds: float = 0.0
+    peak_memory_mb: float = 0.0
+
+
+def read_fragment(path: Path) -> Fragment:
+    """Read a fragment.
+
+    Raises
+    ------
+    StoreError
+        When it is not there, is of another version, or is no fragment.
+    """
+    try:
+        content = json.loads(path.read_bytes())
+        version = content.get("fragment_version")
+        if version != FRAGMENT_VERSION:
+            raise StoreError(
+                f"{path} is a fragment of version {version}, this aerozarr reads version "
+                f"{FRAGMENT_VERSION}. Delete it and run snakemake again."
+            )
+        return Fragment.model_validate(content)
+    except FileNotFoundError:
+        raise StoreError(f"{path} is not there. Run snakemake again.") from None
+    except (ValidationError, ValueError, AttributeError):
+        raise StoreError(
+            f"{path} is no fragment, or damaged. Delete it and run snakemake again."
+        ) from None
+
+
+def write_aside(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all: beside its place first, then put in place."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name[:200]}.partial")
+    aside.write_bytes(content)
+    aside.replace(path)
+
+
+def build_manifest(
+    name: str, settings: Settings, domains: tuple[Domain, ...], fragments: list[Fragment]
+) -> dict[str, Any]:
+    """Return the manifest of the converted samples.
+
+    Parameters
+    ----------
+    name
+        The dataset's name.
+    settings
+        For the seed, the dtypes and the compression.
+    domains
+        The dataset's domains.
+    fragments
+        Those of converted samples, in sample order.
+    """
+    return {
+        "dataset_name": name,
+        "format_version": FORMAT_VERSION,
+        "shuffle_seed": settings.shuffle_seed,
+        "coords_dtype": settings.coords_dtype,
+        "values_dtype": settings.values_dtype,
+        "compressor": settings.compression.label,
+        "domains": {domain.name: _domain_entry(domain) for domain in domains},
+        "samples": {fragment.sample_id: _sample_entry(fragment) for fragment in fragments},
+    }
+
+
+def _domain_entry(domain: Domain) -> dict[str, Any]:
+    return {
+        "position": domain.position.canonical,
+        "arrays": {
+            field.canonical: {
+                "array_name": field.array_name,
+                "field": field.canonical,
+                "dtype": field.dtype,
+                "dim": field.width,
+            }
+            for field in domain.fields
+        },
+    }
+
+
+def _sample_entry(fragment: Fragment) -> dict[str, Any]:
+    return {
+        "relpath": f"{fragment.sample_id}.zarr",
+        "domains": {
+            name: {
+                "n_points": grid.n_points,
+                "chunk_points": grid.chunk_points,
+                "shard_points": grid.shard_points,
+                "n_chunks": grid.n_chunks,
+            }
+            for name, grid in sorted(fragment.domains.items())
+        },
+    }
+
+
+def manifest_bytes(manifest: dict[str, Any]) -> bytes:
+    """Return the manifest as it is stored: UTF-8 JSON, indented by two, no newline at the end."""
+    return json.dumps(manifest, indent=2, ensure_ascii=False).encode("utf-8")

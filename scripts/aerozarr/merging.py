@@ -1,0 +1,219 @@
+"""Merging fragments into the manifest, and saying what came of the run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from aerozarr.errors import StoreError
+from aerozarr.manifest import (
+    Fragment,
+    build_manifest,
+    manifest_bytes,
+    read_fragment,
+    write_aside,
+)
+from aerozarr.project import Project
+from aerozarr.samples import LeftOut, Sample, printable
+from aerozarr.stores import MANIFEST, SKIPPED, Store
+from aerozarr.tables import read_left_out, read_samples, table_text
+
+SHOWN = 10
+"""How many skipped samples or orphans the summary names; the table has them all."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a finished run says of itself; the merge's output in the work folder.
+
+    Attributes
+    ----------
+    store, dataset_name
+        Where the store is, and its name.
+    samples
+        Number of samples in the manifest.
+    skipped
+        What was left out, one text each.
+    orphans
+        Ids of groups in the store that the manifest does not list.
+    source_bytes, stored_bytes
+        Bytes of the samples' files, and of their groups.
+    manifest_digest
+        SHA-256 of the manifest that was published.
+    """
+
+    store: str
+    dataset_name: str
+    samples: int
+    skipped: list[str]
+    orphans: list[str]
+    source_bytes: int
+    stored_bytes: int
+    manifest_digest: str
+
+    def to_json(self) -> str:
+        """Return the summary as text."""
+        return json.dumps(asdict(self), indent=2)
+
+    def lines(self) -> list[str]:
+        """Return the summary for the person at the terminal; the last line is the result."""
+        lines = []
+        if self.skipped:
+            lines.append(f"{len(self.skipped)} skipped (all in {self.store}/{SKIPPED}):")
+            lines += _first(self.skipped)
+        if self.orphans:
+            lines.append(
+                f"{len(self.orphans)} groups in the store belong to no sample of the manifest "
+                "(snakemake --cores 1 remove_orphans removes them):"
+            )
+            lines += _first(map(printable, self.orphans))
+        factor = self.source_bytes / self.stored_bytes if self.stored_bytes else 0.0
+        size = f"{_readable(self.stored_bytes)}"
+        if self.source_bytes:
+            size += f", {factor:.1f} times smaller than its source"
+        lines.append(
+            f"{self.store}/{MANIFEST} lists {self.samples} samples of {self.dataset_name} "
+            f"({size}); {len(self.skipped)} skipped"
+        )
+        return lines
+
+
+def _first(items: Iterable[str]) -> list[str]:
+    shown = [f"  {item}" for item in items]
+    more = len(shown) - SHOWN
+    return shown if more <= 0 else [*shown[:SHOWN], f"  … and {more} more"]
+
+
+def _readable(size: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:.3g} TB"
+
+
+def digest_of(manifest: bytes) -> str:
+    """Return the hash by which a published manifest is known again."""
+    return hashlib.sha256(manifest).hexdigest()
+
+
+def read_summary(path: Path) -> Summary | None:
+    """Read a summary, or return None when there is none that can be read."""
+    try:
+        return Summary(**json.loads(path.read_bytes()))
+    except (FileNotFoundError, ValueError, TypeError):
+        return None
+
+
+def merge_fragments(project: Project, samples: list[Sample], left_out: list[LeftOut]) -> Summary:
+    """Publish the manifest and the table of skipped samples.
+
+    Parameters
+    ----------
+    project
+        The configuration; the samples' fragments are in its work folder.
+    samples, left_out
+        The sample table, and the table of those left out when the source was listed.
+
+    Raises
+    ------
+    StoreError
+        When a fragment or a group is missing, or no sample could be converted, or one is broken
+        and `on_broken_sample` is `fail`. The manifest is then not written.
+    """
+    settings, store = project.settings, project.store
+    fragments = [read_fragment(project.fragment(sample.key)) for sample in samples]
+    _check_fragments(samples, fragments)
+    converted = [fragment for fragment in fragments if fragment.status == "converted"]
+    broken = [fragment.left_out for fragment in fragments if fragment.left_out is not None]
+    skipped = sorted([*left_out, *broken], key=lambda row: (row.split, row.id))
+    if broken and (settings.on_broken_sample == "fail" or not converted):
+        store.withdraw_manifest()
+        raise StoreError(_why_failed(broken, converted))
+    groups = store.group_ids()
+    _check_groups(converted, store, groups)
+
+    name = settings.dataset_name or project.dataset.name
+    manifest = manifest_bytes(build_manifest(name, settings, project.domains, converted))
+    store.publish(SKIPPED, table_text(skipped, LeftOut).encode("utf-8"))
+    store.publish(MANIFEST, manifest)
+    store.clean()
+    return Summary(
+        store=settings.store,
+        dataset_name=name,
+        samples=len(converted),
+        skipped=[str(row) for row in skipped],
+        orphans=sorted(groups - {fragment.sample_id for fragment in converted}),
+        source_bytes=sum(fragment.source_bytes for fragment in converted),
+        stored_bytes=sum(fragment.stored_bytes for fragment in converted),
+        manifest_digest=digest_of(manifest),
+    )
+
+
+def _why_failed(broken: list[LeftOut], converted: list[Fragment]) -> str:
+    head = (
+        f"{len(broken)} samples are broken, and on_broken_sample is fail"
+        if converted
+        else f"all {len(broken)} samples are broken, so there is nothing to list"
+    )
+    return "\n".join([f"{head}:", *_first(map(str, broken))])
+
+
+def _check_fragments(samples: list[Sample], fragments: list[Fragment]) -> None:
+    for sample, fragment in zip(samples, fragments, strict=True):
+        if fragment.sample_id != sample.id:
+            raise StoreError(
+                f"the fragment of {sample.id!r} is that of {fragment.sample_id!r}. Delete the "
+                "fragments folder of the work folder and run snakemake again."
+            )
+
+
+def _check_groups(converted: list[Fragment], store: Store, groups: set[str]) -> None:
+    missing = [f.sample_id for f in converted if f.sample_id not in groups]
+    if missing:
+        store.withdraw_manifest()
+        head = (
+            f"{len(missing)} groups are gone from the store, so no manifest was written. "
+            "Run snakemake again: it converts these samples again."
+        )
+        raise StoreError("\n".join([head, *_first(map(printable, missing))]))
+
+
+def merge(project: Project, *, table: Path, incomplete: Path, merged: Path) -> None:
+    """Merge all fragments, and write the summary: the job of `merge_manifest`."""
+    summary = merge_fragments(project, read_samples(table), read_left_out(incomplete))
+    write_aside(merged, summary.to_json().encode("utf-8"))
+
+
+def clear(project: Project, *, merged: Path) -> None:
+    """Remove orphans, and take them out of the summary: the job of `remove_orphans`."""
+    removed = remove_orphans(project.store)
+    summary = read_summary(merged)
+    if summary is not None:
+        write_aside(merged, replace(summary, orphans=[]).to_json().encode("utf-8"))
+    print(f"{len(removed)} orphans removed", *map(printable, removed), sep="\n", file=sys.stderr)
+
+
+def remove_orphans(store: Store) -> list[str]:
+    """Remove the groups that the manifest does not list, and return their ids.
+
+    Raises
+    ------
+    StoreError
+        When the store has no manifest: then nothing says which groups are wanted.
+    """
+    manifest = store.read(MANIFEST)
+    if manifest is None:
+        raise StoreError(
+            f"{store.location.url} has no {MANIFEST}, so nothing says which groups are wanted. "
+            "Run snakemake first."
+        )
+    orphans = sorted(store.group_ids() - set(json.loads(manifest)["samples"]))
+    for sample_id in orphans:
+        store.remove_group(sample_id)
+    store.clean()
+    return orphans

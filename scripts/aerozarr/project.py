@@ -1,0 +1,188 @@
+"""What every Snakemake process and every job of a run knows: settings, dataset, and places.
+
+The settings travel from a Snakemake process to its jobs in the environment, not on the command
+line or in `params`: Snakemake records those, and storage options may hold credentials.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from aerozarr.datasets import Dataset, resolve_dataset
+from aerozarr.errors import SettingsError, StoreError
+from aerozarr.fields import Domain, domains_of
+from aerozarr.groups import BYTES_VERSION
+from aerozarr.manifest import FORMAT_VERSION
+from aerozarr.settings import (
+    EXAMPLE,
+    Settings,
+    load_settings,
+    settings_from_json,
+    settings_to_json,
+)
+from aerozarr.stores import Store, open_store
+
+ENVIRONMENT = "AEROZARR_SETTINGS"
+
+
+@dataclass(frozen=True)
+class Project:
+    """A configuration, resolved.
+
+    Attributes
+    ----------
+    settings, dataset, domains
+        The settings, the dataset that they name, and its domains.
+    """
+
+    settings: Settings
+    dataset: Dataset
+    domains: tuple[Domain, ...]
+
+    @classmethod
+    def of(cls, settings: Settings) -> Project:
+        """Resolve settings.
+
+        Raises
+        ------
+        SettingsError
+            When they name no dataset, or one that does not fit them.
+        """
+        dataset = resolve_dataset(settings)
+        return cls(settings, dataset, domains_of(dataset.filemap, settings))
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Project:
+        """Check a Snakemake configuration, and hand it on to the jobs of this process.
+
+        Raises
+        ------
+        SettingsError
+            When a setting cannot be used.
+        """
+        settings = load_settings(config)
+        project = cls.of(settings)
+        os.environ[ENVIRONMENT] = settings_to_json(settings)
+        return project
+
+    @classmethod
+    def from_environment(cls) -> Project:
+        """Return the configuration that the Snakemake process handed on.
+
+        Raises
+        ------
+        StoreError
+            When there is none: the script was not started by Snakemake.
+        """
+        text = os.environ.get(ENVIRONMENT)
+        if text is None:
+            raise StoreError(f"{ENVIRONMENT} is not set. Start this through snakemake.")
+        return cls.of(settings_from_json(text))
+
+    @property
+    def workdir(self) -> str:
+        """The work folder, as Snakemake's file patterns name it."""
+        return self.settings.workdir.rstrip("/") or "/"
+
+    def place(self, name: str) -> Path:
+        """Return the path of something in the work folder."""
+        return Path(self.workdir, name)
+
+    def fragment(self, key: str) -> Path:
+        """Return the path of a sample's fragment."""
+        return self.place(f"fragments/{key}.json")
+
+    @property
+    def is_example(self) -> bool:
+        """Whether the source is the bundled example, which the workflow makes itself."""
+        return self.settings.dataset == EXAMPLE and self.source_setting is None
+
+    @property
+    def source_setting(self) -> str | None:
+        """The source that is set, or None."""
+        return self.settings.source_url or self.settings.source_root
+
+    @property
+    def source(self) -> str:
+        """The folder or URL that is listed."""
+        return self.source_setting or str(self.place("example_source"))
+
+    @cached_property
+    def store(self) -> Store:
+        """The store.
+
+        Raises
+        ------
+        SettingsError
+            When it cannot be opened, or is local and cannot be a folder that is written to.
+        """
+        settings = self.settings
+        store = open_store(settings.store, settings.storage_options, owner=self.workdir)
+        if store.location.is_local:
+            check_writable("store", Path(store.location.path))
+        return store
+
+    @property
+    def stored_as(self) -> str:
+        """All that decides a sample's stored bytes, and where they are, as one text.
+
+        One text and not many values, because Snakemake compares values as a set: two numbers
+        that change places would go unnoticed.
+        """
+        s = self.settings
+        return json.dumps(
+            {
+                "bytes_version": BYTES_VERSION,
+                "store": s.store.rstrip("/"),
+                "shuffle_seed": s.shuffle_seed,
+                "chunk_points": s.chunk_points,
+                "shard_points": s.shard_points,
+                "compression": s.compression.label,
+                "domains": [asdict(domain) for domain in self.domains],
+                "class": s.dataset if self.dataset.sample_class else None,
+            },
+            sort_keys=True,
+        )
+
+    @property
+    def listed_as(self) -> str:
+        """All that decides the manifest's bytes besides the fragments, as one text."""
+        s = self.settings
+        return json.dumps(
+            {
+                "format_version": FORMAT_VERSION,
+                "store": s.store.rstrip("/"),
+                "dataset_name": s.dataset_name or self.dataset.name,
+                "shuffle_seed": s.shuffle_seed,
+                "coords_dtype": s.coords_dtype,
+                "values_dtype": s.values_dtype,
+                "compression": s.compression.label,
+                "domains": [asdict(domain) for domain in self.domains],
+                "on_broken_sample": s.on_broken_sample,
+            },
+            sort_keys=True,
+        )
+
+
+def check_writable(key: str, folder: Path) -> None:
+    """Check that a folder is one, or can be made.
+
+    Raises
+    ------
+    SettingsError
+        When it cannot.
+    """
+    existing = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    if not existing.is_dir():
+        raise SettingsError(f"{key}: {str(folder)!r} cannot be a folder: {existing} is a file.")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise SettingsError(
+            f"{key}: {str(folder)!r} cannot be written: no permission in {existing}. "
+            f"Set {key} to a folder of your own."
+        )

@@ -1,0 +1,197 @@
+"""What the main Snakemake process does before it builds the graph of jobs.
+
+It lists the source, once a run. If it is going to run jobs, it also takes the work folder's lock,
+and puts right what a killed run, or a person, left out of step: the store and the work folder are
+two places, and only here are they compared.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sys
+from pathlib import Path
+from typing import IO
+
+from aerozarr.errors import StoreError
+from aerozarr.listing import is_there, list_source, sample_folder_base
+from aerozarr.locations import Location
+from aerozarr.manifest import read_fragment, write_aside
+from aerozarr.merging import digest_of, read_summary
+from aerozarr.project import Project, check_writable
+from aerozarr.samples import LeftOut, Listing, Sample
+from aerozarr.stores import MANIFEST
+from aerozarr.tables import read_samples, table_text
+
+SAMPLES = "samples.tsv"
+MERGED = "merged.json"
+# The listing on its way from the main process, which makes it, to the job that writes the tables.
+HANDED_OVER = ".listing.json"
+
+# Kept for the life of the process: closing the file gives the lock up.
+_locks: list[IO[str]] = []
+
+
+def begin(project: Project, *, runs_jobs: bool) -> tuple[str, list[str]]:
+    """List the source, and make the work folder ready if jobs are going to run.
+
+    Parameters
+    ----------
+    project
+        The configuration.
+    runs_jobs
+        False for a dry run and whatever else only looks: then nothing is written or removed.
+
+    Returns
+    -------
+    digest : str
+        Changes when the source does; `example` for the example, which is made by a job.
+    messages : list of str
+        What the person should know before the jobs start.
+
+    Raises
+    ------
+    SettingsError
+        When the source cannot be listed, or a folder cannot be written.
+    StoreError
+        When another run is at work in the same work folder.
+    """
+    listing = None
+    if not project.is_example:
+        listing = list_source(project.settings, project.dataset, project.source)
+    store = project.store  # opened in any case: a dry run should say that it cannot be
+    if runs_jobs:
+        check_writable("workdir", Path(project.workdir))
+        Path(project.workdir).mkdir(parents=True, exist_ok=True)
+        _locks.append(lock(project.place(".lock")))
+        store.clean()
+        if listing is not None:
+            write_aside(project.place(HANDED_OVER), listing.to_json().encode())
+    messages = _forget_lost(project, forget=runs_jobs)
+    if listing is None:
+        return "example", messages
+    return listing.digest(), [*_listing_messages(listing, project), *messages]
+
+
+def _listing_messages(listing: Listing, project: Project) -> list[str]:
+    messages = [f"warning: {warning}" for warning in listing.warnings]
+    left_out = f", {len(listing.left_out)} left out" if listing.left_out else ""
+    messages.append(
+        f"{len(listing.samples)} samples of {project.dataset.name} in {project.source}{left_out}"
+    )
+    return messages
+
+
+def lock(path: Path) -> IO[str]:
+    """Take a lock that ends with this process, however it ends.
+
+    Returns
+    -------
+    file
+        To be kept open for as long as the lock is wanted.
+
+    Raises
+    ------
+    StoreError
+        When another process has it.
+    """
+    file = path.open("a+", encoding="utf-8")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.seek(0)
+        holder = file.read().strip() or "unknown"
+        file.close()
+        raise StoreError(
+            f"another run (process {holder}) is at work in {path.parent}. Wait for it to end, or "
+            "give this one a workdir and store of its own."
+        ) from None
+    file.truncate(0)
+    file.write(f"{os.getpid()}\n")
+    file.flush()
+    return file
+
+
+def _forget_lost(project: Project, *, forget: bool) -> list[str]:
+    """Forget fragments whose groups are gone from the store, and a merge whose manifest is.
+
+    A fragment says that its group is there; when it is not, the sample has to be converted again.
+    """
+    table = project.place(SAMPLES)
+    if not table.exists():
+        return []
+    messages = []
+    groups = project.store.group_ids()
+    lost = [
+        path
+        for sample in read_samples(table)
+        if sample.id not in groups
+        and (path := project.fragment(sample.key)).exists()
+        and _says_converted(path)
+    ]
+    if lost:
+        messages.append(
+            f"{len(lost)} samples are gone from {project.settings.store}; "
+            f"{'they are converted again' if forget else 'a run would convert them again'}"
+        )
+    merged = project.place(MERGED)
+    summary = read_summary(merged)
+    manifest = project.store.read(MANIFEST)
+    stale = manifest is None or summary is None or digest_of(manifest) != summary.manifest_digest
+    if stale and summary is not None:
+        messages.append(f"{project.settings.store}/{MANIFEST} is not the last one that was merged")
+    if forget:
+        for path in lost:
+            path.unlink()
+        if stale:
+            merged.unlink(missing_ok=True)
+    return messages
+
+
+def _says_converted(path: Path) -> bool:
+    """Whether a fragment says that there is a group; one that cannot be read counts as lost."""
+    try:
+        return read_fragment(path).status == "converted"
+    except StoreError:
+        return True
+
+
+def write_tables(project: Project, *, table: Path, incomplete: Path) -> None:
+    """Write the sample table and that of the samples left out: the job of `list_samples`.
+
+    The main process has listed the source and handed the listing over; the example's source did
+    not exist then, and is listed here. Fragments of samples that are gone from the source go, so
+    that a sample that comes back is converted again.
+    """
+    handed_over = project.place(HANDED_OVER)
+    if project.is_example:
+        listing = list_source(project.settings, project.dataset, project.source)
+    else:
+        listing = Listing.from_json(handed_over.read_text(encoding="utf-8"))
+    if project.dataset.sample_class is None:
+        _forget_gone(project, listing)
+    write_aside(incomplete, table_text(listing.left_out, LeftOut).encode("utf-8"))
+    write_aside(table, table_text(listing.samples, Sample).encode("utf-8"))
+    handed_over.unlink(missing_ok=True)
+    print(f"{len(listing.samples)} samples, {len(listing.left_out)} left out", file=sys.stderr)
+
+
+def _forget_gone(project: Project, listing: Listing) -> None:
+    """Remove fragments of samples that the source no longer holds.
+
+    Those that it holds and that are not asked for just now (`limit`, `splits`) stay: asking for
+    them again then converts nothing.
+    """
+    base = sample_folder_base(project.settings, project.dataset, project.source)
+    listed = {project.fragment(sample.key) for sample in listing.samples}
+    for path in project.place("fragments").glob("*.json"):
+        if path not in listed and not _still_there(path, base, project):
+            path.unlink()
+
+
+def _still_there(path: Path, base: Location, project: Project) -> bool:
+    try:
+        sample_id = read_fragment(path).sample_id
+    except StoreError:
+        return False
+    return is_there(base, sample_id, project.dataset.filemap.values())

@@ -1,0 +1,272 @@
+"""Stores: where groups and the manifest are put, so that each becomes visible whole or not at all.
+
+A local group is written aside and renamed into place. An object store cannot rename, so there a
+group's files go in one by one, its root metadata last: without it the group does not exist.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+import uuid
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from aerozarr.groups import ROOT_METADATA
+from aerozarr.locations import Location, StorageOptions, open_location
+from aerozarr.samples import PARTIAL_FOLDER
+
+MANIFEST = "manifest.json"
+SKIPPED = "skipped.tsv"
+
+
+class GroupWriter(ABC):
+    """Writes one group; used as a context, and leaves nothing visible unless it is committed."""
+
+    @abstractmethod
+    def put(self, path: str, parts: Sequence[bytes]) -> None:
+        """Write the concatenation of `parts` at a path below the group."""
+
+    @abstractmethod
+    def commit(self, root_metadata: bytes) -> None:
+        """Make the group visible, in place of one that is there."""
+
+    @abstractmethod
+    def discard(self) -> None:
+        """Remove what was written and not committed; harmless after a commit."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.discard()
+
+
+class Store(ABC):
+    """A store root: a folder or URL that holds groups and `manifest.json`."""
+
+    def __init__(self, location: Location) -> None:
+        self.location = location
+
+    @abstractmethod
+    def write_group(self, sample_id: str) -> GroupWriter:
+        """Begin a sample's group."""
+
+    @abstractmethod
+    def has_group(self, sample_id: str) -> bool:
+        """Whether a sample's group is visible."""
+
+    @abstractmethod
+    def remove_group(self, sample_id: str) -> None:
+        """Remove a sample's group, if it is there."""
+
+    @abstractmethod
+    def group_ids(self) -> set[str]:
+        """Return the ids of all groups that are visible."""
+
+    @abstractmethod
+    def publish(self, name: str, content: bytes) -> None:
+        """Put a file beside the groups, in one step, in place of one that is there."""
+
+    @abstractmethod
+    def read(self, name: str) -> bytes | None:
+        """Return a file beside the groups, or None when it is not there."""
+
+    @abstractmethod
+    def withdraw_manifest(self) -> None:
+        """Remove the manifest, if it is there: a group that it lists is about to change."""
+
+    def clean(self) -> None:  # noqa: B027 - most stores leave nothing behind
+        """Remove what killed runs of the same owner left half-written."""
+
+
+def open_store(url: str, options: StorageOptions, *, owner: str = "") -> Store:
+    """Open a store root, which need not exist yet.
+
+    Parameters
+    ----------
+    url, options
+        The settings `store` and `storage_options`.
+    owner
+        The run's work folder; tells apart what different runs leave half-written.
+
+    Raises
+    ------
+    SettingsError
+        When the URL cannot be opened.
+    """
+    location = open_location(url, options, key="store")
+    return LocalStore(location, owner) if location.is_local else UrlStore(location)
+
+
+def _relpath(sample_id: str) -> str:
+    return f"{sample_id}.zarr"
+
+
+class LocalStore(Store):
+    """A store in a local folder."""
+
+    def __init__(self, location: Location, owner: str) -> None:
+        super().__init__(location)
+        self.root = Path(location.path)
+        tag = hashlib.sha256(os.path.realpath(owner).encode()).hexdigest()[:12]
+        self.partial = self.root / PARTIAL_FOLDER / tag
+
+    def write_group(self, sample_id: str) -> GroupWriter:
+        return _LocalGroup(self, sample_id)
+
+    def has_group(self, sample_id: str) -> bool:
+        return (self.root / _relpath(sample_id) / ROOT_METADATA).is_file()
+
+    def remove_group(self, sample_id: str) -> None:
+        group = self.root / _relpath(sample_id)
+        if group.is_dir():
+            # Renamed first, so that it goes at once and not file by file.
+            gone = self.new_partial()
+            group.rename(gone)
+            shutil.rmtree(gone)
+
+    def new_partial(self) -> Path:
+        """Return a new place on the store's own file system, out of every reader's sight."""
+        self.partial.mkdir(parents=True, exist_ok=True)
+        return self.partial / uuid.uuid4().hex
+
+    def group_ids(self) -> set[str]:
+        found = set()
+        for path, folders, _ in os.walk(self.root):
+            if path == str(self.root) and PARTIAL_FOLDER in folders:
+                folders.remove(PARTIAL_FOLDER)
+            groups = [name for name in folders if name.endswith(".zarr")]
+            for name in groups:
+                group = os.path.join(path, name)
+                if os.path.isfile(os.path.join(group, ROOT_METADATA)):
+                    found.add(os.path.relpath(group, self.root).removesuffix(".zarr"))
+            folders[:] = sorted(set(folders) - set(groups))
+        return found
+
+    def publish(self, name: str, content: bytes) -> None:
+        self.root.mkdir(parents=True, exist_ok=True)
+        aside = self.new_partial()
+        aside.write_bytes(content)
+        aside.replace(self.root / name)
+
+    def read(self, name: str) -> bytes | None:
+        try:
+            return (self.root / name).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def withdraw_manifest(self) -> None:
+        (self.root / MANIFEST).unlink(missing_ok=True)
+
+    def clean(self) -> None:
+        shutil.rmtree(self.partial, ignore_errors=True)
+        with contextlib.suppress(OSError):  # another run's, or never there
+            self.partial.parent.rmdir()
+
+
+class _LocalGroup(GroupWriter):
+    def __init__(self, store: LocalStore, sample_id: str) -> None:
+        self.store = store
+        self.target = store.root / _relpath(sample_id)
+        self.aside = store.new_partial()
+
+    def put(self, path: str, parts: Sequence[bytes]) -> None:
+        file = self.aside / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with file.open("wb") as stream:
+            stream.writelines(parts)
+
+    def commit(self, root_metadata: bytes) -> None:
+        self.put(ROOT_METADATA, [root_metadata])
+        self.target.parent.mkdir(parents=True, exist_ok=True)
+        if self.target.exists():
+            self.store.withdraw_manifest()
+            old = self.store.new_partial()
+            self.target.rename(old)
+            self.aside.rename(self.target)
+            shutil.rmtree(old)
+        else:
+            self.aside.rename(self.target)
+
+    def discard(self) -> None:
+        shutil.rmtree(self.aside, ignore_errors=True)
+
+
+class UrlStore(Store):
+    """A store behind an fsspec URL."""
+
+    def write_group(self, sample_id: str) -> GroupWriter:
+        return _UrlGroup(self, sample_id)
+
+    def path(self, relative: str) -> str:
+        """Return the file system's path of something below the root."""
+        return self.location.join(relative)
+
+    def has_group(self, sample_id: str) -> bool:
+        return bool(self.location.fs.exists(self.path(f"{_relpath(sample_id)}/{ROOT_METADATA}")))
+
+    def remove_group(self, sample_id: str) -> None:
+        fs, group = self.location.fs, self.path(_relpath(sample_id))
+        root = f"{group}/{ROOT_METADATA}"
+        if fs.exists(root):
+            fs.rm_file(root)  # first, so that the group goes at once
+        if fs.exists(group):
+            fs.rm(group, recursive=True)
+
+    def group_ids(self) -> set[str]:
+        prefix, suffix = self.path(""), f".zarr/{ROOT_METADATA}"
+        found = (str(path).removeprefix(prefix) for path in self.location.fs.find(prefix))
+        return {path.removesuffix(suffix) for path in found if _is_root(path, suffix)}
+
+    def publish(self, name: str, content: bytes) -> None:
+        self.location.fs.pipe_file(self.path(name), content)
+
+    def read(self, name: str) -> bytes | None:
+        try:
+            return bytes(self.location.fs.cat_file(self.path(name)))
+        except FileNotFoundError:
+            return None
+
+    def withdraw_manifest(self) -> None:
+        if self.location.fs.exists(self.path(MANIFEST)):
+            self.location.fs.rm_file(self.path(MANIFEST))
+
+
+def _is_root(path: str, suffix: str) -> bool:
+    """Whether a path is a sample group's root metadata, and not some inner group's."""
+    return path.endswith(suffix) and ".zarr/" not in path.removesuffix(suffix)
+
+
+class _UrlGroup(GroupWriter):
+    """Holds the compressed sample until it is whole: a broken sample then costs no request."""
+
+    def __init__(self, store: UrlStore, sample_id: str) -> None:
+        self.store = store
+        self.sample_id = sample_id
+        self.files: dict[str, bytes] = {}
+
+    def put(self, path: str, parts: Sequence[bytes]) -> None:
+        self.files[path] = b"".join(parts)
+
+    def commit(self, root_metadata: bytes) -> None:
+        if self.store.has_group(self.sample_id):
+            self.store.withdraw_manifest()
+        self.store.remove_group(self.sample_id)
+        group = self.store.path(_relpath(self.sample_id))
+        for path, content in self.files.items():
+            self.store.location.fs.pipe_file(f"{group}/{path}", content)
+        self.store.location.fs.pipe_file(f"{group}/{ROOT_METADATA}", root_metadata)
+
+    def discard(self) -> None:
+        self.files.clear()

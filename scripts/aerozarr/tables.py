@@ -1,0 +1,106 @@
+"""The tables of the work folder and the store, as tab-separated text with a header.
+
+The sample table has one row a sample, in sample order; lists are JSON. All text is quoted, because
+an id may hold a tab, a line feed or a carriage return.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from aerozarr.errors import StoreError
+from aerozarr.samples import LeftOut, Sample
+
+
+def table_text(rows: Iterable[Sample] | Iterable[LeftOut], kind: type) -> str:
+    """Return rows as a table.
+
+    Parameters
+    ----------
+    rows
+        What the table holds.
+    kind
+        `Sample` or `LeftOut`: the columns, also of an empty table.
+    """
+    # Imported here, as in _read: a conversion, started once a sample, needs find_sample alone.
+    import pandas as pd
+
+    columns = [column.name for column in fields(kind)]
+    cells = [
+        {name: json.dumps(value) if isinstance(value, tuple) else value for name, value in row}
+        for row in (vars(row).items() for row in rows)
+    ]
+    table = pd.DataFrame(cells, columns=columns)
+    text = table.to_csv(sep="\t", index=False, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
+    return str(text)
+
+
+def read_samples(path: Path) -> list[Sample]:
+    """Read the sample table.
+
+    Raises
+    ------
+    StoreError
+        When it is not there.
+    """
+    return [_sample(row) for row in _read(path)]
+
+
+def read_left_out(path: Path) -> list[LeftOut]:
+    """Read a table of samples left out.
+
+    Raises
+    ------
+    StoreError
+        When it is not there.
+    """
+    return [LeftOut(**row) for row in _read(path)]
+
+
+def find_sample(path: Path, key: str) -> Sample:
+    """Return one sample of the sample table, by its key, without reading it all.
+
+    Raises
+    ------
+    StoreError
+        When the table is not there, or has no such sample.
+    """
+    try:
+        with path.open(encoding="utf-8", newline="") as stream:
+            for row in csv.DictReader(stream, delimiter="\t"):
+                if row["key"] == key:
+                    return _sample(row)
+    except FileNotFoundError:
+        raise _no_table(path) from None
+    raise StoreError(f"{path} has no sample {key!r}. Run snakemake again: it lists the source.")
+
+
+def _no_table(path: Path) -> StoreError:
+    return StoreError(f"{path} is not there. Run snakemake again: it makes the table first.")
+
+
+def _read(path: Path) -> list[dict[str, Any]]:
+    import pandas as pd
+
+    try:
+        table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False, encoding="utf-8")
+    except FileNotFoundError:
+        raise _no_table(path) from None
+    return table.to_dict("records")  # type: ignore[return-value]
+
+
+def _sample(row: dict[str, Any]) -> Sample:
+    return Sample(
+        id=row["id"],
+        key=row["key"],
+        split=row["split"],
+        position=int(row["position"]),
+        files=tuple(json.loads(row["files"])),
+        sizes=tuple(json.loads(row["sizes"])),
+        fingerprint=row["fingerprint"],
+    )

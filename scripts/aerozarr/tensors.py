@@ -1,0 +1,205 @@
+"""From a `.pt` file to rows in storage dtype, refusing what would not survive the way.
+
+What a file holds is not trusted: it is unpickled with `weights_only=True`, and whatever is wrong
+with the content is the sample's fault (`BrokenSample`). What is wrong with reaching the file
+(missing, no permission, no memory) is not, and is raised as it comes.
+"""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from aerozarr.errors import AerozarrError, BrokenSample
+from aerozarr.fields import Field
+from aerozarr.locations import Location
+
+Rows = npt.NDArray[np.floating]
+
+_ZIP_MAGIC = b"PK\x03\x04"
+_TORCH_FLOATS = (torch.float16, torch.float32, torch.float64)
+_SAVE_AGAIN = "write the file again with torch.save(tensor, path)"
+
+
+class SourceChangedError(AerozarrError):
+    """A file is not what the listing saw; a new run lists it again."""
+
+
+def load_file(base: Location, file: str, size: int | None, field: Field) -> object:
+    """Read what a `.pt` file holds, without executing anything in it.
+
+    Parameters
+    ----------
+    base
+        The sample's folder. A local file is mapped into memory and not copied.
+    file, size
+        Its name, and its size in bytes as listed; None when that is not known.
+    field
+        The field it is read for, for error messages.
+
+    Raises
+    ------
+    BrokenSample
+        When the content cannot be read as a tensor.
+    SourceChangedError
+        When the size is not the listed one.
+    OSError
+        When the file cannot be reached.
+    """
+    if base.is_local:
+        path = Path(base.join(file))
+        with path.open("rb") as stream:
+            magic = stream.read(len(_ZIP_MAGIC))
+            _check_size(base, file, stream.seek(0, io.SEEK_END), size)
+        # Only the zip format that torch.save has written since 1.6 can be mapped.
+        return _unpickle(path, field, mmap=magic == _ZIP_MAGIC)
+    content = base.fs.cat_file(base.join(file))
+    _check_size(base, file, len(content), size)
+    return _unpickle(io.BytesIO(content), field, mmap=False)
+
+
+def _check_size(base: Location, file: str, found: int, listed: int | None) -> None:
+    if listed is not None and found != listed:
+        raise SourceChangedError(
+            f"{base.join(file)} has {found} bytes, {listed} were listed: it changed while the run "
+            "was under way. Run snakemake again when the source is complete."
+        )
+
+
+def _unpickle(source: Path | io.BytesIO, field: Field, *, mmap: bool) -> object:
+    try:
+        return torch.load(source, map_location="cpu", weights_only=True, mmap=mmap)
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:  # noqa: BLE001 - a hostile pickle can raise anything
+        reason = str(error)
+        if "Cannot allocate memory" in reason:
+            raise MemoryError(reason) from None
+        raise BrokenSample(
+            field=field.canonical,
+            file=field.file,
+            cause=_why_unreadable(reason, type(error).__name__),
+            remedy=_SAVE_AGAIN,
+        ) from None
+
+
+def _why_unreadable(reason: str, kind: str) -> str:
+    """Put torch's paragraphs of advice, some of it harmful here, into a few words."""
+    if "Unsupported global" in reason or "Unsupported class" in reason:
+        name = reason.partition("GLOBAL ")[2].split(" ")[0] or "code"
+        return (
+            f"it holds more than a tensor ({name}), which is not loaded because it could run code"
+        )
+    if "zip archive" in reason or kind == "EOFError":
+        return "it is truncated or damaged"
+    first_line = reason.strip().splitlines()[0][:200] if reason.strip() else ""
+    return f"it is no file of torch.save, or damaged ({kind}: {first_line})"
+
+
+def as_rows(value: object, field: Field) -> torch.Tensor:
+    """Return a loaded value as the field's rows.
+
+    Parameters
+    ----------
+    value
+        What was loaded: a real tensor of shape (n,), (n, 1) or (n, at least the field's width).
+    field
+        The field it is for.
+
+    Returns
+    -------
+    tensor, shape (n, width)
+        A view of the value in its own dtype; columns past the width are left out.
+
+    Raises
+    ------
+    BrokenSample
+        When the value is anything else.
+    """
+
+    def broken(cause: str, remedy: str) -> BrokenSample:
+        return BrokenSample(field=field.canonical, file=field.file, cause=cause, remedy=remedy)
+
+    one_tensor = f"save one tensor of shape (n, {field.width})"
+    if not isinstance(value, torch.Tensor):
+        raise broken(f"it holds a {type(value).__name__}, not a tensor", one_tensor)
+    if value.layout != torch.strided or value.is_quantized or value.is_meta:
+        raise broken("it holds a sparse, quantized or empty-handed tensor", one_tensor)
+    tensor = value.detach()
+    if tensor.is_complex():
+        raise broken(f"its values are complex ({tensor.dtype})", "save a real tensor")
+    shape = tuple(tensor.shape)
+    if tensor.ndim not in (1, 2):
+        raise broken(f"its shape {shape} is neither (n,) nor (n, columns)", one_tensor)
+    if tensor.numel() == 0:
+        raise broken(f"its shape {shape} holds no values", "leave the sample out, or fill it")
+    rows = tensor.unsqueeze(1) if tensor.ndim == 1 else tensor
+    if rows.shape[1] < field.width:
+        raise broken(
+            f"its shape {shape} has too few columns: {field.name} has {field.width}", one_tensor
+        )
+    return rows[:, : field.width]
+
+
+def to_storage(rows: torch.Tensor, field: Field) -> Rows:
+    """Cast rows to the field's storage dtype, rounding to nearest even.
+
+    Parameters
+    ----------
+    rows
+        Shape (n, width), any real dtype.
+    field
+        Its `dtype` is the storage dtype.
+
+    Returns
+    -------
+    array, shape (n, width), C-contiguous
+        May share memory with `rows`.
+
+    Raises
+    ------
+    BrokenSample
+        When a finite value would become infinite.
+    """
+    stored = _cast(rows, np.dtype(field.dtype))
+    # Infinities in the result are rare, and cheap to see in the bits; only then is it worth
+    # comparing with the source. A maximum would not do: one NaN hides every overflow.
+    if _has_infinity(stored):
+        overflow = torch.from_numpy(np.isinf(stored)) & torch.isfinite(rows)
+        if bool(overflow.any()):
+            value = float(rows[overflow].double().abs().max())
+            wider = "float32" if field.dtype == "float16" else "float64"
+            raise BrokenSample(
+                field=field.canonical,
+                file=field.file,
+                cause=f"a value of {value:.6g} is too large for {field.dtype}",
+                remedy=f"set field_dtypes: {{{field.canonical}: {wider}}}",
+            )
+    # np.take copies an array that is not contiguous and aligned, whole, at every call.
+    return np.require(stored, requirements=["C", "A"])
+
+
+def _cast(rows: torch.Tensor, dtype: np.dtype[np.floating]) -> Rows:
+    rows = rows.resolve_neg()
+    if rows.is_floating_point() and rows.dtype not in _TORCH_FLOATS:
+        # bfloat16 and the 8-bit floats, which numpy does not know: exact in float32.
+        rows = rows.float()
+    if rows.dtype == torch.float32 and dtype == np.float16:
+        half: Rows = rows.half().numpy()  # torch is some ten times faster here than numpy
+        return half
+    # From float64, torch would round twice (by way of float32); numpy rounds once.
+    with np.errstate(over="ignore", invalid="ignore"):
+        return rows.numpy().astype(dtype, copy=False)
+
+
+def _has_infinity(stored: Rows) -> bool:
+    """Whether any value is infinite; looks at the bits, without temporary floats."""
+    if stored.dtype == np.float16:
+        return bool(((stored.view(np.uint16) & 0x7FFF) == 0x7C00).any())
+    if stored.dtype == np.float32:
+        return bool(((stored.view(np.uint32) & 0x7FFFFFFF) == 0x7F800000).any())
+    return False  # nothing that torch loads is wider than float64
