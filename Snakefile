@@ -25,6 +25,8 @@ rule all:
         merged=f"{WORKDIR}/merged.json",
         # The fragments too: the manifest alone would hide that one of them was deleted.
         fragments=fragments,
+    message:
+        "Everything is converted"
 
 
 onstart:

@@ -29,6 +29,9 @@ ROOT_METADATA = "zarr.json"
 # Blosc's own threads would compete with Snakemake's jobs, one of which runs on each core.
 blosc.use_threads = False
 
+# What the second dimension is called, by its width.
+_COMPONENTS = {1: "scalar", 3: "xyz"}
+
 # Place and length that the shard index gives to a chunk that lies past the array's end.
 _NO_CHUNK = 2**64 - 1
 
@@ -155,6 +158,8 @@ def array_metadata(grid: Grid, width: int, dtype: str, compression: Compression)
         "fill_value": 0.0,
         "codecs": [{"name": "sharding_indexed", "configuration": sharding}],
         "attributes": {},
+        # Without names xarray does not open a group. All arrays of a domain share their points.
+        "dimension_names": ["points", _COMPONENTS[width]],
         "zarr_format": 3,
         "node_type": "array",
         "storage_transformers": [],
