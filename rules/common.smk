@@ -23,15 +23,19 @@ def start():
     """Check the settings and list the source; end with one clear message if that fails."""
     # A dry run, or a mode that only looks (--lint, --dag …), must not touch anything.
     resources = workflow.resource_settings
-    runs_jobs = not workflow.output_settings.dryrun and bool(resources.cores or resources.nodes)
+    runs_jobs = not workflow.output_settings.dryrun and bool(
+        resources.cores or resources.nodes
+    )
     try:
         project = Project.from_config(config)
         if not workflow.is_main_process:
             return project, ""
         digest, messages = begin(project, runs_jobs=runs_jobs)
+    # Not as a WorkflowError: Snakemake shows those with places in this file.
     except AerozarrError as error:
-        # Not a WorkflowError: Snakemake shows those with places in this file.
         sys.exit(f"aerozarr: {error}")
+    except OSError as error:
+        sys.exit(f"aerozarr: the source or the store cannot be reached: {error}")
     tell(*messages)
     return project, digest
 
@@ -80,7 +84,9 @@ def untracked(value):
 
 def script(name):
     """Return the command that runs a script, as untracked parameters."""
-    uses_conda = DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method
+    uses_conda = (
+        DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method
+    )
     return dict(
         python=untracked("python" if uses_conda else sys.executable),
         script=untracked(os.path.join(workflow.basedir, "scripts", f"{name}.py")),

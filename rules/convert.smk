@@ -7,14 +7,14 @@ rule convert_sample:
         table=ancient(f"{WORKDIR}/samples.tsv"),
     output:
         fragment=f"{WORKDIR}/fragments/{{key}}.json",
-    params:
-        **script("convert_sample"),
-        fingerprint=fingerprint,
-        stored_as=PROJECT.stored_as,
     log:
         f"{WORKDIR}/logs/convert_sample/{{key}}.log",
     conda:
         "../envs/aerozarr.yaml"
+    params:
+        **script("convert_sample"),
+        fingerprint=fingerprint,
+        stored_as=PROJECT.stored_as,
     message:
         "Converting {wildcards.key}"
     shell:

@@ -5,13 +5,13 @@ from aerozarr.example import example_files
 rule make_example:
     output:
         [f"{WORKDIR}/example_source/{file}" for file in example_files()],
-    params:
-        **script("make_example"),
-        folder=untracked(f"{WORKDIR}/example_source"),
     log:
         f"{WORKDIR}/logs/make_example.log",
     conda:
         "../envs/aerozarr.yaml"
+    params:
+        **script("make_example"),
+        folder=untracked(f"{WORKDIR}/example_source"),
     message:
         "Making the example: ten bodies in potential flow"
     shell:

@@ -10,13 +10,13 @@ checkpoint list_samples:
     output:
         table=f"{WORKDIR}/samples.tsv",
         incomplete=f"{WORKDIR}/incomplete.tsv",
-    params:
-        **script("list_samples"),
-        source=SOURCE_DIGEST,
     log:
         f"{WORKDIR}/logs/list_samples.log",
     conda:
         "../envs/aerozarr.yaml"
+    params:
+        **script("list_samples"),
+        source=SOURCE_DIGEST,
     message:
         "Writing the sample table {output.table}"
     shell:

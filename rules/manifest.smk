@@ -12,13 +12,13 @@ rule merge_manifest:
     output:
         # The manifest itself may be on an object store; this says what was published.
         merged=f"{WORKDIR}/merged.json",
-    params:
-        **script("merge_manifest"),
-        listed_as=PROJECT.listed_as,
     log:
         f"{WORKDIR}/logs/merge_manifest.log",
     conda:
         "../envs/aerozarr.yaml"
+    params:
+        **script("merge_manifest"),
+        listed_as=PROJECT.listed_as,
     message:
         "Merging {input.table} and the fragments into the manifest"
     shell:
@@ -28,13 +28,13 @@ rule merge_manifest:
 
 # Only when asked for: snakemake --cores 1 remove_orphans
 rule remove_orphans:
-    params:
-        **script("remove_orphans"),
-        merged=f"{WORKDIR}/merged.json",
     log:
         f"{WORKDIR}/logs/remove_orphans.log",
     conda:
         "../envs/aerozarr.yaml"
+    params:
+        **script("remove_orphans"),
+        merged=f"{WORKDIR}/merged.json",
     message:
         "Removing the groups that the manifest does not list"
     shell:

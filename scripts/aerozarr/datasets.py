@@ -256,6 +256,28 @@ class ClassSamples:
         return self._load(index, file)
 
 
+def class_ids(found: type, root: str, split: str, filemap: FileMap) -> list[str]:
+    """Return the ids of the samples that a class brings for a split, in its order.
+
+    Raises
+    ------
+    ValueError, KeyError
+        As the class raises them, for a split that it does not know.
+    SettingsError
+        When it raises anything else, or cannot be built for a split.
+    """
+    try:
+        samples = ClassSamples(found, root, split, filemap)
+        return [samples.sample_id(index) for index in range(len(samples))]
+    except (ValueError, KeyError, SettingsError):
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever a person's own class raises
+        raise SettingsError(
+            f"dataset: {found.__name__} failed for source_root {root!r} and split {split!r}: "
+            f"{type(error).__name__}: {error}. Check source_root, or the class."
+        ) from None
+
+
 def _arguments(found: type, root: str, split: str, filemap: FileMap) -> dict[str, Any]:
     parameters = inspect.signature(found).parameters
     takes_any = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())

@@ -11,7 +11,7 @@ from typing import Any
 
 from fsspec.implementations.local import LocalFileSystem
 
-from aerozarr.datasets import ClassSamples, Dataset
+from aerozarr.datasets import Dataset, class_ids
 from aerozarr.errors import SettingsError
 from aerozarr.locations import Location, open_location
 from aerozarr.samples import FileInfo, LeftOut, Listing, Sample, fingerprint, key_of, refusal
@@ -157,13 +157,11 @@ def _list_class(settings: Settings, dataset: Dataset, found: type, root: str) ->
     requests = [parse_split(text) for text in settings.splits]
     for request in requests:
         try:
-            samples = ClassSamples(found, root, request.name, dataset.filemap)
+            all_ids = class_ids(found, root, request.name, dataset.filemap)
         except (ValueError, KeyError) as error:
             # What a class says to a split that it does not know.
             failed.append(f"{request.name}: {type(error).__name__}: {error}")
-            listing.warnings.append(f"{_no_split(request, dataset)} ({error})")
-            continue
-        all_ids = [samples.sample_id(index) for index in range(len(samples))]
+            all_ids = []
         if not all_ids:
             listing.warnings.append(_no_split(request, dataset))
         position = {sample_id: index for index, sample_id in enumerate(all_ids)}

@@ -8,6 +8,7 @@ with the content is the sample's fault (`BrokenSample`). What is wrong with reac
 from __future__ import annotations
 
 import io
+import re
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,10 @@ Rows = npt.NDArray[np.floating]
 
 _ZIP_MAGIC = b"PK\x03\x04"
 _TORCH_FLOATS = (torch.float16, torch.float32, torch.float64)
+# How torch says which class or function it will not load.
+_REFUSED_NAME = re.compile(
+    r"(?i)unsupported (?:global|class|operand).*?(?:GLOBAL )?(\w[\w.]*\.\w+)"
+)
 _SAVE_AGAIN = "write the file again with torch.save(tensor, path)"
 
 
@@ -89,15 +94,19 @@ def _unpickle(source: Path | io.BytesIO, field: Field, *, mmap: bool) -> object:
 
 def _why_unreadable(reason: str, kind: str) -> str:
     """Put torch's paragraphs of advice, some of it harmful here, into a few words."""
-    if "Unsupported global" in reason or "Unsupported class" in reason:
-        name = reason.partition("GLOBAL ")[2].split(" ")[0] or "code"
+    refused = _REFUSED_NAME.search(reason)
+    if refused:
         return (
-            f"it holds more than a tensor ({name}), which is not loaded because it could run code"
+            f"it holds more than a tensor ({refused[1]}), which is not loaded because it "
+            "could run code"
         )
     if "zip archive" in reason or kind == "EOFError":
         return "it is truncated or damaged"
-    first_line = reason.strip().splitlines()[0][:200] if reason.strip() else ""
-    return f"it is no file of torch.save, or damaged ({kind}: {first_line})"
+    words = [line.strip() for line in reason.splitlines() if line.strip()]
+    if words and words[0].startswith("Weights only load failed"):
+        words = [line for line in words if "WeightsUnpickler error" in line][:1]
+    detail = f"{kind}: {words[0][:200]}" if words else kind
+    return f"it is no file of torch.save, or damaged ({detail})"
 
 
 def as_rows(value: object, field: Field) -> torch.Tensor:

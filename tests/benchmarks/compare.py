@@ -118,7 +118,7 @@ def run_timed(name: str, command: Command, log: Path) -> Run:
 
 def reap_orphans(patience: float) -> list[resource.struct_rusage]:
     """Wait for adopted processes to end, and return what they used."""
-    found = []
+    found: list[resource.struct_rusage] = []
     deadline = time.perf_counter() + patience
     while time.perf_counter() < deadline:
         try:
@@ -148,11 +148,9 @@ def wait_for_quiet(patience: float) -> None:
 
 def make_data(kind: str, samples: int, folder: Path) -> None:
     """Make the data if it is not there, and read it, so that every run finds it in the cache."""
-    subprocess.run(
-        [sys.executable, HERE / "make_data.py"]
-        + [f"--kind={kind}", f"--samples={samples}", f"--out={folder}"],
-        check=True,
-    )
+    script: Command = [sys.executable, HERE / "make_data.py"]
+    options = [f"--kind={kind}", f"--samples={samples}", f"--out={folder}"]
+    subprocess.run([*script, *options], check=True)
     for path in folder.rglob("*.pt"):
         with path.open("rb") as stream:
             while stream.read(2**20):
@@ -213,7 +211,7 @@ def measure(arguments: argparse.Namespace, source: Path, scratch: Path) -> list[
                 sys.exit(f"the rerun wrote to the store again; see {scratch / 'rerun.log'}")
         command = pool_command(dataset, source, new_folder(pool), arguments.cores)
         add(POOL, command, scratch / "pool.log")
-    check = [sys.executable, HERE / "same_store.py", workflow / "store", pool / "store"]
+    check: Command = [sys.executable, HERE / "same_store.py", workflow / "store", pool / "store"]
     if subprocess.run(check).returncode != 0:
         sys.exit("the workflow's store and the pool's are not the same; see above")
     return runs

@@ -45,7 +45,7 @@ def make_flow(
     # The cube crowds the points towards the body, as meshes do.
     distance = np.float32(reach) * generator.random(n_points, dtype=np.float32) ** 3
     position = normals * (semi_axes + distance[:, None])
-    near = 1 / (1 + distance) ** 3
+    near: Array = np.reciprocal((1 + distance) ** 3)
     noise = generator.standard_normal((n_points, 3), dtype=np.float32)
     noise *= np.float32(0.01) * near[:, None]
     velocity = (noise - 1.5 * (near * normals[:, 0])[:, None] * normals) * SPEED

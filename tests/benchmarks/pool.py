@@ -22,7 +22,8 @@ from typing import Any, NamedTuple
 
 import torch
 import zarr
-from zarr.codecs import BloscCodec
+from zarr.codecs import BloscCodec, ShardingCodecIndexLocation
+from zarr.core.array import ShardsConfigParam
 
 
 class Field(NamedTuple):
@@ -128,7 +129,10 @@ def convert_sample(source: Path, store: Path, options: Options, sample_id: str) 
                 field.name,
                 data=values[perm].astype(options.dtype_of(field)),
                 chunks=(grid["chunk_points"], field.width),
-                shards={"shape": (grid["shard_points"], field.width), "index_location": "start"},
+                shards=ShardsConfigParam(
+                    shape=(grid["shard_points"], field.width),
+                    index_location=ShardingCodecIndexLocation.start,
+                ),
                 compressors=BloscCodec(cname="zstd", clevel=options.clevel),
             )
     zarr.consolidate_metadata(root.store)

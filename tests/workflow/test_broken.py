@@ -1,0 +1,171 @@
+"""Samples that cannot be converted: named, explained, and never at the others' cost."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch
+
+from workflow.harness import Workspace, write_sample
+
+GONE = "aerozarr_test_code_ran"
+
+
+class RunsCode:
+    def __reduce__(self):
+        return (os.mkdir, (GONE,))
+
+
+# What a sample's file is replaced with, and what its row in skipped.tsv must say.
+BROKEN: dict[str, tuple[str, object, str]] = {
+    "complex": ("p", torch.zeros(40, dtype=torch.complex64), "complex"),
+    "three_dimensions": ("U", torch.zeros(70, 3, 1), "neither (n,) nor (n, columns)"),
+    "too_narrow": ("U", torch.zeros(70, 2), "too few columns"),
+    "empty": ("p", torch.zeros(0), "no values"),
+    "dict": ("p", {"p": torch.zeros(40)}, "a dict, not a tensor"),
+    "misaligned": ("p", torch.zeros(41), "41 rows, points.pt has 40"),
+    "overflow": ("U", torch.full((70, 3), 1e5), "too large for float16"),
+    "overflow_with_nan": ("p", torch.tensor([1e6, float("nan")] * 20), "too large for float16"),
+    "runs_code": ("p", RunsCode(), "could run code"),
+    "truncated": ("cells", b"cut", "truncated"),
+    "no_bytes": ("points", b"", "truncated"),
+    "text": ("p", b"1.0 2.0 3.0", "no file of torch.save"),
+}
+FIELD = {"p": "surface_pressure", "U": "volume_velocity", "cells": "volume_position"}
+
+
+def write_broken(folder: Path, stem: str, content: object) -> None:
+    write_sample(folder, 1)
+    file = folder / f"{stem}.pt"
+    if content == b"cut":
+        file.write_bytes(file.read_bytes()[:-200])
+    elif isinstance(content, bytes):
+        file.write_bytes(content)
+    else:
+        torch.save(content, file)
+
+
+def test_each_is_listed_with_field_file_cause_and_remedy_and_the_others_convert(
+    workspace: Workspace,
+) -> None:
+    for name, (stem, content, _) in BROKEN.items():
+        write_broken(workspace.source / name, stem, content)
+    write_sample(workspace.source / "good", 2)
+    write_sample(workspace.source / "half", 3, U=None)
+    run = workspace.run()
+    assert workspace.listed() == ["good"]
+    assert workspace.groups() == ["good"]
+    assert not list(workspace.root.rglob(GONE))
+    skipped = workspace.skipped().set_index("id")
+    assert set(skipped.index) == {*BROKEN, "half"}
+    for name, (stem, _, cause) in BROKEN.items():
+        row = skipped.loc[name]
+        assert row["kind"] == "broken"
+        assert row["file"] == f"{stem}.pt"
+        assert row["field"] == FIELD.get(stem, "surface_position")
+        assert cause in row["cause"]
+        assert row["remedy"]
+    assert skipped.loc["half", "kind"] == "incomplete"
+    assert skipped.loc["half", "file"] == "U.pt"
+    last = "\n".join(run.output.rpartition("13 skipped (all in")[2].splitlines())
+    assert "complex: surface_pressure: p.pt:" in last
+    assert "set field_dtypes: {volume_velocity: float32}" in skipped.loc["overflow", "remedy"]
+    assert workspace.run().nothing_to_do
+
+
+def test_one_that_is_mended_is_converted_and_one_that_breaks_leaves_no_group(
+    converted: Workspace,
+) -> None:
+    write_sample(converted.source / "b", 1, U=torch.full((70, 3), 1e5))
+    converted.run()
+    assert converted.listed() == ["a", "deep/c"]
+    assert converted.groups() == ["a", "deep/c"]
+    # The remedy that the table names:
+    converted.config["field_dtypes"] = {"volume_velocity": "float32"}
+    converted.run()
+    assert converted.listed() == ["a", "b", "deep/c"]
+    del converted.config["field_dtypes"]
+    write_sample(converted.source / "b", 1)
+    converted.run()
+    assert converted.listed() == ["a", "b", "deep/c"]
+
+
+def test_when_all_are_broken_the_run_fails_and_there_is_no_manifest(workspace: Workspace) -> None:
+    for seed in range(3):
+        write_sample(workspace.source / f"s{seed}", seed, p=torch.zeros(3))
+    run = workspace.run(ok=False)
+    assert "all 3 samples are broken" in run.output
+    assert not (workspace.store / "manifest.json").exists()
+    assert workspace.groups() == []
+
+
+def test_fail_stops_at_the_first(workspace: Workspace) -> None:
+    for seed in range(6):
+        write_sample(workspace.source / f"s{seed}", seed, p=torch.zeros(3))
+    workspace.config["on_broken_sample"] = "fail"
+    run = workspace.run(cores=1, ok=False)
+    assert len(run.converted) == 1
+    assert "on_broken_sample is fail" in run.output
+    assert not (workspace.store / "manifest.json").exists()
+
+
+def test_fail_refuses_what_skip_let_pass(converted: Workspace) -> None:
+    write_sample(converted.source / "b", 1, p=torch.zeros(3))
+    converted.run()
+    converted.config["on_broken_sample"] = "fail"
+    run = converted.run(ok=False)
+    assert "1 samples are broken, and on_broken_sample is fail" in run.output
+    assert not (converted.store / "manifest.json").exists()
+
+
+def test_unusual_tensors_convert(workspace: Workspace) -> None:
+    unusual = {
+        "bfloat16": torch.randn(40).bfloat16(),
+        "requires_grad": torch.randn(40, requires_grad=True),
+        "parameter": torch.nn.Parameter(torch.randn(40)),
+        "non_contiguous": torch.randn(80)[::2],
+        "column": torch.randn(40, 1),
+        "too_wide": torch.randn(40, 4),
+        "integers": torch.arange(40),
+        "float64": torch.randn(40).double(),
+        "infinite": torch.tensor([float("inf"), float("nan")] * 20),
+    }
+    for name, tensor in unusual.items():
+        write_sample(workspace.source / name, 1, p=tensor)
+    workspace.run()
+    assert workspace.listed() == sorted(unusual)
+
+
+def test_what_is_not_the_samples_fault_fails_its_job_and_a_plain_rerun_goes_on(
+    workspace: Workspace,
+) -> None:
+    (workspace.root / "flaky.py").write_text(
+        """
+import pathlib, torch
+
+class Flaky:
+    FILEMAP = {"surface_position": "x"}
+
+    def __init__(self, root, split):
+        self.root = pathlib.Path(root)
+
+    def __len__(self):
+        return 3
+
+    def _load(self, i, filename):
+        if i == 1 and not (self.root / "mended").exists():
+            raise OSError("the disk went away")
+        return torch.full((5, 3), float(i))
+"""
+    )
+    workspace.config = {"dataset": "flaky.Flaky", "source_root": "source", "splits": ["train"]}
+    run = workspace.run(ok=False)
+    assert "the disk went away" in run.output
+    assert run.converted == ["0", "1", "2"]
+    assert workspace.groups() == ["0", "2"]
+    assert not (workspace.store / "manifest.json").exists()
+    (workspace.source / "mended").touch()
+    run = workspace.run()
+    assert run.converted == ["1"]
+    assert workspace.listed() == ["0", "1", "2"]

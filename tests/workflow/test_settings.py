@@ -1,0 +1,77 @@
+"""Settings that cannot be used end the run before any job, with one clear message."""
+
+from __future__ import annotations
+
+import pytest
+
+from workflow.harness import FILEMAP, Workspace, write_sample
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"chunk_pionts": 3}, ["chunk_pionts", "Did you mean chunk_points?"]),
+        ({"chunk_points": 0}, ["chunk_points", "0", "1 or more"]),
+        ({"values_dtype": "int8"}, ["values_dtype", "int8", "float16, float32 or float64"]),
+        ({"shuffle_seed": "x"}, ["shuffle_seed", "'x'", "whole number"]),
+        (
+            {"field_dtypes": {"surface_presure": "float32"}},
+            ["field_dtypes", "surface_presure", "Did you mean surface_pressure?"],
+        ),
+        ({"source_root": "source"}, ["source_url", "source_root", "Set one"]),
+        ({"source_url": None}, ["source_url", "source_root", "Set source_root"]),
+        ({"dataset": "shapenetcar"}, ["dataset", "shapenetcar", "Did you mean shapenet_car?"]),
+        ({"dataset": "no.Such"}, ["dataset", "no.Such", "PYTHONPATH"]),
+        ({"source_url": "elsewhere"}, ["source_url", "elsewhere", "is not there"]),
+        ({"source_url": "nope://x"}, ["source_url", "nope://x", "Check its protocol"]),
+        ({"filemap": {"surface_pressure": "p.pt"}}, ["filemap", "no position"]),
+        ({"filemap": {"surface_colour": "p.pt"}}, ["filemap", "surface_colour"]),
+        ({"filemap": {"surface_position": "other.pt"}}, ["source_url", "no complete sample"]),
+        ({"store": "settings.yaml"}, ["store", "settings.yaml", "is a file"]),
+        ({"workdir": "{x}"}, ["workdir", "{x}", "local folder"]),
+        (
+            {"source_url": None, "source_root": "source", "dataset": "drivaerml", "filemap": None},
+            ["source_root", "no drivaerml dataset", "source_url"],
+        ),
+        (
+            {"source_url": None, "source_root": "source", "split_files": {"train": "ids.txt"}},
+            ["split_files.train", "ids.txt"],
+        ),
+        (
+            {"source_url": None, "source_root": "source", "splits": ["train["]},
+            ["splits", "train[", "train[10:90:2]"],
+        ),
+    ],
+    ids=lambda value: "-".join(map(str, value)) if isinstance(value, dict) else "",
+)
+def test_a_setting_that_cannot_be_used(
+    workspace: Workspace, changes: dict[str, object], expected: list[str]
+) -> None:
+    write_sample(workspace.source / "a", 1)
+    workspace.config.update(changes)
+    if "splits" in changes:
+        (workspace.source / "ids.txt").write_text("a\n")
+        workspace.config["split_files"] = {"train": "ids.txt"}
+    run = workspace.run(ok=False)
+    message = run.output.partition("aerozarr: ")[2]
+    for words in expected:
+        assert words in message
+    assert "Traceback" not in run.output
+    assert len(message.strip().splitlines()) <= 2
+    assert "Job stats" not in run.output
+    assert not (workspace.root / "results").exists()
+
+
+def test_a_requested_split_that_the_dataset_lacks_is_a_warning(workspace: Workspace) -> None:
+    write_sample(workspace.source / "preprocessed" / "param1" / "x", 1)
+    write_sample(workspace.source / "preprocessed" / "param0" / "y", 2)
+    workspace.config = {
+        "dataset": "shapenet_car",
+        "filemap": FILEMAP,
+        "source_root": "source",
+        "splits": "test,train,val",
+    }
+    run = workspace.run()
+    assert "aerozarr: warning: splits: shapenet_car has no split 'val'" in run.output
+    assert workspace.listed() == ["param0/y", "param1/x"]
+    assert workspace.manifest()["dataset_name"] == "shapenet_car"
