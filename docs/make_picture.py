@@ -18,12 +18,12 @@ def main() -> None:
     store = REPOSITORY / "results" / "store"
     group = zarr.open_consolidated(store / f"{CAR}.zarr", mode="r")["surface"]
     position, pressure = group["position"][:], group["pressure"][:, 0].astype("float32")
-    figure = plt.figure(figsize=(10, 3.4), layout="constrained")
+    figure = plt.figure(figsize=(10, 2.8), layout="constrained")
     bounds = {"vmin": pressure.min(), "vmax": pressure.max()}
     for place, count in enumerate((len(position), RUN), start=1):
         axes = figure.add_subplot(1, 2, place, projection="3d")
         points = axes.scatter(*position[:count].T, c=pressure[:count], s=4, cmap="turbo", **bounds)
-        axes.set_aspect("equal")
+        axes.set_box_aspect(position.max(axis=0) - position.min(axis=0), zoom=1.25)
         axes.view_init(elev=22, azim=-60)
         axes.set_axis_off()
         axes.set_title(f"surface/position[:{count}]", family="monospace", fontsize=10)

@@ -24,9 +24,7 @@ Rows = npt.NDArray[np.floating]
 _ZIP_MAGIC = b"PK\x03\x04"
 _TORCH_FLOATS = (torch.float16, torch.float32, torch.float64)
 # How torch says which class or function it will not load.
-_REFUSED_NAME = re.compile(
-    r"(?i)unsupported (?:global|class|operand).*?(?:GLOBAL )?(\w[\w.]*\.\w+)"
-)
+_REFUSED_NAME = re.compile(r"(?i)unsupported (?:global|class|operand).*?(\w[\w.]*\.\w+)")
 _SAVE_AGAIN = "write the file again with torch.save(tensor, path)"
 
 
@@ -102,10 +100,8 @@ def _why_unreadable(reason: str, kind: str) -> str:
         )
     if "zip archive" in reason or kind == "EOFError":
         return "it is truncated or damaged"
-    words = [line.strip() for line in reason.splitlines() if line.strip()]
-    if words and words[0].startswith("Weights only load failed"):
-        words = [line for line in words if "WeightsUnpickler error" in line][:1]
-    detail = f"{kind}: {words[0][:200]}" if words else kind
+    first_line = reason.strip().partition("\n")[0][:200]
+    detail = kind if "Weights only load failed" in reason else f"{kind}: {first_line}"
     return f"it is no file of torch.save, or damaged ({detail})"
 
 

@@ -1,4 +1,4 @@
-"""The store format, read anew from `store-format.md`: what the unit tests check the library against.
+"""The store format, read anew from `store-format.md`: what unit tests check the library against.
 
 Nothing here calls the library for an expectation: seeds come from hashlib, permutations from torch,
 groups from zarr-python, listings of a store from fsspec.
@@ -8,7 +8,7 @@ import asyncio
 import hashlib
 import struct
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 from uuid import uuid4
@@ -113,7 +113,8 @@ def write_with_zarr(
             dtype=rows.dtype,
             chunks=(chunk, width),
             shards={"shape": (shard, width), "index_location": "start"},  # type: ignore[arg-type]
-            compressors=BloscCodec(cname=cname, clevel=clevel),
+            compressors=BloscCodec(cname=cname, clevel=clevel),  # type: ignore[arg-type]
+            dimension_names=("points", {1: "scalar", 3: "xyz"}[width]),
         )
         array[:] = rows
     with warnings.catch_warnings():
@@ -203,7 +204,3 @@ def save_sample(folder: Path, tensors: Mapping[str, object]) -> dict[str, int]:
     for file, value in tensors.items():
         torch.save(value, folder / file)
     return {file: (folder / file).stat().st_size for file in tensors}
-
-
-def unique_names(rows: Iterable[Mapping[str, str]], column: str) -> list[str]:
-    return list(dict.fromkeys(row[column] for row in rows))

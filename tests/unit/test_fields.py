@@ -167,9 +167,7 @@ REFUSED_MAPS: dict[str, tuple[object, list[str]]] = {
 }
 
 
-@pytest.mark.parametrize(
-    ("source", "parts"), list(REFUSED_MAPS.values()), ids=list(REFUSED_MAPS)
-)
+@pytest.mark.parametrize(("source", "parts"), list(REFUSED_MAPS.values()), ids=list(REFUSED_MAPS))
 def test_a_file_map_is_refused_with(source: object, parts: list[str]) -> None:
     with pytest.raises(SettingsError) as caught:
         read_filemap(source, where="HERE")

@@ -97,6 +97,10 @@ def test_config_yaml_explains_every_setting(key: str) -> None:
     assert max(map(len, lines)) <= 100
 
 
+def test_the_table_of_the_readme_is_made_from_the_settings() -> None:
+    assert settings_table() in (REPOSITORY / "README.md").read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize("key", DEFAULTS)
 def test_the_table_of_settings_has_a_row_of_three_cells_for_every_setting(key: str) -> None:
     [row] = [row for row in settings_table().splitlines() if row.startswith(f"| `{key}` |")]

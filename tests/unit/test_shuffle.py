@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from unit.store_helpers import expected_order, expected_seed
 
 from aerozarr.shuffle import permutation, seed_of
+from unit.store_helpers import expected_order, expected_seed
 
 # The seeds are written out: `printf '%s' <seed>:<id>:<domain> | sha256sum`, its first 16 digits
 # turned round byte by byte, modulo 2^63 - 1.

@@ -19,11 +19,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from unit.store_helpers import Array, field_of, put_file, url_of
 
 from aerozarr.errors import BrokenSample
 from aerozarr.locations import Location, open_location
 from aerozarr.tensors import SourceChangedError, as_rows, load_file, to_storage
+from unit.store_helpers import Array, field_of, put_file, url_of
 
 FILE = "velocity.pt"
 DTYPES = ("float16", "float32", "float64")
@@ -271,21 +271,35 @@ def test_the_listed_size_is_accepted(folder, legacy):
 # What is refused -------------------------------------------------------------------------------
 
 
+# Lengths at which torch's zip reader behaves differently: it looks for the end in blocks of 4 KiB,
+# up to 64 KiB back, and past the beginning when the file is shorter than that.
+CUTS = (0, 1, 3, 4, 5, 30, 100, 1000, 4000, 4095, 4096, 4097, 5000, 16_384, 65_536, 69_000, 100_000)
+
+
 @each_place
 @each_format
-def test_a_truncated_file_is_broken_wherever_it_ends(folder, legacy):
-    content = saved(torch.randn(40, 3), legacy=legacy)
-    inner = range(1, len(content) - 1, len(content) // 60)
-    for length in (0, *inner, len(content) - 1):
-        error = broken(lambda length=length: load(folder, content[:length]))
-        assert "torch.save" in error.remedy
+@pytest.mark.parametrize("length", [*CUTS, -100_000, -1000, -100, -22, -1])
+def test_a_truncated_file_is_broken_wherever_it_ends(folder, legacy, length):
+    content = saved(torch.randn(20_000, 3), legacy=legacy)
+    error = broken(lambda: load(folder, content[:length]))
+    assert "torch.save" in error.remedy
 
 
 @each_place
-@pytest.mark.parametrize("length", [0, 1, 3, 4, 64, 4096])
-@pytest.mark.parametrize("head", [b"", b"PK\x03\x04", b"\x80\x02"], ids=["", "zip-", "pickle-"])
+@each_format
+def test_a_short_truncated_file_is_broken_wherever_it_ends(folder, legacy):
+    content = saved(torch.zeros(4, 3), legacy=legacy)
+    for length in range(0, len(content), 11):
+        broken(lambda length=length: load(folder, content[:length]))
+
+
+@each_place
+@pytest.mark.parametrize("length", [1, 3, 4, 64, 4096, 10_000])
+@pytest.mark.parametrize(
+    "head", [b"", b"PK\x03\x04", b"\x80\x02"], ids=["bare", "zip-head", "pickle-head"]
+)
 def test_random_bytes_are_broken(folder, head, length):
-    for seed in range(10):
+    for seed in range(5):
         broken(lambda seed=seed: load(folder, head + random.Random(seed).randbytes(length)))
 
 

@@ -1,0 +1,141 @@
+"""What the documents say is so: settings, versions, commands, code."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from aerozarr import __version__
+from aerozarr.datasets import load_preset, preset_names
+from aerozarr.fields import ATTRIBUTES, NOT_A_FIELD
+from aerozarr.settings import settings_table, settings_yaml
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+
+
+def test_config_yaml_is_what_the_settings_model_says() -> None:
+    assert (REPOSITORY / "config.yaml").read_text(encoding="utf-8") == settings_yaml()
+
+
+def test_the_readmes_table_of_settings_is_what_the_model_says() -> None:
+    table = re.search(r"<!-- settings:[^\n]*\n(.*?)<!-- end of settings -->", README, re.DOTALL)
+    assert table is not None
+    assert table[1] == settings_table()
+
+
+def test_the_readme_names_every_attribute_and_every_preset() -> None:
+    for name in (*ATTRIBUTES, NOT_A_FIELD, *preset_names()):
+        assert f"`{name}`" in README
+
+
+def test_every_preset_loads() -> None:
+    assert {"ahmedml", "drivaerml", "drivaernet", "emmi_wing", "example", "shapenet_car"} <= set(
+        preset_names()
+    )
+    for name in preset_names():
+        assert load_preset(name).filemap
+
+
+def pinned(text: str, pattern: str) -> dict[str, str]:
+    return dict(re.findall(pattern, text, re.MULTILINE))
+
+
+def test_conda_and_pip_install_the_same_versions() -> None:
+    pip = pinned((REPOSITORY / "requirements.txt").read_text(), r"^([\w-]+)==(\S+)$")
+    environment = yaml.safe_load((REPOSITORY / "envs/aerozarr.yaml").read_text())
+    conda = pinned("\n".join(environment["dependencies"]), r"^([\w-]+) =([\d.]+)$")
+    renamed = {"snakemake-minimal": "snakemake", "pytorch": "torch"}
+    assert {renamed.get(name, name): version for name, version in conda.items()} == pip
+
+
+def test_everything_that_the_library_needs_is_pinned() -> None:
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    needed = {re.split(r"[<>=]", requirement)[0] for requirement in project["dependencies"]}
+    pip = pinned((REPOSITORY / "requirements.txt").read_text(), r"^([\w-]+)==(\S+)$")
+    assert needed <= set(pip)
+
+
+def test_citation_and_changelog_have_the_librarys_version() -> None:
+    assert yaml.safe_load((REPOSITORY / "CITATION.cff").read_text())["version"] == __version__
+    assert f"## {__version__}" in (REPOSITORY / "CHANGELOG.md").read_text()
+
+
+def test_the_library_installs_with_pip(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    shutil.copytree(REPOSITORY / "scripts", source / "scripts")
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(REPOSITORY / name, source)
+    install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps"]
+    options = ["--no-build-isolation", "--target", str(tmp_path / "site"), str(source)]
+    subprocess.run([*install, *options], check=True, capture_output=True)
+    command = [sys.executable, "-c", "import aerozarr; print(aerozarr.__file__)"]
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=tmp_path)
+    assert done.stdout.strip().startswith(str(tmp_path / "site"))
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkout with the data that the README speaks of, and the example converted."""
+    root = tmp_path_factory.mktemp("readme")
+    ignored = shutil.ignore_patterns(".*", "results", "tests")
+    shutil.copytree(REPOSITORY, root / "checkout", ignore=ignored)
+    for dataset, sample in (("shapenet", "preprocessed/param1/x"), ("wind_tunnel", "run_1")):
+        folder = root / "data" / dataset / sample
+        folder.mkdir(parents=True)
+        names = load_preset("shapenet_car").filemap.values()
+        for name in (*names, "points.pt", "p.pt"):
+            torch.save(torch.rand(20, 3), folder / name)
+    mine = next(block for block in blocks("yaml") if block.startswith("# mine.yaml"))
+    (root / "checkout/mine.yaml").write_text(mine.replace("/data/", f"{root}/data/"))
+    run(root, "snakemake --cores 2")
+    return root
+
+
+def run(root: Path, command: str) -> str:
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-c", command.replace("/data/", f"{root}/data/")],
+        cwd=root / "checkout",
+        env={**os.environ, "PATH": path},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout + done.stderr
+
+
+# make demo and make test are run by CI themselves, on a clean clone.
+COMMANDS = [
+    command
+    for block in blocks("sh")
+    for command in block.splitlines()
+    if not command.startswith("make ")
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_each_command_of_the_readme_runs(place: Path, command: str) -> None:
+    output = run(place, command.replace("--cores 16", "--cores 2"))
+    assert "lists 1 samples" in output
+
+
+@pytest.mark.parametrize("code", blocks("python"))
+def test_each_piece_of_code_of_the_readme_runs(place: Path, code: str) -> None:
+    (place / "checkout/snippet.py").write_text(code)
+    assert run(place, "cd . && python snippet.py").strip()
