@@ -30,7 +30,7 @@ rule all:
 
 
 onstart:
-    stop_at_first_failure()
+    tune_scheduler()
 
 
 onsuccess:

@@ -11,6 +11,7 @@ from aerozarr.merging import read_summary
 from aerozarr.project import Project
 from aerozarr.startup import begin
 from aerozarr.tables import read_samples
+from aerozarr.warm import name_owner
 
 
 def tell(*messages):
@@ -26,6 +27,7 @@ def start():
     runs_jobs = not workflow.output_settings.dryrun and bool(
         resources.cores or resources.nodes
     )
+    name_owner()
     try:
         project = Project.from_config(config)
         if not workflow.is_main_process:
@@ -93,10 +95,15 @@ def script(name):
     )
 
 
-def stop_at_first_failure():
-    """With on_broken_sample: fail, undo the profile's keep-going."""
+def tune_scheduler():
+    """Set what no option of Snakemake can, before the first job starts."""
     if PROJECT.settings.on_broken_sample == "fail":
+        # Undo the profile's keep-going: stop at the first.
         workflow.scheduler.keepgoing = False
+    if workflow.local_exec:
+        # The limit on jobs per timespan spares cluster schedulers. Here, every round of scheduling
+        # would leave a timer that starts another round, for ever, and holds up the end.
+        workflow.scheduler.job_rate_limiter = None
 
 
 def tell_result():

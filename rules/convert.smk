@@ -18,5 +18,6 @@ rule convert_sample:
     message:
         "Converting {wildcards.key}"
     shell:
-        "{params.python:q} {params.script:q} --table={input.table:q}"
+        # Started once a sample: without -S and -E, Python alone would cost as much as a conversion.
+        "{params.python:q} -S -E {params.script:q} --table={input.table:q}"
         " --key={wildcards.key:q} --fragment={output.fragment:q} 2> {log:q}"

@@ -16,7 +16,7 @@ from aerozarr.project import Project
 
 
 def run(job: Callable[..., None], description: str | None, *options: str) -> None:
-    """Run a job with the options of the command line; end the process with 1 if it fails.
+    """Run a job with the options of the command line, and end the process with its exit code.
 
     Parameters
     ----------
@@ -27,13 +27,21 @@ def run(job: Callable[..., None], description: str | None, *options: str) -> Non
     options
         Names of the options, all required: paths, except `key`, which is a text.
     """
+    sys.exit(run_job(job, sys.argv[1:], description, *options))
+
+
+def run_job(
+    job: Callable[..., None], arguments: list[str], description: str | None, *options: str
+) -> int:
+    """Run a job with the given command line, as `run` does, and return its exit code."""
     # Written --key=value, because a key may begin with a dash.
     parser = argparse.ArgumentParser(description=description)
     for option in options:
         parser.add_argument(f"--{option}", required=True, type=str if option == "key" else Path)
-    arguments = vars(parser.parse_args())
+    values = vars(parser.parse_args(arguments))
     try:
-        job(Project.from_environment(), **arguments)
+        job(Project.from_environment(), **values)
     except AerozarrError as error:
         print(f"aerozarr: {error}", file=sys.stderr)
-        sys.exit(1)
+        return 1
+    return 0

@@ -6,6 +6,7 @@ line or in `params`: Snakemake records those, and storage options may hold crede
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 from collections.abc import Mapping
@@ -83,7 +84,7 @@ class Project:
         text = os.environ.get(ENVIRONMENT)
         if text is None:
             raise StoreError(f"{ENVIRONMENT} is not set. Start this through snakemake.")
-        return cls.of(settings_from_json(text))
+        return _resolved(text)
 
     @property
     def workdir(self) -> str:
@@ -168,6 +169,12 @@ class Project:
             },
             sort_keys=True,
         )
+
+
+@functools.cache
+def _resolved(text: str) -> Project:
+    """Resolve settings once in a process: a warm worker does so before it forks."""
+    return Project.of(settings_from_json(text))
 
 
 def check_writable(key: str, folder: Path) -> None:

@@ -31,8 +31,8 @@ class Sample:
 
     Attributes
     ----------
-    id, key
-        The sample id, and its safe name for jobs and fragments.
+    key, id
+        The sample's safe name for jobs and fragments, and its id.
     split
         The split it belongs to; empty for a listed prefix.
     position
@@ -43,8 +43,8 @@ class Sample:
         Changes when any of its files does.
     """
 
-    id: str
     key: str
+    id: str
     split: str
     position: int
     files: tuple[str, ...]

@@ -1,12 +1,13 @@
 """The tables of the work folder and the store, as tab-separated text with a header.
 
-The sample table has one row a sample, in sample order; lists are JSON. All text is quoted, because
-an id may hold a tab, a line feed or a carriage return.
+The sample table has one row a sample, in sample order, its key first; lists are JSON. All text is
+quoted, because an id may hold a tab, a line feed or a carriage return.
 """
 
 from __future__ import annotations
 
 import csv
+import io
 import json
 from collections.abc import Iterable
 from dataclasses import fields
@@ -71,13 +72,17 @@ def find_sample(path: Path, key: str) -> Sample:
         When the table is not there, or has no such sample.
     """
     try:
-        with path.open(encoding="utf-8", newline="") as stream:
-            for row in csv.DictReader(stream, delimiter="\t"):
-                if row["key"] == key:
-                    return _sample(row)
+        content = path.read_bytes()
     except FileNotFoundError:
         raise _no_table(path) from None
-    raise StoreError(f"{path} has no sample {key!r}. Run snakemake again: it lists the source.")
+    # A row begins with its key, quoted. No other text of the table can look like that: a quote
+    # within a text is written twice.
+    start = content.find(f'\n"{key}"\t'.encode())
+    if start < 0:
+        raise StoreError(f"{path} has no sample {key!r}. Run snakemake again: it lists the source.")
+    header = content.partition(b"\n")[0]
+    rows = io.StringIO((header + content[start:]).decode("utf-8"), newline="")
+    return _sample(next(csv.DictReader(rows, delimiter="\t")))
 
 
 def _no_table(path: Path) -> StoreError:

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from unit.listing_helpers import FILEMAP, LocalTree, ids, left_out, listing_of
 
 from aerozarr import datasets
 from aerozarr.datasets import ClassSamples, import_class, resolve_dataset
 from aerozarr.errors import SettingsError
 from aerozarr.settings import load_settings
+from unit.listing_helpers import FILEMAP, LocalTree, ids, left_out, listing_of
 
 SHAPENET_CAR = {
     "surface_position": "surface_points.pt",
@@ -144,7 +144,7 @@ def test_an_unknown_dataset_is_refused_with_all_presets(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["../datasets/example", "/etc/passwd", "sub/shapenet_car"])
 def test_a_preset_is_a_name_and_no_path(name: str) -> None:
-    with pytest.raises(SettingsError, match="^dataset: "):
+    with pytest.raises(SettingsError, match=r"^dataset: "):
         resolve(name)
 
 
@@ -558,8 +558,13 @@ def class_listing(name: str, root: Path, **config: Any) -> Any:
     [
         (
             {"splits": ["train", "test"]},
-            [("t0", "train", 0), ("t1", "train", 1), ("t2", "train", 2)]
-            + [("e0", "test", 0), ("e1", "test", 1)],
+            [
+                ("t0", "train", 0),
+                ("t1", "train", 1),
+                ("t2", "train", 2),
+                ("e0", "test", 0),
+                ("e1", "test", 1),
+            ],
         ),
         (
             {"splits": ["test", "train[1:]"]},
@@ -684,7 +689,7 @@ def test_split_files_are_not_ignored_for_a_class(module: Module, tmp_path: Path)
     try:
         listing = class_listing(module(SAMPLES), tmp_path, split_files={"train": "train.txt"})
     except SettingsError as error:
-        assert str(error).startswith("split_files")  # noqa: PT017 - either is clear
+        assert str(error).startswith("split_files")
     else:
         assert ids(listing) == ["run_2"]
 

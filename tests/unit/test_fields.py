@@ -142,7 +142,10 @@ REFUSED_MAPS: dict[str, tuple[object, list[str]]] = {
         {**SMALL, "volume_sdf": "x.pt"},
         ["'volume_sdf'", "volume_distance_to_surface"],
     ),
-    "a key that is no text": ({**SMALL, 3: "x.pt"}, ["3", "surface_position"]),
+    "a key that is no text": (
+        {"surface_position": "points.pt", 3: "x.pt"},
+        ["3", "surface_position"],
+    ),
     "no field at all": ({}, ["no field", "surface_position"]),
     "design parameters alone": ({"design_parameters": "d.pt"}, ["no field"]),
     "an object without attributes of file maps": (SimpleNamespace(points="p.pt"), ["no field"]),

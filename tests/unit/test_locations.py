@@ -12,16 +12,16 @@ import fsspec
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 from fsspec.registry import known_implementations
-from unit.listing_helpers import FILEMAP, ids, listing_of
 
 from aerozarr.errors import SettingsError
 from aerozarr.locations import Location, open_location
+from unit.listing_helpers import FILEMAP, ids, listing_of
 
 SECRET = "hunter2-do-not-print"
 TOKEN = "open sesame"
 
 
-class Vault(MemoryFileSystem):
+class Vault(MemoryFileSystem):  # type: ignore[misc]
     """A file system that shows its files to a token alone, and repeats a wrong one aloud."""
 
     protocol = "vault"
@@ -173,7 +173,7 @@ def test_a_storage_option_that_is_refused_is_one_error_without_its_value(
     fails_at: str, vault: None
 ) -> None:
     options = {"vault": {"token": SECRET, "fails_at": fails_at}}
-    with pytest.raises(Exception) as caught:  # noqa: B017, PT011 - whatever is shown is looked at
+    with pytest.raises(Exception) as caught:
         listing_of(source_url="vault://cars", storage_options=options)
     assert SECRET not in "".join(traceback.format_exception(caught.value))
     assert isinstance(caught.value, SettingsError)

@@ -9,6 +9,10 @@ from typing import Any
 
 import pytest
 import torch
+
+from aerozarr.errors import SettingsError
+from aerozarr.samples import Listing
+from aerozarr.splits import category_of, parse_split
 from unit.listing_helpers import (
     BACKENDS,
     LocalTree,
@@ -19,10 +23,6 @@ from unit.listing_helpers import (
     listing_of,
     open_tree,
 )
-
-from aerozarr.errors import SettingsError
-from aerozarr.samples import Listing
-from aerozarr.splits import category_of, parse_split
 
 
 @pytest.fixture(params=BACKENDS)
@@ -122,8 +122,7 @@ def test_a_split_may_have_any_name_without_brackets(name: str) -> None:
         "train[::-0]",
         "train[1:5:0]",
         "train[10%]",
-        "train(3)",
-    ][:-1],
+    ],
 )
 def test_what_is_no_split_is_refused(text: str) -> None:
     with pytest.raises(SettingsError) as caught:
@@ -205,9 +204,7 @@ def test_shapenet_car_passes_over_files_beside_the_cars(tree: Tree) -> None:
 def test_shapenet_car_whose_test_folder_is_missing_has_no_test_split(tree: Tree) -> None:
     expected = shapenet_car(tree, "preprocessed/")["train"]
     tree.remove("preprocessed/param0")
-    listing = listing_of(
-        dataset="shapenet_car", source_root=tree.url, splits=["train", "test"]
-    )
+    listing = listing_of(dataset="shapenet_car", source_root=tree.url, splits=["train", "test"])
     assert ids(listing) == expected
     [warning] = listing.warnings
     assert "'test'" in warning
@@ -220,17 +217,14 @@ def test_shapenet_car_may_be_made_of_links(local: LocalTree, tmp_path: Path) -> 
     local.link("preprocessed/param1/linked", elsewhere.path / "b")
     local.link("preprocessed/param1/dangling", "nowhere")
     local.link("preprocessed/param1/itself", "itself")
-    listing = listing_of(
-        dataset="shapenet_car", source_root=local.url, splits=["train", "test"]
-    )
+    listing = listing_of(dataset="shapenet_car", source_root=local.url, splits=["train", "test"])
     assert by_split(listing) == {"train": ["param1/linked"], "test": ["param0/a"]}
 
 
 # DrivAerML and AhmedML
 
 PERMUTATION = [
-    int(index) + 1
-    for index in torch.randperm(500, generator=torch.Generator().manual_seed(42))
+    int(index) + 1 for index in torch.randperm(500, generator=torch.Generator().manual_seed(42))
 ]
 HELD_BACK = [167, 211, 218, 221, 248, 282, 291, 295, 316, 325, 329, 364, 370, 376, 403, 473]
 THERE = [number for number in PERMUTATION if number not in HELD_BACK]
@@ -555,7 +549,7 @@ def test_emmi_wing_wants_its_design_parameters_too(tree: Tree) -> None:
 @pytest.mark.parametrize("dataset", ["emmi_wing", "example"])
 def test_a_dataset_without_a_split_rule_asks_for_split_files(dataset: str, tree: Tree) -> None:
     wings(tree)
-    with pytest.raises(SettingsError, match=rf"^source_root: .*{dataset}.*split_files"):
+    with pytest.raises(SettingsError, match=r"^source_root: .*split_files"):
         listing_of(dataset=dataset, source_root=tree.url)
 
 
@@ -618,8 +612,15 @@ def test_a_list_below_the_root_comes_before_one_in_the_work_folder(
 
 @pytest.mark.parametrize(
     "file",
-    ["none.txt", "none/none.txt", "/none/none.txt", "memory://none/none.txt", "lists", "a.txt/b"]
-    + ["latin.txt"],
+    [
+        "none.txt",
+        "none/none.txt",
+        "/none/none.txt",
+        "memory://none/none.txt",
+        "lists",
+        "a.txt/b",
+        "latin.txt",
+    ],
     ids=[
         "a name that is not there",
         "a folder that is not there",

@@ -535,7 +535,7 @@ def test_kind_of_store(url, kind):
 
 
 def test_a_url_that_cannot_be_opened_is_refused():
-    with pytest.raises(SettingsError, match="store.*nosuch"):
+    with pytest.raises(SettingsError, match=r"store.*nosuch"):
         open_store("nosuch://bucket", {})
 
 
