@@ -44,13 +44,17 @@ _OWNER_CHECK_SECONDS = 0.5
 
 def name_owner() -> None:
     """Make this process the owner of a worker that its jobs may start."""
-    # Imported here: a client needs neither.
+    # Imported here: a client needs none of it.
+    import atexit
+    import shutil
     import tempfile
     import uuid
 
     folder = f"{tempfile.gettempdir()}/aerozarr-{os.getuid()}-{uuid.uuid4().hex[:16]}"
     os.environ[FOLDER] = folder
     os.environ[OWNER] = str(os.getpid())
+    # The server does this too; it may have died, or never have started.
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
 
 
 # --- the client ------------------------------------------------------------------------------
@@ -91,7 +95,10 @@ def request(texts: list[str], serve_command: list[str]) -> int | None:
             answer = connection.recv(1)
         except OSError:
             answer = b""
-    return answer[0] if answer else None
+    if not answer:
+        print(f"aerozarr: the warm worker went away. {_tail(folder)}", file=sys.stderr)
+        return None
+    return answer[0]
 
 
 def _connect(folder: str) -> socket.socket | None:
@@ -126,13 +133,17 @@ def _start(folder: str, command: list[str]) -> socket.socket | None:
             if connection is not None:
                 return connection
             time.sleep(0.005)
-    print(f"aerozarr: no warm worker: {_tail(f'{folder}/log')}", file=sys.stderr)
+    print(f"aerozarr: the warm worker did not start. {_tail(folder)}", file=sys.stderr)
     return None
 
 
-def _tail(path: str) -> str:
-    with open(path, encoding="utf-8", errors="replace") as log:
-        return log.read()[-2000:].strip() or "it did not start"
+def _tail(folder: str) -> str:
+    """Return the last that a server said, for its client's log."""
+    try:
+        with open(f"{folder}/log", encoding="utf-8", errors="replace") as log:
+            return log.read()[-2000:].strip()
+    except OSError:
+        return ""
 
 
 # --- the server ------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ import os
 import platform
 import resource
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -97,12 +98,16 @@ def run_timed(name: str, command: Command, log: Path) -> Run:
     with log.open("wb") as stream:
         process = subprocess.Popen(command, stdout=stream, stderr=subprocess.STDOUT)
     # Not process.wait(): wait4 measures this run alone, with all that it waited for itself.
-    _, status, usage = os.wait4(process.pid, 0)
+    try:
+        _, status, usage = os.wait4(process.pid, 0)
+    except BaseException:
+        process.terminate()
+        process.wait()
+        raise
     seconds = time.perf_counter() - start
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode != 0:
-        tail = "\n".join(log.read_text(errors="replace").splitlines()[-40:])
-        sys.exit(f"{name} failed with {process.returncode}; the end of {log}:\n{tail}")
+        sys.exit(f"{name} failed with {process.returncode}; its last lines:\n{tail(log)}")
     cpu, peak = usage.ru_utime + usage.ru_stime, usage.ru_maxrss
     for late in reap_orphans(10.0):
         cpu += late.ru_utime + late.ru_stime
@@ -114,6 +119,11 @@ def run_timed(name: str, command: Command, log: Path) -> Run:
         others = max(0.0, (busy_now - busy - cpu) / (elapsed * (os.cpu_count() or 1)))
     in_mb = 1e-6 if sys.platform == "darwin" else 1.024e-3
     return Run(name, seconds, cpu, peak * in_mb, others)
+
+
+def tail(log: Path) -> str:
+    """Return the end of a log."""
+    return "\n".join(log.read_text(errors="replace").splitlines()[-40:])
 
 
 def reap_orphans(patience: float) -> list[resource.struct_rusage]:
@@ -208,7 +218,7 @@ def measure(arguments: argparse.Namespace, source: Path, scratch: Path) -> list[
             before = stamps(workflow / "store")
             add(RERUN, command, scratch / "rerun.log")
             if stamps(workflow / "store") != before:
-                sys.exit(f"the rerun wrote to the store again; see {scratch / 'rerun.log'}")
+                sys.exit(f"the rerun wrote again; its last lines:\n{tail(scratch / 'rerun.log')}")
         command = pool_command(dataset, source, new_folder(pool), arguments.cores)
         add(POOL, command, scratch / "pool.log")
     check: Command = [sys.executable, HERE / "same_store.py", workflow / "store", pool / "store"]
@@ -291,6 +301,9 @@ def main() -> None:
     samples = arguments.samples or DATASETS[arguments.kind][1]
     scratch = (arguments.scratch or Path(tempfile.mkdtemp(prefix="benchmark-"))).resolve()
     adopt_orphans()
+    signal.signal(
+        signal.SIGTERM, signal.default_int_handler
+    )  # end the run under way as Ctrl-C does
     try:
         source = scratch / "data" / f"{arguments.kind}-{samples}"
         make_data(arguments.kind, samples, source)

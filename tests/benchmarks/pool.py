@@ -13,6 +13,7 @@ import hashlib
 import json
 import multiprocessing
 import os
+import sys
 import warnings
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -222,6 +223,8 @@ def main() -> None:
         clevel=arguments.clevel,
     )
     samples = find_samples(arguments.source, options.domains)
+    if not samples:
+        sys.exit(f"no sample of {arguments.dataset} below {arguments.source}")
     convert = partial(convert_sample, arguments.source, arguments.store, options)
     with ProcessPoolExecutor(
         arguments.workers,

@@ -57,7 +57,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("stores", type=Path, nargs=2, metavar="store")
     found = list(differences(*parser.parse_args().stores))
-    print(*found, sep="\n")
+    for difference in found:
+        print(difference)
     sys.exit(bool(found))
 
 

@@ -349,13 +349,13 @@ def test_zarr_python_reads_the_same_bits(group):
     }
 
 
-@each_group
-def test_zarr_python_reads_runs_of_rows_across_chunks_and_shards(group):
-    ours, _, arrays = make_group(**group)
+@pytest.mark.parametrize("name", ["several-shards", "a-chunk-a-shard", "chunks-of-one"])
+def test_zarr_python_reads_runs_of_rows_across_chunks_and_shards(name):
+    ours, _, arrays = make_group(**GROUPS[name])
     root = zarr.open_group(memory_store(ours), mode="r", use_consolidated=True)
     expected = arrays["volume/velocity"]
-    for start in range(23):
-        for stop in range(start + 1, 24):
+    for start in range(0, 23, 3):
+        for stop in range(start + 1, 24, 2):
             assert bits(root["volume/velocity"][start:stop]) == bits(expected[start:stop])
 
 

@@ -25,7 +25,7 @@ from aerozarr.merging import (
 from aerozarr.project import Project
 from aerozarr.samples import LeftOut, Sample
 from aerozarr.tables import table_text
-from unit.store_helpers import PLACES, files_below, project_of, put_file, sample_of, url_of
+from unit.store_helpers import files_below, project_of, put_file, sample_of, url_of
 
 MANIFEST, SKIPPED = "manifest.json", "skipped.tsv"
 COLUMNS = ["id", "split", "kind", "field", "file", "cause", "remedy"]
@@ -89,7 +89,7 @@ def expected_manifest(ids: Sequence[str], **head: Any) -> bytes:
     return json.dumps(content, indent=2, ensure_ascii=False).encode("utf-8")
 
 
-@pytest.fixture(params=PLACES)
+@pytest.fixture(params=["folder", "memory-url"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return url_of(request.param, tmp_path)
 

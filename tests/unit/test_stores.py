@@ -237,30 +237,32 @@ def test_group_ids_ignores_groups_that_are_being_written(store, url):
 # Removing --------------------------------------------------------------------------------------
 
 
+# What an id that is taken for a pattern or a prefix would hit.
+ALIKE = ("run_1", "run_2", "run1", "run_10", "run_?", "run_*", "run[1]", "run_{1,2}", "a", "a/b/c")
+
+
 @pytest.mark.parametrize("sample_id", IDS)
 def test_remove_group_removes_that_group_and_no_other(store, url, sample_id):
-    for other in IDS:
+    ids = {sample_id, *ALIKE}
+    for other in ids:
         write(store, other, NEW)
     store.publish("statistics.json", b"{}")
     store.remove_group(sample_id)
     expected = {
-        f"{other}.zarr/{path}": data
-        for other in IDS
-        if other != sample_id
-        for path, data in NEW.items()
+        f"{other}.zarr/{path}": data for other in ids - {sample_id} for path, data in NEW.items()
     }
     assert seen(url) == expected | {"statistics.json": b"{}"}
-    assert store.group_ids() == set(IDS) - {sample_id}
+    assert store.group_ids() == ids - {sample_id}
     assert not store.has_group(sample_id)
 
 
 @pytest.mark.parametrize("sample_id", ["run_*", "run_?", "run[1]", "run_{1,2}"])
 def test_a_commit_over_an_id_like_a_pattern_touches_no_other_group(store, url, sample_id):
-    for other in IDS:
+    for other in ALIKE:
         write(store, other, OLD)
     write(store, sample_id, NEW)
-    assert store.group_ids() == set(IDS)
-    for other in IDS:
+    assert store.group_ids() == set(ALIKE)
+    for other in ALIKE:
         assert group_files(url, other) == (NEW if other == sample_id else OLD)
 
 
@@ -331,6 +333,7 @@ class Watch:
     def __init__(self, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
         self.url = url
         self.moments: list[Files] = []
+        self.looks = True
         self.steps = 0
         self.fail_at: int | None = None
         fs = fsspec.core.url_to_fs(url)[0]
@@ -349,6 +352,8 @@ class Watch:
             if self.fail_at == self.steps:
                 raise OSError("the disk or the network is gone")
             self.steps += 1
+            if not self.looks:
+                return usual(*args, **kwargs)
             self.moments.append(seen(self.url))
             result = usual(*args, **kwargs)
             self.moments.append(seen(self.url))
@@ -409,6 +414,7 @@ def test_publish_is_one_step(store, url, monkeypatch):
 def test_a_commit_that_breaks_off_leaves_a_whole_group_or_none(store, url, monkeypatch):
     """Fail at the first change, then at the second, and so on until the commit goes through."""
     watch = Watch(url, monkeypatch)
+    watch.looks = False
     for fail_at in range(100):
         watch.fail_at = None
         write(store, "run_1", OLD)

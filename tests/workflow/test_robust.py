@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -253,3 +254,57 @@ class Cars(Base):
     workspace.config = {"dataset": "mine.Cars", "source_url": "source", "store": "other"}
     workspace.run()
     assert (workspace.root / "other" / "a.zarr" / "surface" / "pressure").is_dir()
+
+
+def server_of(owner: int) -> int | None:
+    """Return the process id of the warm worker that an owner's jobs started, if it runs."""
+    found = subprocess.run(["pgrep", "-f", "convert_sample.py --serve"], capture_output=True)
+    for process in map(int, found.stdout.split()):
+        with contextlib.suppress(OSError):  # it may end meanwhile
+            environment = Path(f"/proc/{process}/environ").read_bytes().split(b"\0")
+            # Its children look the same, but lead no session.
+            mine = f"AEROZARR_WARM_OWNER={owner}".encode() in environment
+            if mine and os.getsid(process) == process:
+                return process
+    return None
+
+
+def test_a_warm_worker_that_is_killed_costs_no_sample(
+    five: Workspace, expected: dict[str, str]
+) -> None:
+    process = five.start(cores=1)
+    deadline = time.monotonic() + 60
+    while not list(five.work.glob("fragments/*.json")):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    server = server_of(process.pid)
+    assert server is not None
+    os.kill(server, signal.SIGKILL)
+    assert process.wait(timeout=120) == 0
+    assert digests(five.store) == expected
+
+
+def test_no_warm_worker_outlives_its_run(five: Workspace) -> None:
+    process = five.start()
+    deadline = time.monotonic() + 60
+    while (server := server_of(process.pid)) is None:
+        assert time.monotonic() < deadline
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    while Path(f"/proc/{server}").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_without_a_warm_worker_samples_convert_in_plain_processes_and_the_logs_say_so(
+    five: Workspace, expected: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A temporary folder whose name is too long for a socket: no worker can be had.
+    long = five.root / ("x" * 120)
+    long.mkdir()
+    monkeypatch.setenv("TMPDIR", str(long))
+    five.run()
+    assert digests(five.store) == expected
+    logs = list((five.work / "logs/convert_sample").glob("*.log"))
+    assert len(logs) == SAMPLES
+    assert all("converting in a plain process" in log.read_text() for log in logs)
