@@ -8,6 +8,7 @@ from snakemake.settings.types import DeploymentMethod
 
 from aerozarr.errors import AerozarrError
 from aerozarr.merging import read_summary
+from aerozarr.needs import memory_mb
 from aerozarr.project import Project
 from aerozarr.startup import begin
 from aerozarr.tables import read_samples
@@ -67,12 +68,23 @@ def fragments(wildcards):
     return [f"{WORKDIR}/fragments/{key}.json" for key in samples_by_key()]
 
 
-def fingerprint(wildcards):
-    """Return what changes when a file of the sample does."""
+def sample_of(wildcards):
+    """Return the sample that a job converts."""
     sample = samples_by_key().get(wildcards.key)
     if sample is None:
         raise WorkflowError(f"{wildcards.key} is no sample of {WORKDIR}/samples.tsv")
-    return sample.fingerprint
+    return sample
+
+
+def fingerprint(wildcards):
+    """Return what changes when a file of the sample does."""
+    return sample_of(wildcards).fingerprint
+
+
+def memory(wildcards, attempt):
+    """Return the memory that a conversion needs, in MiB; a retry asks for more."""
+    remote = not PROJECT.store.location.is_local
+    return memory_mb(sample_of(wildcards), buffers_sample=remote, attempt=attempt)
 
 
 def untracked(value):

@@ -11,6 +11,8 @@ rule convert_sample:
         f"{WORKDIR}/logs/convert_sample/{{key}}.log",
     conda:
         "../envs/aerozarr.yaml"
+    resources:
+        mem_mb=memory,
     params:
         **script("convert_sample"),
         fingerprint=fingerprint,

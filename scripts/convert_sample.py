@@ -4,6 +4,8 @@ Started once a sample, so it imports next to nothing itself: a warm worker, shar
 run, does the work (see aerozarr/warm.py). When none is to be had, a plain process does.
 """
 
+from __future__ import annotations
+
 import os
 import sys
 
