@@ -247,6 +247,17 @@ CARRIERS = {
         class Cars(Base):
             def __init__(self, filemap=None): super().__init__(filemap or {map})
         """,
+    "in the default of a base, past one that has to be given": """
+        class Base:
+            def __init__(self, filemap={map}): pass
+        class Cars(Base):
+            def __init__(self, filemap): super().__init__(filemap)
+        """,
+    "in its module, past a parameter that has to be given": """
+        CAR_FILES = {map}
+        class Cars:
+            def __init__(self, filemap): pass
+        """,
     "in the default of the nearest base": """
         class Root:
             def __init__(self, filemap={other}): pass
