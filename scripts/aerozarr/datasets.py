@@ -203,7 +203,8 @@ def _filemap_objects(module: ModuleType) -> Iterator[tuple[str, object]]:
         if isinstance(value, type | ModuleType) or callable(value):
             continue
         if isinstance(value, Mapping):
-            matches = bool(value) and all(key in known for key in value)
+            texts = all(isinstance(file, str | None) for file in value.values())
+            matches = bool(value) and texts and all(key in known for key in value)
         else:
             matches = any(isinstance(getattr(value, key, None), str) for key in ATTRIBUTES)
         if matches:

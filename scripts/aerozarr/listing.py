@@ -5,18 +5,31 @@ Nothing here reads a `.pt` file, and nothing imports torch: this runs at every s
 
 from __future__ import annotations
 
+import contextlib
 import os
+import stat
+from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 from fsspec.implementations.local import LocalFileSystem
 
 from aerozarr.datasets import Dataset, class_ids
-from aerozarr.errors import SettingsError
-from aerozarr.locations import Location, open_location
-from aerozarr.samples import FileInfo, LeftOut, Listing, Sample, fingerprint, key_of, refusal
+from aerozarr.errors import SettingsError, did_you_mean
+from aerozarr.locations import Location, open_location, redacted
+from aerozarr.samples import (
+    UNKNOWN_SIZE,
+    FileInfo,
+    LeftOut,
+    Listing,
+    Sample,
+    fingerprint,
+    key_of,
+    printable,
+    refusal,
+)
 from aerozarr.settings import Settings
-from aerozarr.splits import IdListsRule, SplitRequest, parse_split, split_ids
+from aerozarr.splits import IdListsRule, SplitRequest, category_of, parse_split, split_ids
 
 Folders = dict[str, dict[str, FileInfo]]
 """Path of a folder below the source to its files of the file map."""
@@ -39,7 +52,15 @@ def list_source(settings: Settings, dataset: Dataset, url: str) -> Listing:
     """
     key = "source_root" if settings.source_root else "source_url"
     source = open_location(url, settings.storage_options, key=key)
-    if not source.fs.isdir(source.path):
+    try:
+        is_folder = source.fs.isdir(source.path)
+    except (ValueError, TypeError) as error:
+        # Some file systems look at their options only when they are first used.
+        raise SettingsError(
+            f"{key}: {url!r} cannot be opened: {redacted(error, settings.storage_options)}. "
+            "Check storage_options."
+        ) from None
+    if not is_folder:
         raise SettingsError(
             f"{key}: {url!r} is not there, or is no folder. Check the path; a relative one is "
             f"looked up from {os.getcwd()}."
@@ -105,34 +126,71 @@ def _list_root(settings: Settings, dataset: Dataset, root: Location) -> Listing:
             f"source_root: dataset {dataset.name!r} brings no split rule. Set split_files, e.g. "
             "{train: train_ids.txt}, or list every sample with source_url."
         )
-    if settings.categories and not (
-        isinstance(dataset.rule, IdListsRule) and dataset.rule.categories
-    ):
-        raise SettingsError(
-            f"categories: dataset {dataset.name!r} has none. Leave it out; DrivAerNet has them."
-        )
+    _check_categories(settings, dataset)
     _check_root(settings, dataset, base)
     wanted = set(dataset.filemap.values())
     listing = Listing()
-    asked: dict[str, None] = {}
-    for request in map(parse_split, settings.splits):
-        ids = split_ids(request.name, dataset.rule, base, root, settings)
+    asked: set[str] = set()
+    requests = [parse_split(text) for text in settings.splits]
+    ids_of = {
+        request.name: split_ids(request.name, dataset.rule, base, root, settings)
+        for request in requests
+    }
+    if settings.categories:
+        ids_of = _of_categories(ids_of, settings.categories)
+    for request in requests:
+        ids = ids_of[request.name]
         if ids is None:
             listing.warnings.append(_no_split(request, dataset))
             continue
         first = len(listing.samples)
         for sample_id in request.of(ids):
             if sample_id in asked:
-                listing.warnings.append(f"{sample_id} is asked for twice; it is converted once")
+                listing.warnings.append(_twice(sample_id))
                 continue
-            asked[sample_id] = None
+            asked.add(sample_id)
             _add(listing, sample_id, request.name, _files_of(base, sample_id, wanted), dataset)
         _cut(listing, first, settings)
+    if all(ids is None for ids in ids_of.values()):
+        raise SettingsError(
+            f"splits: dataset {dataset.name!r} has none of {', '.join(settings.splits)}. "
+            "Set splits to those that it has."
+        )
     return listing
 
 
 def _no_split(request: SplitRequest, dataset: Dataset) -> str:
-    return f"splits: {dataset.name} has no split {request.name!r}; it is left out"
+    return printable(f"splits: {dataset.name} has no split {request.name!r}; it is left out")
+
+
+def _twice(sample_id: str) -> str:
+    return printable(f"{sample_id} is asked for twice; it is converted once")
+
+
+def _check_categories(settings: Settings, dataset: Dataset) -> None:
+    if settings.categories and not (
+        isinstance(dataset.rule, IdListsRule) and dataset.rule.categories
+    ):
+        raise SettingsError(
+            f"categories: dataset {dataset.name!r} has none. Leave it out; DrivAerNet has them."
+        )
+
+
+def _of_categories(
+    ids_of: dict[str, list[str] | None], categories: list[str]
+) -> dict[str, list[str] | None]:
+    """Keep the designs of some categories, each of which must have some."""
+    known = {category_of(design) for ids in ids_of.values() for design in ids or []}
+    for category in categories:
+        if category not in known:
+            raise SettingsError(
+                f"categories: {category!r} has no design.{did_you_mean(category, known)} "
+                f"There are {', '.join(sorted(known))}."
+            )
+    return {
+        split: ids and [design for design in ids if category_of(design) in categories]
+        for split, ids in ids_of.items()
+    }
 
 
 def _check_root(settings: Settings, dataset: Dataset, base: Location) -> None:
@@ -151,28 +209,39 @@ def _check_root(settings: Settings, dataset: Dataset, base: Location) -> None:
 
 def _list_class(settings: Settings, dataset: Dataset, found: type, root: str) -> Listing:
     """List the samples that a class brings for each split asked for."""
+    _check_categories(settings, dataset)
+    if settings.split_files:
+        raise SettingsError(
+            f"split_files: {settings.dataset!r} brings its own samples and splits. "
+            "Leave split_files out."
+        )
     listing = Listing()
     failed: list[str] = []
-    asked: dict[str, None] = {}
+    asked: set[str] = set()
     requests = [parse_split(text) for text in settings.splits]
     for request in requests:
         try:
-            all_ids = class_ids(found, root, request.name, dataset.filemap)
+            ids = class_ids(found, root, request.name, dataset.filemap)
         except (ValueError, KeyError) as error:
             # What a class says to a split that it does not know.
             failed.append(f"{request.name}: {type(error).__name__}: {error}")
-            all_ids = []
-        if not all_ids:
+            ids = []
+        if not ids:
             listing.warnings.append(_no_split(request, dataset))
-        position = {sample_id: index for index, sample_id in enumerate(all_ids)}
+            continue
         first = len(listing.samples)
-        for sample_id in request.of(all_ids) if all_ids else []:
+        positions = request.of([str(position) for position in range(len(ids))])
+        for position in map(int, positions):
+            sample_id = ids[position]
+            if sample_id in asked and sample_id == str(position):
+                # Known by its index alone, which another split has too.
+                sample_id = f"{request.name}/{position}"
             if sample_id in asked:
-                listing.warnings.append(f"{sample_id} is asked for twice; it is converted once")
+                listing.warnings.append(_twice(sample_id))
                 continue
-            asked[sample_id] = None
-            index = position[sample_id]
-            _add(listing, sample_id, request.name, None, dataset, position=index, salt=root)
+            asked.add(sample_id)
+            salt = (root, request.name, str(position))
+            _add(listing, sample_id, request.name, None, dataset, position=position, salt=salt)
         _cut(listing, first, settings)
     if len(failed) == len(requests):
         raise SettingsError(
@@ -190,7 +259,7 @@ def _add(
     dataset: Dataset,
     *,
     position: int = -1,
-    salt: str = "",
+    salt: tuple[str, ...] = (),
 ) -> None:
     """Add a sample to a listing, or to those left out.
 
@@ -222,7 +291,7 @@ def _add(
             position=position,
             files=names,
             sizes=tuple(found[name].size for name in names),
-            fingerprint=fingerprint(found, salt) if salt else fingerprint(found),
+            fingerprint=fingerprint(found, *salt),
         )
     )
 
@@ -260,7 +329,7 @@ def _walk(source: Location, wanted: set[str]) -> Folders:
 
 
 def _walk_local(root: str, wanted: set[str]) -> Folders:
-    """Walk local folders, through links too; a folder is entered once, so that loops end."""
+    """Walk local folders, those first that no link leads to; each is listed once."""
     folders: Folders = {}
     seen: set[tuple[int, int]] = set()
 
@@ -270,26 +339,32 @@ def _walk_local(root: str, wanted: set[str]) -> Folders:
             "who runs this the right to read it, or move it out of the source."
         )
 
-    for path, subfolders, names in os.walk(root, onerror=unreadable, followlinks=True):
-        status = os.stat(path)
-        if (status.st_dev, status.st_ino) in seen:
-            subfolders.clear()
-            continue
-        seen.add((status.st_dev, status.st_ino))
-        subfolders.sort()
-        if not wanted.isdisjoint(names):
-            folder = os.path.relpath(path, root)
-            folders["" if folder == "." else folder] = dict(_local_files(path, wanted))
+    linked = deque([root])
+    while linked:
+        # os.walk names linked folders, and does not enter them.
+        for path, subfolders, names in os.walk(linked.popleft(), onerror=unreadable):
+            status = os.stat(path)
+            if (status.st_dev, status.st_ino) in seen:
+                subfolders.clear()
+                continue
+            seen.add((status.st_dev, status.st_ino))
+            subfolders.sort()
+            places = (f"{path}/{name}" for name in subfolders)
+            linked.extend(place for place in places if os.path.islink(place))
+            if not wanted.isdisjoint(names):
+                folder = os.path.relpath(path, root)
+                folders["" if folder == "." else folder] = dict(_local_files(path, wanted))
     return folders
 
 
 def _local_files(folder: str, wanted: set[str]) -> Iterator[tuple[str, FileInfo]]:
     with os.scandir(folder) as entries:
         for entry in entries:
-            # is_file() follows links, and is false for one that leads nowhere.
-            if entry.name in wanted and entry.is_file():
-                status = entry.stat()
-                yield entry.name, FileInfo(status.st_size, str(status.st_mtime_ns))
+            if entry.name in wanted:
+                with contextlib.suppress(OSError):  # a link that leads nowhere, or to itself
+                    status = entry.stat()
+                    if stat.S_ISREG(status.st_mode):
+                        yield entry.name, FileInfo(status.st_size, str(status.st_mtime_ns))
 
 
 def _name(entry: dict[str, Any]) -> str:
@@ -300,8 +375,15 @@ def _is_file(entry: dict[str, Any]) -> bool:
     return entry.get("type") == "file"
 
 
+# What file systems call that which changes with an object's content, the surest first.
+_STAMPS = (
+    *("ETag", "etag", "md5Hash", "blob_id", "sha", "CRC"),
+    *("LastModified", "last_modified", "mtime", "created"),
+)
+
+
 def _info(entry: dict[str, Any]) -> FileInfo:
-    """Return size and stamp of a listed object; stores name the stamp differently."""
-    names = ("ETag", "etag", "md5Hash", "LastModified", "last_modified", "mtime", "created")
-    stamp = next((str(entry[name]) for name in names if entry.get(name) is not None), "")
-    return FileInfo(int(entry["size"]), stamp)
+    """Return size and stamp of a listed object; a web server may not tell the size."""
+    stamp = next((str(entry[name]) for name in _STAMPS if entry.get(name) is not None), "")
+    size = entry.get("size")
+    return FileInfo(UNKNOWN_SIZE if size is None else int(size), stamp)

@@ -51,11 +51,37 @@ class Location:
 
     def read_text(self, relative: str) -> str | None:
         """Return the text of a UTF-8 file below the folder, or None when it is not there."""
-        try:
-            content: bytes = self.fs.cat_file(self.join(relative))
-        except FileNotFoundError:
-            return None
-        return content.decode("utf-8")
+        return _read_text(self.fs, self.join(relative))
+
+
+def _read_text(fs: AbstractFileSystem, path: str) -> str | None:
+    try:
+        content: bytes = fs.cat_file(path)
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+        return None
+    return content.decode("utf-8-sig")  # some editors put a byte order mark first
+
+
+def read_text(url: str, options: StorageOptions, *, key: str) -> str | None:
+    """Return the text of a UTF-8 file by its path or URL, or None when it is not there.
+
+    Raises
+    ------
+    SettingsError
+        As `open_location` does.
+    """
+    location = open_location(url, options, key=key)
+    return _read_text(location.fs, location.path)
+
+
+def redacted(text: object, options: StorageOptions) -> str:
+    """Return a text, e.g. of an error, in which no value of the storage options is left."""
+    shown = str(text)
+    for values in options.values():
+        for value in values.values():
+            if isinstance(value, str) and len(value) > 3:
+                shown = shown.replace(value, "…")
+    return shown
 
 
 def open_location(url: str, options: StorageOptions, *, key: str) -> Location:
@@ -79,9 +105,13 @@ def open_location(url: str, options: StorageOptions, *, key: str) -> Location:
         # Not through url_to_fs: a local name may hold '::', which is fsspec's chaining.
         path = os.path.abspath(os.path.expanduser(url))
         return Location(LocalFileSystem(), path, url.rstrip("/") or url)
-    protocol = get_protocol(url)
+    protocol = get_protocol(url.rpartition("::")[2])
+    # In a chain, such as simplecache::s3://…, options are told apart by protocol.
+    own = dict(options.get(protocol, {}))
+    if "::" in url:
+        own = {name: dict(values) for name, values in options.items() if f"{name}:" in url}
     try:
-        fs, path = url_to_fs(url, **options.get(protocol, {}))
+        fs, path = url_to_fs(url, **own)
     except ImportError as error:
         raise SettingsError(
             f"{key}: {url!r} needs a package that is not installed ({error}). "
@@ -89,7 +119,7 @@ def open_location(url: str, options: StorageOptions, *, key: str) -> Location:
         ) from None
     except (ValueError, TypeError) as error:
         raise SettingsError(
-            f"{key}: {url!r} cannot be opened: {error}. Check its protocol and "
+            f"{key}: {url!r} cannot be opened: {redacted(error, options)}. Check its protocol and "
             f"storage_options: {{{protocol}: …}}."
         ) from None
     return Location(fs, path.rstrip("/"), url.rstrip("/"))

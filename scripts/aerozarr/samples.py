@@ -13,6 +13,8 @@ from typing import Literal
 from urllib.parse import quote
 
 LONGEST_KEY = 180
+# The size in bytes of a file whose size its file system does not tell.
+UNKNOWN_SIZE = -1
 # Where groups are written before they are put in place; see `stores`.
 PARTIAL_FOLDER = ".aerozarr-partial"
 
@@ -52,8 +54,9 @@ class Sample:
     fingerprint: str
 
     def size_of(self, file: str) -> int | None:
-        """Return the listed size of a file in bytes, or None when it was not listed."""
-        return dict(zip(self.files, self.sizes, strict=True)).get(file)
+        """Return the listed size of a file in bytes, or None when it is not known."""
+        size = dict(zip(self.files, self.sizes, strict=True)).get(file, UNKNOWN_SIZE)
+        return None if size == UNKNOWN_SIZE else size
 
 
 @dataclass(frozen=True)
@@ -118,7 +121,8 @@ def key_of(sample_id: str) -> str:
     key = quote(sample_id, safe="")
     if len(key) <= LONGEST_KEY:
         return key
-    return f"{key[: LONGEST_KEY - 33]}~{_hash(sample_id)}"
+    # '%~' stands in no quoted id: a cut key is never another sample's whole one.
+    return f"{key[: LONGEST_KEY - 34]}%~{_hash(sample_id)}"
 
 
 def refusal(sample_id: str) -> str | None:
@@ -134,8 +138,8 @@ def refusal(sample_id: str) -> str | None:
         return "its folder would lie in another sample's group"
     if parts[0] == PARTIAL_FOLDER:
         return f"{PARTIAL_FOLDER} is where unfinished groups are written"
-    if max(len(part.encode()) for part in parts) > 250:
-        return "its name is longer than file systems allow"
+    if max(len(part.encode()) for part in parts) > 250 or len(sample_id.encode()) > 900:
+        return "its name is longer than file systems and object stores allow"
     return None
 
 

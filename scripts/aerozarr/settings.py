@@ -183,11 +183,14 @@ def load_settings(config: Mapping[str, Any]) -> Settings:
     SettingsError
         With one line for each setting that cannot be used: its key, its value, and the remedy.
     """
+    known = {key: value for key, value in config.items() if key in Settings.model_fields}
+    problems = [_unknown(key, key) for key in config if key not in known]
     try:
-        settings = Settings.model_validate(dict(config))
+        settings = Settings.model_validate(known)
     except ValidationError as error:
-        raise _cannot_be_used([_problem(detail) for detail in error.errors()]) from None
-    problems = _contradictions(settings)
+        problems = [*(_problem(detail) for detail in error.errors()), *problems]
+        raise _cannot_be_used(problems) from None
+    problems += _contradictions(settings)
     if problems:
         raise _cannot_be_used(problems)
     return settings
@@ -228,16 +231,19 @@ def _cannot_be_used(problems: list[str]) -> SettingsError:
     return SettingsError("these settings cannot be used:\n  " + "\n  ".join(problems))
 
 
+def _unknown(where: object, name: object, model: type[BaseModel] = Settings) -> str:
+    return (
+        f"{where}: there is no such setting.{did_you_mean(name, model.model_fields)} "
+        "config.yaml lists them all."
+    )
+
+
 def _problem(detail: ErrorDetails) -> str:
     """One line for one pydantic error: key, value, remedy."""
     key = str(detail["loc"][0])
     where = ".".join(str(part) for part in detail["loc"])
     if detail["type"] == "extra_forbidden":
-        known = Settings.model_fields if where == key else Compression.model_fields
-        return (
-            f"{where}: there is no such setting.{did_you_mean(detail['loc'][-1], known)} "
-            "config.yaml lists them all."
-        )
+        return _unknown(where, detail["loc"][-1], Compression)
     field = Settings.model_fields[key]
     default = "null" if field.default is None else _flow(field.default)
     # What stands below storage_options may be a credential: never repeat it.

@@ -14,13 +14,12 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from aerozarr.errors import SettingsError
-from aerozarr.locations import Location, StorageOptions, open_location
+from aerozarr.locations import Location, StorageOptions, read_text
 from aerozarr.settings import Settings
 
-_REQUEST = re.compile(
-    r"(?P<name>[^\[\]]+)"
-    r"(?:\[(?P<start>-?\d+)?(?P<colon>:)?(?P<stop>-?\d+)?(?::(?P<step>-?\d+)?)?\])?"
-)
+_REQUEST = re.compile(r"(?P<name>[^\[\]]+?)\s*(?:\[(?P<part>[^\[\]]*)\])?")
+_INDEX = re.compile(r"-?\d+")
+_SLICE = re.compile(r"(-?\d+)?:(-?\d+)?(?::(-?\d+)?)?")
 
 
 @dataclass(frozen=True)
@@ -69,18 +68,21 @@ def parse_split(text: str) -> SplitRequest:
         When it is not a name, or a name with a Python index or slice behind it.
     """
     match = _REQUEST.fullmatch(text.strip())
-    bounds = match.group("start", "stop", "step") if match else ()
-    empty_brackets = match is not None and text.strip().endswith("[]")
-    if match is None or empty_brackets or bounds[2] == "0":
-        raise SettingsError(
-            f"splits: {text!r} cannot be read. Give a split's name or a part of it: "
-            "train, train[:50], test[3], train[10:90:2]."
-        )
-    start, stop, step = (int(bound) if bound is not None else None for bound in bounds)
-    name = match["name"].strip()
-    if match["colon"] is None and start is not None:
-        return SplitRequest(text, name, start)
-    return SplitRequest(text, name, slice(start, stop, step))
+    if match is not None:
+        name, part = match["name"], match["part"]
+        if part is None:
+            return SplitRequest(text, name, slice(None))
+        if _INDEX.fullmatch(part):
+            return SplitRequest(text, name, int(part))
+        bounds = _SLICE.fullmatch(part)
+        if bounds is not None:
+            start, stop, step = (int(b) if b is not None else None for b in bounds.groups())
+            if step != 0:
+                return SplitRequest(text, name, slice(start, stop, step))
+    raise SettingsError(
+        f"splits: {text!r} cannot be read. Give a split's name or a part of it: "
+        "train, train[:50], test[3], train[10:90:2]."
+    )
 
 
 class FoldersRule(BaseModel):
@@ -93,12 +95,11 @@ class FoldersRule(BaseModel):
 
     def ids(self, split: str, base: Location) -> list[str] | None:
         """Return `<folder>/<name>` for the split's folders in turn, each by ascending name."""
-        if split not in self.parts:
-            return None
-        found = []
-        for folder in self.parts[split]:
+        found: list[str] | None = None
+        for folder in self.parts.get(split, []):
             place = base.below(folder)
             if place.fs.isdir(place.path):
+                found = found or []
                 entries = place.fs.ls(place.path, detail=True)
                 names = [
                     entry["name"].rstrip("/").rsplit("/", 1)[-1]
@@ -199,7 +200,7 @@ def category_of(design_id: str) -> str:
 def split_ids(
     split: str, rule: Rule | None, base: Location, root: Location, settings: Settings
 ) -> list[str] | None:
-    """Return the ids of a split in its own order, less what blacklists and categories take away.
+    """Return the ids of a split in its own order, less those that a blacklist names.
 
     Parameters
     ----------
@@ -210,7 +211,7 @@ def split_ids(
     base, root
         The folder that the ids are below, and the dataset's root; the same for most datasets.
     settings
-        For `split_files`, `categories` and the storage options.
+        For `split_files` and the storage options.
 
     Returns
     -------
@@ -232,8 +233,6 @@ def split_ids(
     if isinstance(rule, IdListsRule):
         blacklisted = _blacklisted(rule, base)
         ids = [design for design in ids if design not in blacklisted]
-    if settings.categories is not None:
-        ids = [design for design in ids if category_of(design) in settings.categories]
     return ids
 
 
@@ -241,11 +240,13 @@ def _listed(split: str, file: str, root: Location, options: StorageOptions) -> l
     """Read an id list of `split_files`: a URL, a name below the root, or a path."""
     key = f"split_files.{split}"
     text = None
-    if "://" not in file:
-        text = root.read_text(file)
-    if text is None:
-        folder, slash, name = file.rpartition("/")
-        text = open_location(folder or slash or ".", options, key=key).read_text(name)
+    try:
+        if "://" not in file:
+            text = root.read_text(file)
+        if text is None:
+            text = read_text(file, options, key=key)
+    except UnicodeDecodeError:
+        raise SettingsError(f"{key}: {file!r} is no UTF-8 text. Save it as UTF-8.") from None
     if text is None:
         raise SettingsError(
             f"{key}: {file!r} is neither below {root.url} nor a file of its own. "

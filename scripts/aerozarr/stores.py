@@ -217,12 +217,11 @@ class UrlStore(Store):
         return bool(self.location.fs.exists(self.path(f"{_relpath(sample_id)}/{ROOT_METADATA}")))
 
     def remove_group(self, sample_id: str) -> None:
+        # Not fs.rm, which takes a name for a pattern. The root goes first, so that all does.
         fs, group = self.location.fs, self.path(_relpath(sample_id))
         root = f"{group}/{ROOT_METADATA}"
-        if fs.exists(root):
-            fs.rm_file(root)  # first, so that the group goes at once
-        if fs.exists(group):
-            fs.rm(group, recursive=True)
+        for path in sorted(fs.find(group), key=lambda path: str(path) != root):
+            fs.rm_file(path)
 
     def group_ids(self) -> set[str]:
         prefix, suffix = self.path(""), f".zarr/{ROOT_METADATA}"

@@ -38,7 +38,8 @@ def table_text(rows: Iterable[Sample] | Iterable[LeftOut], kind: type) -> str:
     ]
     table = pd.DataFrame(cells, columns=columns)
     text = table.to_csv(sep="\t", index=False, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
-    return str(text)
+    # A name that is refused for being no UTF-8 still has to be shown.
+    return str(text).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def read_samples(path: Path) -> list[Sample]:

@@ -7,9 +7,12 @@ with the content is the sample's fault (`BrokenSample`). What is wrong with reac
 
 from __future__ import annotations
 
+import errno
 import io
 import re
+import zipfile
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -21,10 +24,19 @@ from aerozarr.locations import Location
 
 Rows = npt.NDArray[np.floating]
 
-_ZIP_MAGIC = b"PK\x03\x04"
+# What numpy knows too; other floats are widened first.
 _TORCH_FLOATS = (torch.float16, torch.float32, torch.float64)
+_REAL = {
+    *(*_TORCH_FLOATS, torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2),
+    *(torch.float8_e4m3fnuz, torch.float8_e5m2fnuz, torch.float8_e8m0fnu),
+    *(torch.bool, torch.int8, torch.int16, torch.int32, torch.int64),
+    *(torch.uint8, torch.uint16, torch.uint32, torch.uint64),
+}
 # How torch says which class or function it will not load.
 _REFUSED_NAME = re.compile(r"(?i)unsupported (?:global|class|operand).*?(\w[\w.]*\.\w+)")
+# How torch says how much memory it could not have.
+_ALLOCATION = re.compile(r"tried to allocate (\d+) bytes")
+_TRUNCATED = "it is truncated or damaged"
 _SAVE_AGAIN = "write the file again with torch.save(tensor, path)"
 
 
@@ -56,13 +68,16 @@ def load_file(base: Location, file: str, size: int | None, field: Field) -> obje
     if base.is_local:
         path = Path(base.join(file))
         with path.open("rb") as stream:
-            magic = stream.read(len(_ZIP_MAGIC))
-            _check_size(base, file, stream.seek(0, io.SEEK_END), size)
-        # Only the zip format that torch.save has written since 1.6 can be mapped.
-        return _unpickle(path, field, mmap=magic == _ZIP_MAGIC)
+            found = stream.seek(0, io.SEEK_END)
+            _check_size(base, file, found, size)
+            record = _largest_plain_record(stream)
+        value = _unpickle(path, field, found, mmap=record is not None)
+        if record is not None and isinstance(value, torch.Tensor):
+            _check_record(value, record, field)
+        return value
     content = base.fs.cat_file(base.join(file))
     _check_size(base, file, len(content), size)
-    return _unpickle(io.BytesIO(content), field, mmap=False)
+    return _unpickle(io.BytesIO(content), field, len(content), mmap=False)
 
 
 def _check_size(base: Location, file: str, found: int, listed: int | None) -> None:
@@ -73,19 +88,53 @@ def _check_size(base: Location, file: str, found: int, listed: int | None) -> No
         )
 
 
-def _unpickle(source: Path | io.BytesIO, field: Field, *, mmap: bool) -> object:
+def _largest_plain_record(stream: BinaryIO) -> int | None:
+    """Return the size of a zip file's largest record; None if the file cannot be mapped.
+
+    Only the zip format that torch.save has written since 1.6 can be mapped, and only as it writes
+    it: of a file that was packed again with compression, torch would map the compressed bytes.
+    """
+    try:
+        with zipfile.ZipFile(stream) as archive:
+            records = archive.infolist()
+    except OSError:
+        raise
+    except Exception:  # noqa: BLE001 - zipfile meets hostile bytes with many kinds of error
+        return None  # torch will say what is wrong
+    plain = records and all(record.compress_type == zipfile.ZIP_STORED for record in records)
+    return max(record.file_size for record in records) if plain else None
+
+
+def _check_record(tensor: torch.Tensor, record: int, field: Field) -> None:
+    """Refuse a mapped tensor that is larger than what its file holds of it.
+
+    torch does not look, and would read on into whatever follows.
+    """
+    if tensor.layout == torch.strided and tensor.untyped_storage().nbytes() > record:
+        raise BrokenSample(
+            field=field.canonical, file=field.file, cause=_TRUNCATED, remedy=_SAVE_AGAIN
+        )
+
+
+def _unpickle(source: Path | io.BytesIO, field: Field, size: int, *, mmap: bool) -> object:
     try:
         return torch.load(source, map_location="cpu", weights_only=True, mmap=mmap)
-    except (OSError, MemoryError):
-        raise
-    except Exception as error:  # noqa: BLE001 - a hostile pickle can raise anything
+    except Exception as error:  # a hostile pickle can raise anything
         reason = str(error)
-        if "Cannot allocate memory" in reason:
+        wanted = _ALLOCATION.search(reason)
+        promises_too_much = wanted is not None and int(wanted[1]) > size
+        # A mapping that would begin behind the file's end: the file was cut. Other errors of the
+        # operating system, or of too little memory, are not the file's fault.
+        past_the_end = isinstance(error, OSError) and error.errno == errno.EINVAL
+        if isinstance(error, OSError | MemoryError) and not past_the_end:
+            raise
+        if "Cannot allocate memory" in reason and not promises_too_much:
             raise MemoryError(reason) from None
+        truncated = past_the_end or promises_too_much
         raise BrokenSample(
             field=field.canonical,
             file=field.file,
-            cause=_why_unreadable(reason, type(error).__name__),
+            cause=_TRUNCATED if truncated else _why_unreadable(reason, type(error).__name__),
             remedy=_SAVE_AGAIN,
         ) from None
 
@@ -99,9 +148,9 @@ def _why_unreadable(reason: str, kind: str) -> str:
             "could run code"
         )
     if "zip archive" in reason or kind == "EOFError":
-        return "it is truncated or damaged"
+        return _TRUNCATED
     first_line = reason.strip().partition("\n")[0][:200]
-    detail = kind if "Weights only load failed" in reason else f"{kind}: {first_line}"
+    detail = kind if "weights_only" in reason else f"{kind}: {first_line}"
     return f"it is no file of torch.save, or damaged ({detail})"
 
 
@@ -132,11 +181,13 @@ def as_rows(value: object, field: Field) -> torch.Tensor:
     one_tensor = f"save one tensor of shape (n, {field.width})"
     if not isinstance(value, torch.Tensor):
         raise broken(f"it holds a {type(value).__name__}, not a tensor", one_tensor)
-    if value.layout != torch.strided or value.is_quantized or value.is_meta:
-        raise broken("it holds a sparse, quantized or empty-handed tensor", one_tensor)
+    if value.layout != torch.strided or value.is_nested or value.is_quantized or value.is_meta:
+        raise broken("it holds a sparse, nested, quantized or empty-handed tensor", one_tensor)
     tensor = value.detach()
     if tensor.is_complex():
         raise broken(f"its values are complex ({tensor.dtype})", "save a real tensor")
+    if tensor.dtype not in _REAL:
+        raise broken(f"its values are of no number type ({tensor.dtype})", "save a float tensor")
     shape = tuple(tensor.shape)
     if tensor.ndim not in (1, 2):
         raise broken(f"its shape {shape} is neither (n,) nor (n, columns)", one_tensor)
@@ -177,7 +228,7 @@ def to_storage(rows: torch.Tensor, field: Field) -> Rows:
         overflow = torch.from_numpy(np.isinf(stored)) & torch.isfinite(rows)
         if bool(overflow.any()):
             value = float(rows[overflow].double().abs().max())
-            wider = "float32" if field.dtype == "float16" else "float64"
+            wider = "float32" if value <= torch.finfo(torch.float32).max else "float64"
             raise BrokenSample(
                 field=field.canonical,
                 file=field.file,
