@@ -5,7 +5,7 @@ Nothing here reads a `.pt` file, and nothing imports torch: this runs at every s
 
 from __future__ import annotations
 
-import contextlib
+import errno
 import os
 import stat
 from collections import deque
@@ -16,7 +16,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from aerozarr.datasets import Dataset, class_ids
 from aerozarr.errors import SettingsError, did_you_mean
-from aerozarr.locations import Location, open_location, redacted
+from aerozarr.locations import Location, open_location
 from aerozarr.samples import (
     UNKNOWN_SIZE,
     FileInfo,
@@ -55,10 +55,10 @@ def list_source(settings: Settings, dataset: Dataset, url: str) -> Listing:
     try:
         is_folder = source.fs.isdir(source.path)
     except (ValueError, TypeError) as error:
-        # Some file systems look at their options only when they are first used.
+        # Some file systems look at their options only when they are first used. The text of
+        # such an error may repeat a value of theirs, such as a secret.
         raise SettingsError(
-            f"{key}: {url!r} cannot be opened: {redacted(error, settings.storage_options)}. "
-            "Check storage_options."
+            f"{key}: {url!r} cannot be opened: {type(error).__name__}. Check storage_options."
         ) from None
     if not is_folder:
         raise SettingsError(
@@ -136,8 +136,10 @@ def _list_root(settings: Settings, dataset: Dataset, root: Location) -> Listing:
         request.name: split_ids(request.name, dataset.rule, base, root, settings)
         for request in requests
     }
-    if settings.categories:
-        ids_of = _of_categories(ids_of, settings.categories)
+    if settings.categories and isinstance(dataset.rule, IdListsRule):
+        others = set(dataset.rule.files) - set(ids_of)
+        known = [split_ids(split, dataset.rule, base, root, settings) for split in others]
+        ids_of = _of_categories(ids_of, known, settings.categories)
     for request in requests:
         ids = ids_of[request.name]
         if ids is None:
@@ -177,10 +179,10 @@ def _check_categories(settings: Settings, dataset: Dataset) -> None:
 
 
 def _of_categories(
-    ids_of: dict[str, list[str] | None], categories: list[str]
+    ids_of: dict[str, list[str] | None], others: list[list[str] | None], categories: list[str]
 ) -> dict[str, list[str] | None]:
-    """Keep the designs of some categories, each of which must have some."""
-    known = {category_of(design) for ids in ids_of.values() for design in ids or []}
+    """Keep the designs of some categories, each of which must have some in any split."""
+    known = {category_of(design) for ids in [*ids_of.values(), *others] for design in ids or []}
     for category in categories:
         if category not in known:
             raise SettingsError(
@@ -219,6 +221,7 @@ def _list_class(settings: Settings, dataset: Dataset, found: type, root: str) ->
     failed: list[str] = []
     asked: set[str] = set()
     requests = [parse_split(text) for text in settings.splits]
+    several_splits = len({request.name for request in requests}) > 1
     for request in requests:
         try:
             ids = class_ids(found, root, request.name, dataset.filemap)
@@ -233,8 +236,8 @@ def _list_class(settings: Settings, dataset: Dataset, found: type, root: str) ->
         positions = request.of([str(position) for position in range(len(ids))])
         for position in map(int, positions):
             sample_id = ids[position]
-            if sample_id in asked and sample_id == str(position):
-                # Known by its index alone, which another split has too.
+            if several_splits and sample_id == str(position):
+                # Known by its index alone, which other splits have too.
                 sample_id = f"{request.name}/{position}"
             if sample_id in asked:
                 listing.warnings.append(_twice(sample_id))
@@ -361,10 +364,15 @@ def _local_files(folder: str, wanted: set[str]) -> Iterator[tuple[str, FileInfo]
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.name in wanted:
-                with contextlib.suppress(OSError):  # a link that leads nowhere, or to itself
+                try:
                     status = entry.stat()
-                    if stat.S_ISREG(status.st_mode):
-                        yield entry.name, FileInfo(status.st_size, str(status.st_mtime_ns))
+                except OSError as error:
+                    # A link that leads nowhere, or to itself, is no file.
+                    if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+                        continue
+                    raise
+                if stat.S_ISREG(status.st_mode):
+                    yield entry.name, FileInfo(status.st_size, str(status.st_mtime_ns))
 
 
 def _name(entry: dict[str, Any]) -> str:

@@ -74,16 +74,6 @@ def read_text(url: str, options: StorageOptions, *, key: str) -> str | None:
     return _read_text(location.fs, location.path)
 
 
-def redacted(text: object, options: StorageOptions) -> str:
-    """Return a text, e.g. of an error, in which no value of the storage options is left."""
-    shown = str(text)
-    for values in options.values():
-        for value in values.values():
-            if isinstance(value, str) and len(value) > 3:
-                shown = shown.replace(value, "…")
-    return shown
-
-
 def open_location(url: str, options: StorageOptions, *, key: str) -> Location:
     """Open a folder or URL.
 
@@ -109,7 +99,8 @@ def open_location(url: str, options: StorageOptions, *, key: str) -> Location:
     # In a chain, such as simplecache::s3://…, options are told apart by protocol.
     own = dict(options.get(protocol, {}))
     if "::" in url:
-        own = {name: dict(values) for name, values in options.items() if f"{name}:" in url}
+        chain = {get_protocol(part) if "://" in part else part for part in url.split("::")}
+        own = {name: dict(values) for name, values in options.items() if name in chain}
     try:
         fs, path = url_to_fs(url, **own)
     except ImportError as error:
@@ -118,8 +109,9 @@ def open_location(url: str, options: StorageOptions, *, key: str) -> Location:
             f"Install the fsspec package for {protocol}://."
         ) from None
     except (ValueError, TypeError) as error:
+        # Only the kind of error: its text may repeat a value of the options, such as a secret.
         raise SettingsError(
-            f"{key}: {url!r} cannot be opened: {redacted(error, options)}. Check its protocol and "
+            f"{key}: {url!r} cannot be opened: {type(error).__name__}. Check its protocol and "
             f"storage_options: {{{protocol}: …}}."
         ) from None
     return Location(fs, path.rstrip("/"), url.rstrip("/"))

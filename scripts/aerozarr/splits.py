@@ -168,8 +168,7 @@ class IdListsRule(BaseModel):
     def ids(self, split: str, base: Location) -> list[str] | None:
         """Return the ids of the split's list, in file order."""
         file = self.files.get(split)
-        text = base.read_text(file) if file else None
-        return None if text is None else _lines(text)
+        return _lines_of(base, file) if file else None
 
     def marks(self) -> list[str]:
         """Return names of which a dataset root holds at least one."""
@@ -183,11 +182,21 @@ def _lines(text: str) -> list[str]:
     return [line.strip() for line in text.splitlines() if line.strip()]
 
 
+def _lines_of(base: Location, file: str) -> list[str] | None:
+    try:
+        text = base.read_text(file)
+    except UnicodeDecodeError:
+        raise SettingsError(
+            f"source_root: {base.join(file)} is no UTF-8 text. Save it as UTF-8."
+        ) from None
+    return None if text is None else _lines(text)
+
+
 def _blacklisted(rule: IdListsRule, base: Location) -> set[str]:
     """Return the ids to leave out; a line may be a path that ends in `<id>.vtk`."""
     ids = set()
     for file in rule.blacklists:
-        for line in _lines(base.read_text(file) or ""):
+        for line in _lines_of(base, file) or []:
             ids.add(PurePosixPath(line).stem if line.endswith(".vtk") else line)
     return ids
 

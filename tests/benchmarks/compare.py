@@ -38,6 +38,11 @@ WORKFLOW, POOL, RERUN = "workflow", "process pool", "workflow, nothing to do"
 
 PACKAGES = ("snakemake", "torch", "zarr", "numcodecs", "numpy")
 
+# Others may use this share of the cores. Seconds to wait for that before a run, and runs to try.
+QUIET = 0.05
+PATIENCE = 600
+TRIES = 5
+
 Command = Sequence[str | Path]
 
 
@@ -143,17 +148,18 @@ def reap_orphans(patience: float) -> list[resource.struct_rusage]:
     return found
 
 
-def wait_for_quiet(patience: float) -> None:
-    """Wait, up to `patience` seconds, until the cores are idle."""
-    deadline = time.perf_counter() + patience
-    while (busy := busy_seconds()) is not None:
+def wait_for_quiet() -> None:
+    """Wait until the cores are idle; not for ever."""
+    deadline = time.perf_counter() + PATIENCE
+    while time.perf_counter() < deadline:
+        busy = busy_seconds()
         time.sleep(2)
-        share = ((busy_seconds() or busy) - busy) / (2 * (os.cpu_count() or 1))
-        if share < 0.05:
+        busy_now = busy_seconds()
+        if busy is None or busy_now is None:
             return
-        if time.perf_counter() > deadline:
-            print(f"warning: others use {share:.0%} of the cores", file=sys.stderr)
+        if (busy_now - busy) / (2 * (os.cpu_count() or 1)) <= QUIET:
             return
+    print("warning: others use the cores; the times will be too long", file=sys.stderr)
 
 
 def make_data(kind: str, samples: int, folder: Path) -> None:
@@ -190,12 +196,27 @@ def stamps(store: Path) -> dict[Path, int]:
     return {path: path.stat().st_mtime_ns for path in sorted(store.rglob("*.json"))}
 
 
-def new_folder(path: Path) -> Path:
-    """Return an empty folder at `path`."""
-    if path.exists():
-        shutil.rmtree(path)
-    path.mkdir(parents=True)
-    return path
+def run_undisturbed(name: str, command: Command, log: Path, fresh: Path | None = None) -> Run:
+    """Run a command; again, a few times at most, when others used the cores meanwhile.
+
+    Parameters
+    ----------
+    name, command, log
+        As for `run_timed`.
+    fresh
+        A folder to empty before each try.
+    """
+    for _ in range(TRIES):
+        if fresh is not None:
+            shutil.rmtree(fresh, ignore_errors=True)
+            fresh.mkdir(parents=True)
+        wait_for_quiet()
+        run = run_timed(name, command, log)
+        others = "" if run.others is None else f" (others used {run.others:.0%} of the cores)"
+        print(f"{run.seconds:8.2f} s  {name}{others}", file=sys.stderr, flush=True)
+        if run.others is None or run.others <= QUIET:
+            break
+    return run
 
 
 def measure(arguments: argparse.Namespace, source: Path, scratch: Path) -> list[Run]:
@@ -203,24 +224,17 @@ def measure(arguments: argparse.Namespace, source: Path, scratch: Path) -> list[
     dataset, _ = DATASETS[arguments.kind]
     workflow, pool = scratch / "workflow", scratch / "pool"
     runs: list[Run] = []
-
-    def add(name: str, command: Command, log: Path) -> None:
-        wait_for_quiet(arguments.patience)
-        run = run_timed(name, command, log)
-        runs.append(run)
-        others = "" if run.others is None else f" (others used {run.others:.0%} of the cores)"
-        print(f"{run.seconds:8.2f} s  {name}{others}", file=sys.stderr, flush=True)
-
     for _ in range(arguments.repeat):
-        command = workflow_command(dataset, source, new_folder(workflow), arguments.cores)
-        add(WORKFLOW, command, scratch / "workflow.log")
+        command = workflow_command(dataset, source, workflow, arguments.cores)
+        runs.append(run_undisturbed(WORKFLOW, command, scratch / "workflow.log", workflow))
         if arguments.rerun:
+            log = scratch / "rerun.log"
             before = stamps(workflow / "store")
-            add(RERUN, command, scratch / "rerun.log")
+            runs.append(run_undisturbed(RERUN, command, log))
             if stamps(workflow / "store") != before:
-                sys.exit(f"the rerun wrote again; its last lines:\n{tail(scratch / 'rerun.log')}")
-        command = pool_command(dataset, source, new_folder(pool), arguments.cores)
-        add(POOL, command, scratch / "pool.log")
+                sys.exit(f"the rerun wrote to the store again; its last lines:\n{tail(log)}")
+        command = pool_command(dataset, source, pool, arguments.cores)
+        runs.append(run_undisturbed(POOL, command, scratch / "pool.log", pool))
     check: Command = [sys.executable, HERE / "same_store.py", workflow / "store", pool / "store"]
     if subprocess.run(check).returncode != 0:
         sys.exit("the workflow's store and the pool's are not the same; see above")
@@ -289,9 +303,6 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--rerun", action="store_true", help="also time a run with nothing to do")
     parser.add_argument("--scratch", type=Path, help="folder to work in, kept; default: temporary")
     parser.add_argument("--json", type=Path, help="file for every single run's figures")
-    parser.add_argument(
-        "--patience", type=float, default=120, help="seconds to wait for idle cores before a run"
-    )
     return parser.parse_args()
 
 

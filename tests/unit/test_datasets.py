@@ -664,6 +664,23 @@ def test_samples_known_by_their_index_are_all_listed_over_several_splits(
     assert len({sample.key for sample in listing.samples}) == 5
 
 
+@pytest.mark.parametrize(
+    ("splits", "expected"),
+    [
+        (["train[:2]", "train[1:]"], [("train", 0), ("train", 1), ("train", 2)]),
+        (["test", "train[0]", "train[0]"], [("test", 0), ("test", 1), ("train", 0)]),
+    ],
+    ids=["in parts that overlap", "twice, after another split"],
+)
+def test_a_sample_known_by_its_index_is_converted_once_when_it_is_asked_for(
+    splits: list[str], expected: list[tuple[str, int]], module: Module, tmp_path: Path
+) -> None:
+    name = module(SAMPLES.replace("sample_info", "no_info"))
+    listing = class_listing(name, tmp_path, splits=splits)
+    assert [(s.split, s.position) for s in listing.samples] == expected
+    assert len(listing.warnings) == 1
+
+
 def test_of_two_samples_of_a_class_with_one_id_the_first_is_converted(
     module: Module, tmp_path: Path
 ) -> None:

@@ -34,7 +34,7 @@ class Vault(MemoryFileSystem):  # type: ignore[misc]
         self.token = token
         self.fails_at = fails_at
         if fails_at == "opening":
-            raise ValueError(f"Invalid token: {token}")
+            raise ValueError(f"Invalid token: {token!r}")
 
     @classmethod
     def _strip_protocol(cls, path: str) -> str:
@@ -42,7 +42,7 @@ class Vault(MemoryFileSystem):  # type: ignore[misc]
 
     def info(self, path: str, **options: Any) -> Any:
         if self.fails_at == "first use":
-            raise ValueError(f"Invalid endpoint: {self.token}")
+            raise ValueError(f"Invalid endpoint: {self.token!r}")
         if self.token != TOKEN:
             raise FileNotFoundError(path)
         return super().info(path, **options)
@@ -179,3 +179,24 @@ def test_a_storage_option_that_is_refused_is_one_error_without_its_value(
     assert isinstance(caught.value, SettingsError)
     assert "source_url: 'vault://cars'" in str(caught.value)
     assert "storage_options" in str(caught.value)
+
+
+@pytest.mark.parametrize("fails_at", ["opening", "first use"])
+@pytest.mark.parametrize(
+    ("token", "secret"),
+    [
+        ({"aws": {"secret": SECRET}}, SECRET),
+        ([SECRET, "other"], SECRET),
+        (987654321, "987654321"),
+        ("k3y", "k3y"),
+        ('it\'s "mine"\n\\o/', "mine"),
+    ],
+    ids=["within a mapping", "in a list", "a number", "a short one", "one with quotes and lines"],
+)
+def test_a_storage_option_stays_secret_that_is(
+    token: Any, secret: str, fails_at: str, vault: None
+) -> None:
+    options = {"vault": {"token": token, "fails_at": fails_at}}
+    with pytest.raises(SettingsError) as caught:
+        listing_of(source_url="vault://cars", storage_options=options)
+    assert secret not in "".join(traceback.format_exception(caught.value))
