@@ -96,7 +96,9 @@ def request(texts: list[str], serve_command: list[str]) -> int | None:
     stderr = (_socket.SOL_SOCKET, _socket.SCM_RIGHTS, (2).to_bytes(4, sys.byteorder))
     try:
         sent = connection.sendmsg([message], [stderr])
-        connection.sendall(message[sent:])
+        if sent < len(message):
+            # Not otherwise: a job may be done by now, and its connection closed.
+            connection.sendall(message[sent:])
         answer = connection.recv(1)
     except OSError:
         answer = b""
