@@ -5,20 +5,12 @@ Nothing here reads a `.pt` file, and nothing imports torch: this runs at every s
 
 from __future__ import annotations
 
-import errno
 import os
-import stat
-from collections import deque
-from collections.abc import Iterable, Iterator
-from typing import Any
-
-from fsspec.implementations.local import LocalFileSystem
 
 from aerozarr.datasets import Dataset, class_ids
 from aerozarr.errors import SettingsError, did_you_mean
 from aerozarr.locations import Location, open_location
 from aerozarr.samples import (
-    UNKNOWN_SIZE,
     FileInfo,
     LeftOut,
     Listing,
@@ -28,11 +20,9 @@ from aerozarr.samples import (
     printable,
     refusal,
 )
+from aerozarr.scanning import files_of, walk
 from aerozarr.settings import Settings
 from aerozarr.splits import IdListsRule, SplitRequest, category_of, parse_split, split_ids
-
-Folders = dict[str, dict[str, FileInfo]]
-"""Path of a folder below the source to its files of the file map."""
 
 
 def list_source(settings: Settings, dataset: Dataset, url: str) -> Listing:
@@ -104,7 +94,7 @@ def _list_prefix(settings: Settings, dataset: Dataset, source: Location) -> List
     """List every folder below a prefix that holds files of the file map, by ascending id."""
     wanted = set(dataset.filemap.values())
     listing = Listing()
-    folders = _walk(source, wanted)
+    folders = walk(source, wanted)
     folders.pop("", None)  # the prefix itself is not a sample
     for sample_id in sorted(folders):
         _add(listing, sample_id, "", folders[sample_id], dataset)
@@ -151,7 +141,7 @@ def _list_root(settings: Settings, dataset: Dataset, root: Location) -> Listing:
                 listing.warnings.append(_twice(sample_id))
                 continue
             asked.add(sample_id)
-            _add(listing, sample_id, request.name, _files_of(base, sample_id, wanted), dataset)
+            _add(listing, sample_id, request.name, files_of(base, sample_id, wanted), dataset)
         _cut(listing, first, settings)
     if all(ids is None for ids in ids_of.values()):
         raise SettingsError(
@@ -297,101 +287,3 @@ def _add(
             fingerprint=fingerprint(found, *salt),
         )
     )
-
-
-def is_there(base: Location, sample_id: str, files: Iterable[str]) -> bool:
-    """Whether a source still holds every file of a sample."""
-    wanted = set(files)
-    return refusal(sample_id) is None and len(_files_of(base, sample_id, wanted)) == len(wanted)
-
-
-def _files_of(base: Location, folder: str, wanted: set[str]) -> dict[str, FileInfo]:
-    """Return the wanted files in one folder below `base`; none when the folder is not there."""
-    if refusal(folder) is not None:
-        return {}
-    try:
-        if base.is_local:
-            return dict(_local_files(base.join(folder), wanted))
-        entries = base.fs.ls(base.join(folder), detail=True)
-    except (FileNotFoundError, NotADirectoryError):
-        return {}
-    return {name: _info(e) for e in entries if (name := _name(e)) in wanted and _is_file(e)}
-
-
-def _walk(source: Location, wanted: set[str]) -> Folders:
-    """Return every folder below `source`, itself included, that holds a wanted file."""
-    if isinstance(source.fs, LocalFileSystem):
-        return _walk_local(source.path, wanted)
-    folders: Folders = {}
-    prefix = source.path.rstrip("/") + "/"
-    for path, entry in source.fs.find(source.path, detail=True).items():
-        folder, _, name = path.removeprefix(prefix).rpartition("/")
-        if name in wanted and _is_file(entry):
-            folders.setdefault(folder, {})[name] = _info(entry)
-    return folders
-
-
-def _walk_local(root: str, wanted: set[str]) -> Folders:
-    """Walk local folders, those first that no link leads to; each is listed once."""
-    folders: Folders = {}
-    seen: set[tuple[int, int]] = set()
-
-    def unreadable(error: OSError) -> None:
-        raise SettingsError(
-            f"source_url: {error.filename!r} cannot be listed: {error.strerror}. Give the person "
-            "who runs this the right to read it, or move it out of the source."
-        )
-
-    linked = deque([root])
-    while linked:
-        # os.walk names linked folders, and does not enter them.
-        for path, subfolders, names in os.walk(linked.popleft(), onerror=unreadable):
-            status = os.stat(path)
-            if (status.st_dev, status.st_ino) in seen:
-                subfolders.clear()
-                continue
-            seen.add((status.st_dev, status.st_ino))
-            subfolders.sort()
-            places = (f"{path}/{name}" for name in subfolders)
-            linked.extend(place for place in places if os.path.islink(place))
-            if not wanted.isdisjoint(names):
-                folder = os.path.relpath(path, root)
-                folders["" if folder == "." else folder] = dict(_local_files(path, wanted))
-    return folders
-
-
-def _local_files(folder: str, wanted: set[str]) -> Iterator[tuple[str, FileInfo]]:
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.name in wanted:
-                try:
-                    status = entry.stat()
-                except OSError as error:
-                    # A link that leads nowhere, or to itself, is no file.
-                    if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
-                        continue
-                    raise
-                if stat.S_ISREG(status.st_mode):
-                    yield entry.name, FileInfo(status.st_size, str(status.st_mtime_ns))
-
-
-def _name(entry: dict[str, Any]) -> str:
-    return str(entry["name"]).rstrip("/").rsplit("/", 1)[-1]
-
-
-def _is_file(entry: dict[str, Any]) -> bool:
-    return entry.get("type") == "file"
-
-
-# What file systems call that which changes with an object's content, the surest first.
-_STAMPS = (
-    *("ETag", "etag", "md5Hash", "blob_id", "sha", "CRC"),
-    *("LastModified", "last_modified", "mtime", "created"),
-)
-
-
-def _info(entry: dict[str, Any]) -> FileInfo:
-    """Return size and stamp of a listed object; a web server may not tell the size."""
-    stamp = next((str(entry[name]) for name in _STAMPS if entry.get(name) is not None), "")
-    size = entry.get("size")
-    return FileInfo(UNKNOWN_SIZE if size is None else int(size), stamp)

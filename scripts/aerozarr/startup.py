@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import IO
 
 from aerozarr.errors import StoreError
-from aerozarr.listing import is_there, list_source, sample_folder_base
+from aerozarr.listing import list_source, sample_folder_base
 from aerozarr.locations import Location
 from aerozarr.manifest import read_fragment, write_aside
 from aerozarr.merging import digest_of, read_summary
 from aerozarr.project import Project, check_writable
 from aerozarr.samples import LeftOut, Listing, Sample
+from aerozarr.scanning import is_there
 from aerozarr.stores import MANIFEST
 from aerozarr.tables import read_samples, table_text
 

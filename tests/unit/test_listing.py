@@ -24,10 +24,11 @@ from fsspec.spec import AbstractFileSystem
 
 from aerozarr.datasets import resolve_dataset
 from aerozarr.errors import SettingsError, StoreError
-from aerozarr.listing import is_there, list_source, sample_folder_base
+from aerozarr.listing import list_source, sample_folder_base
 from aerozarr.locations import open_location
 from aerozarr.project import Project
 from aerozarr.samples import Listing
+from aerozarr.scanning import is_there
 from aerozarr.settings import load_settings
 from aerozarr.startup import begin, lock, write_tables
 from aerozarr.tables import read_left_out, read_samples
