@@ -31,6 +31,7 @@ rule all:
 
 onstart:
     tune_scheduler()
+    start_early()
 
 
 onsuccess:

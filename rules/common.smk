@@ -12,7 +12,9 @@ from aerozarr.needs import memory_mb
 from aerozarr.project import Project
 from aerozarr.startup import begin
 from aerozarr.tables import read_samples
+from aerozarr.served import serve_command
 from aerozarr.warm import name_owner
+from aerozarr.warm import start as start_worker
 
 
 def tell(*messages):
@@ -105,6 +107,13 @@ def script(name):
         python=untracked("python" if uses_conda else sys.executable),
         script=untracked(os.path.join(workflow.basedir, "scripts", f"{name}.py")),
     )
+
+
+def start_early():
+    """Have the warm worker import torch while the samples are still being listed."""
+    if workflow.local_exec:
+        script = os.path.join(workflow.basedir, "scripts", "convert_sample.py")
+        start_worker(serve_command(script))
 
 
 def tune_scheduler():

@@ -22,7 +22,7 @@ rule merge_manifest:
     message:
         "Merging {input.table} and the fragments into the manifest"
     shell:
-        "{params.python:q} {params.script:q} --table={input.table:q}"
+        "{params.python:q} -S -E {params.script:q} --table={input.table:q}"
         " --incomplete={input.incomplete:q} --merged={output.merged:q} 2> {log:q}"
 
 

@@ -62,6 +62,20 @@ def name_owner() -> None:
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
 
 
+def start(serve_command: list[str]) -> None:
+    """Start a worker before the first job wants it; called by the owner.
+
+    Its imports then go on beside what the owner does until then. Harmless if it fails: the first
+    job tries again.
+    """
+    try:
+        connection = _start(os.environ[FOLDER], serve_command)
+    except OSError:
+        return
+    if connection is not None:
+        connection.close()
+
+
 # --- the client ------------------------------------------------------------------------------
 
 

@@ -313,4 +313,4 @@ def test_without_a_warm_worker_samples_convert_in_plain_processes_and_the_logs_s
     assert digests(five.store) == expected
     logs = list((five.work / "logs/convert_sample").glob("*.log"))
     assert len(logs) == SAMPLES
-    assert all("converting in a plain process" in log.read_text() for log in logs)
+    assert all("done in a plain process" in log.read_text() for log in logs)

@@ -1,0 +1,66 @@
+"""The scripts whose jobs a warm worker does (see `warm`), or a plain process when there is none.
+
+Such a script imports nothing but this before it knows that it has to.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from aerozarr import warm
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def main(job: str) -> int:
+    """Do a job with the options of the command line; with `--serve`, be the warm worker.
+
+    Parameters
+    ----------
+    job
+        A name of `_jobs`.
+
+    Returns
+    -------
+    int
+        The exit code.
+    """
+    script, *arguments = sys.argv
+    if arguments == ["--serve"]:
+        warm.serve(_load)
+        return 0
+    if arguments[:1] == ["--plain"]:
+        return _load()([job, *arguments[1:]])
+    code = warm.request([job, *arguments], serve_command(script))
+    if code is None:
+        print("aerozarr: done in a plain process", file=sys.stderr, flush=True)
+        os.execv(sys.executable, [sys.executable, script, "--plain", *arguments])
+    return code
+
+
+def serve_command(script: str) -> list[str]:
+    """Return what starts a warm worker; any script that calls `main` will do."""
+    return [sys.executable, script, "--serve"]
+
+
+def _load() -> warm.Job:
+    """Import what the jobs need, and return what does one."""
+    from aerozarr.conversion import convert
+    from aerozarr.jobs import run_job
+    from aerozarr.merging import merge
+    from aerozarr.project import Project
+
+    Project.from_environment()
+    jobs: dict[str, tuple[Callable[..., None], tuple[str, ...]]] = {
+        "convert_sample": (convert, ("table", "key", "fragment")),
+        "merge_manifest": (merge, ("table", "incomplete", "merged")),
+    }
+
+    def do(texts: list[str]) -> int:
+        function, options = jobs[texts[0]]
+        return run_job(function, texts[1:], function.__doc__, *options)
+
+    return do
