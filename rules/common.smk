@@ -67,7 +67,7 @@ def samples_by_key():
 
 def fragments(wildcards):
     """Return the fragments of all samples, in sample order."""
-    return [f"{WORKDIR}/fragments/{key}.json" for key in samples_by_key()]
+    return [f"{PROJECT.fragments}/{key}.json" for key in samples_by_key()]
 
 
 def sample_of(wildcards):

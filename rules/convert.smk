@@ -6,7 +6,7 @@ rule convert_sample:
         # look at every one of them in every round of scheduling.
         table=ancient(f"{WORKDIR}/samples.tsv"),
     output:
-        fragment=f"{WORKDIR}/fragments/{{key}}.json",
+        fragment=f"{PROJECT.fragments}/{{key}}.json",
     log:
         f"{WORKDIR}/logs/convert_sample/{{key}}.log",
     conda:

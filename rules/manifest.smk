@@ -26,7 +26,7 @@ rule merge_manifest:
         " --incomplete={input.incomplete:q} --merged={output.merged:q} 2> {log:q}"
 
 
-# Only when asked for: snakemake --cores 1 remove_orphans
+# Only when asked for: snakemake remove_orphans --cores 1
 rule remove_orphans:
     log:
         f"{WORKDIR}/logs/remove_orphans.log",
@@ -38,4 +38,5 @@ rule remove_orphans:
     message:
         "Removing the groups that the manifest does not list"
     shell:
-        "{params.python:q} {params.script:q} --merged={params.merged:q} 2> {log:q}"
+        "{params.python:q} {params.script:q} --merged={params.merged:q} 2>&1"
+        " | tee {log:q} >&2"

@@ -159,6 +159,10 @@ def _twice(sample_id: str) -> str:
     return printable(f"{sample_id} is asked for twice; it is converted once")
 
 
+def _same_id(sample_id: str) -> str:
+    return printable(f"{sample_id} names several samples; the first is converted")
+
+
 def _check_categories(settings: Settings, dataset: Dataset) -> None:
     if settings.categories and not (
         isinstance(dataset.rule, IdListsRule) and dataset.rule.categories
@@ -209,7 +213,7 @@ def _list_class(settings: Settings, dataset: Dataset, found: type, root: str) ->
         )
     listing = Listing()
     failed: list[str] = []
-    asked: set[str] = set()
+    asked: dict[str, tuple[str, int]] = {}
     requests = [parse_split(text) for text in settings.splits]
     several_splits = len({request.name for request in requests}) > 1
     for request in requests:
@@ -230,9 +234,14 @@ def _list_class(settings: Settings, dataset: Dataset, found: type, root: str) ->
                 # Known by its index alone, which other splits have too.
                 sample_id = f"{request.name}/{position}"
             if sample_id in asked:
-                listing.warnings.append(_twice(sample_id))
+                other = asked[sample_id] != (request.name, position)
+                if other:
+                    cause, remedy = "another sample of the class has its id", "give it its own"
+                    refused = LeftOut(sample_id, request.name, "refused", "", "", cause, remedy)
+                    listing.left_out.append(refused)
+                listing.warnings.append(_same_id(sample_id) if other else _twice(sample_id))
                 continue
-            asked.add(sample_id)
+            asked[sample_id] = (request.name, position)
             salt = (root, request.name, str(position))
             _add(listing, sample_id, request.name, None, dataset, position=position, salt=salt)
         _cut(listing, first, settings)

@@ -67,17 +67,17 @@ class Summary:
             lines += _first(self.skipped)
         if self.orphans:
             lines.append(
-                f"{len(self.orphans)} groups in the store belong to no sample of the manifest "
-                "(snakemake --cores 1 remove_orphans removes them):"
+                f"{counted(len(self.orphans), 'group')} in the store not listed by the manifest; "
+                "if nothing else needs them, the same command with the target remove_orphans "
+                "(snakemake remove_orphans …) removes them:"
             )
             lines += _first(map(printable, self.orphans))
-        factor = self.source_bytes / self.stored_bytes if self.stored_bytes else 0.0
-        size = f"{_readable(self.stored_bytes)}"
+        size = _readable(self.stored_bytes)
         if self.source_bytes:
-            size += f", {factor:.1f} times smaller than its source"
+            size += f", from {_readable(self.source_bytes)}"
         lines.append(
-            f"{self.store}/{MANIFEST} lists {self.samples} samples of {self.dataset_name} "
-            f"({size}); {len(self.skipped)} skipped"
+            f"{self.store}/{MANIFEST} lists {counted(self.samples, 'sample')} of "
+            f"{self.dataset_name} ({size}); {len(self.skipped)} skipped"
         )
         return lines
 
@@ -86,6 +86,11 @@ def _first(items: Iterable[str]) -> list[str]:
     shown = [f"  {item}" for item in items]
     more = len(shown) - SHOWN
     return shown if more <= 0 else [*shown[:SHOWN], f"  … and {more} more"]
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun, e.g. `1 sample`, `2 samples`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _readable(size: float) -> str:
@@ -156,9 +161,9 @@ def merge_fragments(project: Project, samples: list[Sample], left_out: list[Left
 
 def _why_failed(broken: list[LeftOut], converted: list[Fragment]) -> str:
     head = (
-        f"{len(broken)} samples are broken, and on_broken_sample is fail"
+        f"{counted(len(broken), 'broken sample')}, and on_broken_sample is fail"
         if converted
-        else f"all {len(broken)} samples are broken, so there is nothing to list"
+        else f"every sample is broken ({len(broken)}), so there is nothing to list"
     )
     return "\n".join([f"{head}:", *_first(map(str, broken))])
 

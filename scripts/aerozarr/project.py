@@ -7,6 +7,7 @@ line or in `params`: Snakemake records those, and storage options may hold crede
 from __future__ import annotations
 
 import functools
+import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -95,9 +96,18 @@ class Project:
         """Return the path of something in the work folder."""
         return Path(self.workdir, name)
 
+    @property
+    def fragments(self) -> str:
+        """The folder of the fragments, as Snakemake's file patterns name it.
+
+        Each store has one of its own, so that a work folder can serve several in turn.
+        """
+        tag = hashlib.sha256(self.settings.store.rstrip("/").encode()).hexdigest()[:8]
+        return f"{self.workdir}/fragments/{tag}"
+
     def fragment(self, key: str) -> Path:
         """Return the path of a sample's fragment."""
-        return self.place(f"fragments/{key}.json")
+        return Path(self.fragments, f"{key}.json")
 
     @property
     def is_example(self) -> bool:

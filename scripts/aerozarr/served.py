@@ -34,7 +34,10 @@ def main(job: str) -> int:
         return 0
     if arguments[:1] == ["--plain"]:
         return _load()([job, *arguments[1:]])
-    code = warm.request([job, *arguments], serve_command(script))
+    try:
+        code = warm.request([job, *arguments], serve_command(script))
+    except KeyboardInterrupt:
+        return 130  # as shells count it; the worker ends the job
     if code is None:
         print("aerozarr: done in a plain process", file=sys.stderr, flush=True)
         os.execv(sys.executable, [sys.executable, script, "--plain", *arguments])

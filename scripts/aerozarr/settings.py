@@ -6,6 +6,7 @@ Run `python -m aerozarr.settings yaml` (or `table`) to print them; a test fails 
 from __future__ import annotations
 
 import json
+import re
 import sys
 import textwrap
 from collections.abc import Mapping
@@ -27,13 +28,24 @@ EXPECTED_DTYPE = "Give float16, float32 or float64"
 
 def _one_or_more(value: Any) -> Any:
     """Let `--config splits=train` (or `train,test`) stand for a list."""
-    return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    text = value.strip()
+    if text.startswith("[") and text.endswith("]"):
+        text = text[1:-1]
+    # Not at a comma within brackets.
+    return [part.strip() for part in re.split(r",(?![^\[]*\])", text)]
 
 
 def _number_as_text(value: Any) -> Any:
     """Let `--config dataset_name=2024` be a name: the command line makes a number of it."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     return str(value) if is_number else value
+
+
+def _digits_as_number(value: Any) -> Any:
+    """Read a number within a mapping, which the command line leaves a text."""
+    return int(value) if isinstance(value, str) and value.isascii() and value.isdigit() else value
 
 
 Text = Annotated[str, BeforeValidator(_number_as_text), Field(min_length=1)]
@@ -52,7 +64,7 @@ class Compression(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     cname: Cname = "zstd"
-    clevel: Annotated[StrictInt, Field(ge=0, le=9)] = 5
+    clevel: Annotated[StrictInt, Field(ge=0, le=9), BeforeValidator(_digits_as_number)] = 5
 
     @property
     def label(self) -> str:
@@ -92,7 +104,7 @@ class Settings(BaseModel):
     splits: Texts = _setting(
         ["train", "test", "val"],
         "For `source_root`: the splits to convert, in this order; a part of one is written like a "
-        "Python slice: `train[:50]`, `test[3]`, `train[10:90:2]`.",
+        "Python slice, in quotes: `'train[:50]'`, `'test[3]'`, `'train[10:90:2]'`.",
         "Give a list such as [train, test]",
     )
     split_files: dict[str, Text] = _setting(
@@ -157,8 +169,8 @@ class Settings(BaseModel):
     )
     on_broken_sample: Literal["skip", "fail"] = _setting(
         "skip",
-        "What a sample that cannot be converted does: `skip` leaves it out and says so, `fail` "
-        "stops the run.",
+        "What a broken sample (one whose files cannot be converted) does: `skip` leaves it out and "
+        "says so, `fail` stops the run. Incomplete samples are left out in any case.",
         "Give skip or fail",
     )
     storage_options: dict[str, dict[str, Any]] = _setting(

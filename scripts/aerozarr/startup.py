@@ -17,11 +17,11 @@ from aerozarr.errors import StoreError
 from aerozarr.listing import list_source, sample_folder_base
 from aerozarr.locations import Location
 from aerozarr.manifest import read_fragment, write_aside
-from aerozarr.merging import digest_of, read_summary
+from aerozarr.merging import counted, digest_of, read_summary
 from aerozarr.project import Project, check_writable
 from aerozarr.samples import LeftOut, Listing, Sample
 from aerozarr.scanning import is_there
-from aerozarr.stores import MANIFEST
+from aerozarr.stores import MANIFEST, SKIPPED
 from aerozarr.tables import read_samples, table_text
 
 SAMPLES = "samples.tsv"
@@ -77,8 +77,9 @@ def begin(project: Project, *, runs_jobs: bool) -> tuple[str, list[str]]:
 def _listing_messages(listing: Listing, project: Project) -> list[str]:
     messages = [f"warning: {warning}" for warning in listing.warnings]
     left_out = f", {len(listing.left_out)} left out" if listing.left_out else ""
+    name = project.settings.dataset_name or project.dataset.name
     messages.append(
-        f"{len(listing.samples)} samples of {project.dataset.name} in {project.source}{left_out}"
+        f"{counted(len(listing.samples), 'sample')} of {name} in {project.source}{left_out}"
     )
     return messages
 
@@ -121,8 +122,18 @@ def _forget_lost(project: Project, *, forget: bool) -> list[str]:
     table = project.place(SAMPLES)
     if not table.exists():
         return []
-    messages = []
-    groups = project.store.group_ids()
+    merged = project.place(MERGED)
+    summary = read_summary(merged)
+    if summary is not None and summary.store != project.settings.store:
+        summary = None  # the last run in this work folder was for another store
+    manifest = project.store.read(MANIFEST)
+    is_ours = (
+        manifest is not None
+        and summary is not None
+        and (digest_of(manifest) == summary.manifest_digest)
+    )
+    is_foreign = manifest is not None and summary is not None and not is_ours
+    groups = set() if is_foreign else project.store.group_ids()
     lost = [
         path
         for sample in read_samples(table)
@@ -130,22 +141,27 @@ def _forget_lost(project: Project, *, forget: bool) -> list[str]:
         and (path := project.fragment(sample.key)).exists()
         and _says_converted(path)
     ]
-    if lost:
-        messages.append(
-            f"{len(lost)} samples are gone from {project.settings.store}; "
-            f"{'they are converted again' if forget else 'a run would convert them again'}"
-        )
-    merged = project.place(MERGED)
-    summary = read_summary(merged)
-    manifest = project.store.read(MANIFEST)
-    stale = manifest is None or summary is None or digest_of(manifest) != summary.manifest_digest
-    if stale and summary is not None:
-        messages.append(f"{project.settings.store}/{MANIFEST} is not the last one that was merged")
     if forget:
         for path in lost:
             path.unlink()
-        if stale:
+        if not is_ours:
             merged.unlink(missing_ok=True)
+    messages = []
+    if is_foreign:
+        messages.append(
+            f"{project.settings.store}/{MANIFEST} was not written from {project.workdir}, so its "
+            "groups may not be either"
+        )
+    elif lost:
+        messages.append(f"{counted(len(lost), 'group')} gone from {project.settings.store}")
+    if lost:
+        samples = counted(len(lost), "sample")
+        messages.append(f"{samples} {'to convert again' if forget else 'would convert again'}")
+    elif is_ours and summary is not None and summary.skipped:
+        messages.append(
+            f"{len(summary.skipped)} skipped when it was last merged "
+            f"({project.settings.store}/{SKIPPED})"
+        )
     return messages
 
 
@@ -185,7 +201,7 @@ def _forget_gone(project: Project, listing: Listing) -> None:
     """
     base = sample_folder_base(project.settings, project.dataset, project.source)
     listed = {project.fragment(sample.key) for sample in listing.samples}
-    for path in project.place("fragments").glob("*.json"):
+    for path in Path(project.fragments).glob("*.json"):
         if path not in listed and not _still_there(path, base, project):
             path.unlink()
 

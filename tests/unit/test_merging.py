@@ -321,7 +321,7 @@ def test_when_all_are_broken_the_merge_fails(make, url, policy):
     project.store.publish(MANIFEST, b"{}")
     samples = [broken(project, name, cause="NaN") for name in ("run_1", "run_2")]
     message = refused(project, samples, [left_out_row("run_3")])
-    assert "all 2 samples" in message
+    assert "every sample is broken (2)" in message
     assert all(part in message for part in ("run_1", "run_2", "NaN"))
     assert MANIFEST not in files_below(url)
 
@@ -331,7 +331,7 @@ def test_with_fail_one_broken_sample_is_enough(make, url):
     project.store.publish(MANIFEST, b"{}")
     samples = [converted(project, "run_1"), broken(project, "run_2", cause="NaN")]
     message = refused(project, samples)
-    assert all(part in message for part in ("1 sample", "run_2", "NaN", "on_broken_sample"))
+    assert all(part in message for part in ("1 broken sample", "run_2", "NaN", "on_broken_sample"))
     assert MANIFEST not in files_below(url)
 
 
@@ -436,7 +436,10 @@ def test_summary_of_a_merge(make, url):
     )
     assert [text.partition(":")[0] for text in summary.skipped] == ["run_0", "run_3"]
     *_, result = summary.lines()
-    assert all(part in result for part in (url, MANIFEST, "2 samples", "cars", "2 skipped", "2.7"))
+    assert all(
+        part in result
+        for part in (url, MANIFEST, "2 samples", "cars", "2 skipped", "1.5 kB", "4 kB")
+    )
 
 
 @pytest.mark.parametrize("count", [0, 1, SHOWN, SHOWN + 1, SHOWN + 30])

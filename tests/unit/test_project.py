@@ -317,7 +317,15 @@ def test_workdir_is_written_without_a_slash_at_the_end(workdir, expected):
     project = project_of(workdir=workdir)
     assert project.workdir == expected
     assert project.place("samples.tsv") == Path(expected, "samples.tsv")
-    assert project.fragment("a%2Fb") == Path(expected, "fragments", "a%2Fb.json")
+    fragment = project.fragment("a%2Fb")
+    assert fragment.name == "a%2Fb.json"
+    assert fragment.parent.parent == Path(expected, "fragments")
+
+
+def test_each_store_has_fragments_of_its_own():
+    stores = ["a", "b", "s3://a", "a/b"]
+    assert len({project_of(store=store).fragments for store in stores}) == len(stores)
+    assert project_of(store="a").fragments == project_of(store="a/").fragments
 
 
 @pytest.mark.parametrize(

@@ -95,7 +95,7 @@ def test_when_all_are_broken_the_run_fails_and_there_is_no_manifest(workspace: W
     for seed in range(3):
         write_sample(workspace.source / f"s{seed}", seed, p=torch.zeros(3))
     run = workspace.run(ok=False)
-    assert "all 3 samples are broken" in run.output
+    assert "every sample is broken (3)" in run.output
     assert not (workspace.store / "manifest.json").exists()
     assert workspace.groups() == []
 
@@ -115,7 +115,7 @@ def test_fail_refuses_what_skip_let_pass(converted: Workspace) -> None:
     converted.run()
     converted.config["on_broken_sample"] = "fail"
     run = converted.run(ok=False)
-    assert "1 samples are broken, and on_broken_sample is fail" in run.output
+    assert "1 broken sample, and on_broken_sample is fail" in run.output
     assert not (converted.store / "manifest.json").exists()
 
 

@@ -51,11 +51,11 @@ def delete_a_groups_root_metadata(w: Workspace) -> None:
 
 
 def delete_a_fragment(w: Workspace) -> None:
-    (w.work / "fragments" / "a.json").unlink()
+    next(w.work.glob("fragments/*/a.json")).unlink()
 
 
 def damage_a_fragment_of_a_lost_group(w: Workspace) -> None:
-    (w.work / "fragments" / "a.json").write_text("{")
+    next(w.work.glob("fragments/*/a.json")).write_text("{")
     shutil.rmtree(w.store / "a.zarr")
 
 
@@ -99,7 +99,7 @@ def swap_two_numbers(w: Workspace) -> None:
         (damage_a_fragment_of_a_lost_group, ["a"]),
         (delete_the_store, ALL),
         (delete_the_manifest, []),
-        (overwrite_the_manifest, []),
+        (overwrite_the_manifest, ALL),
         pytest.param(settings(shuffle_seed=1), ALL, id="shuffle_seed"),
         pytest.param(settings(chunk_points=16), ALL, id="chunk_points"),
         pytest.param(settings(shard_points=4096), ALL, id="shard_points"),
@@ -178,7 +178,7 @@ def test_a_dry_run_says_what_would_be_done_and_touches_nothing(converted: Worksp
     before = digests(converted.root / "results")
     run = converted.run("--dry-run")
     assert "list_samples" in run.output
-    assert "would convert them again" in run.output
+    assert "1 sample would convert again" in run.output
     assert digests(converted.root / "results") == before
 
 
@@ -188,3 +188,24 @@ def test_a_source_listed_for_the_first_time_by_a_dry_run_leaves_no_folder(
     write_sample(workspace.source / "a", 1)
     workspace.run("--dry-run")
     assert not (workspace.root / "results").exists()
+
+
+def test_a_store_that_another_work_folder_wrote_to_is_converted_again(
+    converted: Workspace,
+) -> None:
+    expected = digests(converted.store)
+    converted.run("--config", "workdir=results/other", "shuffle_seed=5", "values_dtype=float32")
+    run = converted.run()
+    assert run.converted == ALL
+    assert "was not written from results/work" in run.output
+    assert digests(converted.store) == expected
+
+
+def test_one_work_folder_serves_two_stores_in_turn(converted: Workspace) -> None:
+    expected = digests(converted.store)
+    for times in range(2):
+        run = converted.run("--config", "store=results/second", "shuffle_seed=3")
+        assert run.converted == (ALL if times == 0 else [])
+        assert converted.run().converted == []
+    assert digests(converted.store) == expected
+    assert converted.run().nothing_to_do
