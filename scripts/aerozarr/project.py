@@ -103,7 +103,7 @@ class Project:
         Each store has one of its own, so that a work folder can serve several in turn.
         """
         tag = hashlib.sha256(self.settings.store.rstrip("/").encode()).hexdigest()[:8]
-        return f"{self.workdir}/fragments/{tag}"
+        return str(self.place(f"fragments/{tag}"))
 
     def fragment(self, key: str) -> Path:
         """Return the path of a sample's fragment."""
