@@ -175,4 +175,7 @@ def convert(project: Project, *, table: Path, key: str, fragment: Path) -> None:
         print(f"aerozarr: broken: {made.left_out}", file=sys.stderr)
         if settings.on_broken_sample == "fail":
             raise StoreError(f"{made.left_out}. on_broken_sample is fail, so the run stops here.")
+    made = made.model_copy(
+        update={"fingerprint": sample.fingerprint, "stored_as": project.stored_as_digest}
+    )
     write_aside(fragment, made.model_dump_json(indent=2).encode("utf-8"))

@@ -33,6 +33,8 @@ class Fragment(BaseModel):
         The sample's id.
     status
         `converted`, or `broken`: then there is no group.
+    fingerprint, stored_as
+        Of the sample's files, and of the settings, at the time.
     domains
         For a converted sample: grid by domain.
     left_out
@@ -48,6 +50,8 @@ class Fragment(BaseModel):
     fragment_version: int = FRAGMENT_VERSION
     sample_id: str
     status: Literal["converted", "broken"]
+    fingerprint: str = ""
+    stored_as: str = ""
     domains: dict[str, Grid] = {}
     left_out: LeftOut | None = None
     source_bytes: int = 0

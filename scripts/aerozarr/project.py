@@ -162,6 +162,11 @@ class Project:
         )
 
     @property
+    def stored_as_digest(self) -> str:
+        """A hash of `stored_as`."""
+        return hashlib.sha256(self.stored_as.encode()).hexdigest()[:16]
+
+    @property
     def listed_as(self) -> str:
         """All that decides the manifest's bytes besides the fragments, as one text."""
         s = self.settings

@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import os
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import IO
 
@@ -71,7 +72,30 @@ def begin(project: Project, *, runs_jobs: bool) -> tuple[str, list[str]]:
     messages = _forget_lost(project, forget=runs_jobs)
     if listing is None:
         return "example", messages
+    if not runs_jobs:
+        messages.append(_forecast(project, listing))
     return listing.digest(), [*_listing_messages(listing, project), *messages]
+
+
+def _forecast(project: Project, listing: Listing) -> str:
+    """Say what a run would convert, which Snakemake cannot before the samples are listed."""
+    counts: Counter[str] = Counter()
+    groups = project.store.group_ids()
+    for sample in listing.samples:
+        try:
+            fragment = read_fragment(project.fragment(sample.key))
+        except StoreError:
+            counts["new"] += 1
+            continue
+        if fragment.status == "converted" and sample.id not in groups:
+            counts["gone from the store"] += 1
+        elif fragment.fingerprint != sample.fingerprint:
+            counts["changed"] += 1
+        elif fragment.stored_as != project.stored_as_digest:
+            counts["stored with other settings"] += 1
+    total = counts.total()
+    kinds = ", ".join(f"{count} {kind}" for kind, count in counts.items())
+    return f"a run would convert {counted(total, 'sample')}{f' ({kinds})' if kinds else ''}"
 
 
 def _listing_messages(listing: Listing, project: Project) -> list[str]:
@@ -154,10 +178,9 @@ def _forget_lost(project: Project, *, forget: bool) -> list[str]:
         )
     elif lost:
         messages.append(f"{counted(len(lost), 'group')} gone from {project.settings.store}")
-    if lost:
-        samples = counted(len(lost), "sample")
-        messages.append(f"{samples} {'to convert again' if forget else 'would convert again'}")
-    elif is_ours and summary is not None and summary.skipped:
+    if lost and forget:
+        messages.append(f"{counted(len(lost), 'sample')} to convert again")
+    elif not lost and is_ours and summary is not None and summary.skipped:
         messages.append(
             f"{len(summary.skipped)} skipped when it was last merged "
             f"({project.settings.store}/{SKIPPED})"

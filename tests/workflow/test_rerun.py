@@ -178,7 +178,7 @@ def test_a_dry_run_says_what_would_be_done_and_touches_nothing(converted: Worksp
     before = digests(converted.root / "results")
     run = converted.run("--dry-run")
     assert "list_samples" in run.output
-    assert "1 sample would convert again" in run.output
+    assert "a run would convert 2 samples (1 gone from the store, 1 new)" in run.output
     assert digests(converted.root / "results") == before
 
 
