@@ -2,8 +2,9 @@
 
 It is the kind of script that people write for this: one function a sample, one worker a core, the
 manifest at the end. It imports nothing from aerozarr and follows the store format's description
-alone, so it also checks that two independent programs write the same store. What it does without:
-an interrupted or broken sample is not noticed, and a second run converts everything again.
+alone, so it also checks that two independent programs write the same store. It does less: a broken
+sample ends it, values that overflow are not noticed, an interrupted run leaves groups that read as
+zeros, and the next one converts everything again.
 """
 
 from __future__ import annotations
