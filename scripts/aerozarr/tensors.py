@@ -37,6 +37,8 @@ _REFUSED_NAME = re.compile(r"(?i)unsupported (?:global|class|operand).*?(\w[\w.]
 # How torch says how much memory it could not have.
 _ALLOCATION = re.compile(r"tried to allocate (\d+) bytes")
 _TRUNCATED = "it is truncated or damaged"
+# Rows that are looked at together.
+_BLOCK = 2**18
 _SAVE_AGAIN = "write the file again with torch.save(tensor, path)"
 
 
@@ -253,9 +255,11 @@ def _cast(rows: torch.Tensor, dtype: np.dtype[np.floating]) -> Rows:
 
 
 def _has_infinity(stored: Rows) -> bool:
-    """Whether any value is infinite; looks at the bits, without temporary floats."""
-    if stored.dtype == np.float16:
-        return bool(((stored.view(np.uint16) & 0x7FFF) == 0x7C00).any())
-    if stored.dtype == np.float32:
-        return bool(((stored.view(np.uint32) & 0x7FFFFFFF) == 0x7F800000).any())
-    return False  # nothing that torch loads is wider than float64
+    """Whether any value is infinite; looks at the bits, a block at a time to need no memory."""
+    if stored.dtype == np.float64:
+        return False  # nothing that torch loads is wider
+    half = stored.dtype == np.float16
+    magnitude, infinity = (0x7FFF, 0x7C00) if half else (0x7FFFFFFF, 0x7F800000)
+    bits: npt.NDArray[np.uint32] = stored.view(np.uint16 if half else np.uint32)
+    blocks = (bits[first : first + _BLOCK] for first in range(0, len(bits), _BLOCK))
+    return any(bool(((block & magnitude) == infinity).any()) for block in blocks)
