@@ -317,7 +317,12 @@ def _is_alive(process: int) -> bool:
         return False
     except PermissionError:
         return True
-    return True
+    try:
+        with open(f"/proc/{process}/stat", encoding="utf-8", errors="replace") as stat:
+            state = stat.read().rpartition(")")[2].split()[0]
+    except OSError:
+        return True  # no /proc: the signal has to do
+    return state != "Z"  # ended, and not yet waited for
 
 
 def _die_with_parent() -> None:

@@ -171,6 +171,12 @@ def test_an_owner_that_is_killed_takes_server_and_children_along(bench: Bench) -
     client.communicate()
 
 
+def test_an_owner_that_ended_and_is_not_waited_for_is_gone(bench: Bench) -> None:
+    server = bench.server()
+    bench.owner.kill()  # and not waited for: it stays as a zombie
+    until(lambda: gone(server))
+
+
 def test_a_server_that_is_killed_takes_its_children_along_and_its_client_knows(
     bench: Bench,
 ) -> None:
