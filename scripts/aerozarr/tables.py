@@ -18,7 +18,7 @@ from aerozarr.errors import StoreError
 from aerozarr.samples import LeftOut, Sample
 
 
-def table_text(rows: Iterable[Sample] | Iterable[LeftOut], kind: type) -> str:
+def rows_text(rows: Iterable[Any], kind: type) -> str:
     """Return rows as a table.
 
     Parameters
@@ -29,12 +29,16 @@ def table_text(rows: Iterable[Sample] | Iterable[LeftOut], kind: type) -> str:
         `Sample` or `LeftOut`: the columns, also of an empty table.
     """
     columns = [column.name for column in fields(kind)]
+    return table_text(([getattr(row, name) for name in columns] for row in rows), columns)
+
+
+def table_text(rows: Iterable[Iterable[Any]], columns: Iterable[str]) -> str:
+    """Return rows of values as a table, with a header; tuples become JSON."""
     text = io.StringIO()
     table = csv.writer(text, delimiter="\t", lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
     table.writerow(columns)
     for row in rows:
-        values = (getattr(row, name) for name in columns)
-        table.writerow(json.dumps(v) if isinstance(v, tuple) else v for v in values)
+        table.writerow(json.dumps(v) if isinstance(v, tuple) else v for v in row)
     # A name that is refused for being no UTF-8 still has to be shown.
     return text.getvalue().encode("utf-8", "backslashreplace").decode("utf-8")
 
