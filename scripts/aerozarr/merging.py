@@ -9,7 +9,13 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from aerozarr.companions import checksums, companions, files_named_by, provenance
+from aerozarr.companions import (
+    checksums,
+    companions,
+    files_named_by,
+    provenance,
+    without_credentials,
+)
 from aerozarr.errors import StoreError
 from aerozarr.manifest import (
     Fragment,
@@ -63,8 +69,9 @@ class Summary:
     def lines(self) -> list[str]:
         """Return the summary for the person at the terminal; the last line is the result."""
         lines = []
+        store = without_credentials(self.store)
         if self.skipped:
-            lines.append(f"{len(self.skipped)} skipped (all in {self.store}/{SKIPPED}):")
+            lines.append(f"{len(self.skipped)} skipped (all in {store}/{SKIPPED}):")
             lines += _first(self.skipped)
         if self.orphans:
             lines.append(
@@ -77,7 +84,7 @@ class Summary:
         if self.source_bytes:
             size += f", from {_readable(self.source_bytes)}"
         lines.append(
-            f"{self.store}/{MANIFEST} lists {counted(self.samples, 'sample')} of "
+            f"{store}/{MANIFEST} lists {counted(self.samples, 'sample')} of "
             f"{self.dataset_name} ({size}); {len(self.skipped)} skipped"
         )
         return lines

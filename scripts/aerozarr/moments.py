@@ -44,7 +44,9 @@ class Moments(BaseModel):
         As `mean` and `m2`, of sign(x)·log1p(|x|).
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # Of float64 values beyond 1e150 or so, squares overflow: m2 is then infinite or NaN, which
+    # pydantic would write as null and not read again.
+    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="constants")
 
     rows: int
     finite: list[int]
@@ -119,8 +121,9 @@ def _merge(
 ) -> tuple[list[float], list[float]]:
     """Merge means and sums of squared deviations, of shape (parts, width) each."""
     mean_of, total = np.array(means), np.maximum(counts.sum(axis=0), 1)
-    mean = (counts * mean_of).sum(axis=0) / total
-    m2 = np.array(m2s).sum(axis=0) + (counts * (mean_of - mean) ** 2).sum(axis=0)
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean = (counts * mean_of).sum(axis=0) / total
+        m2 = np.array(m2s).sum(axis=0) + (counts * (mean_of - mean) ** 2).sum(axis=0)
     return mean.tolist(), m2.tolist()
 
 
