@@ -77,7 +77,8 @@ class Moments(BaseModel):
     @classmethod
     def _direct(cls, values: Values) -> Self:
         # By component, so that sums run over contiguous values (and are pairwise).
-        columns = torch.from_numpy(np.ascontiguousarray(values.T, dtype=np.float64))
+        with np.errstate(invalid="ignore"):  # of a signalling NaN, numpy warns
+            columns = torch.from_numpy(np.ascontiguousarray(values.T, dtype=np.float64))
         return cls._joined(len(values), [_of_column(column) for column in columns])
 
     @classmethod
