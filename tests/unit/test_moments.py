@@ -90,7 +90,8 @@ def test_moments_are_those_of_float64_over_all_values(dtype, width, rows):
 
 @each_dtype
 @pytest.mark.parametrize(
-    "rows", [size + more for size in (BLOCK, 2 * BLOCK, COUNTED, 3 * COUNTED) for more in (-1, 0, 1)]
+    "rows",
+    [size + more for size in (BLOCK, 2 * BLOCK, COUNTED, 3 * COUNTED) for more in (-1, 0, 1)],
 )
 def test_moments_do_not_depend_on_where_blocks_end_and_counting_begins(dtype, rows):
     values = random_rows(rows, 2, dtype=dtype)
