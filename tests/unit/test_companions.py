@@ -7,6 +7,7 @@ import json
 import math
 import platform
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -25,8 +26,8 @@ from aerozarr.manifest import Fragment
 from aerozarr.merging import Summary, merge_fragments
 from aerozarr.project import STARTED, Project
 from aerozarr.samples import LeftOut, Sample
+from aerozarr.splits import IdListsRule
 from unit.store_helpers import (
-    FILEMAP,
     PLACES,
     Array,
     files_below,
@@ -343,7 +344,7 @@ def test_splits_with_names_alike_have_files_of_their_own(make):
 def drivaernet(tmp_path: Path) -> Path:
     root = tmp_path / "drivaernet"
     for name in ("E_1", "E_2", "F_3"):
-        save_sample(root / name, tensors_of(name))
+        save_sample(root / name, {**tensors_of(name), "design.pt": torch.zeros(2)})
     (root / "train_design_ids.txt").write_text("E_2\nE_9\nE_1\nE_8\n")
     (root / "test_design_ids.txt").write_text("F_3\n")
     (root / "blacklist.txt").write_bytes(b"some/folder/E_9.vtk\r\n")
@@ -371,6 +372,22 @@ def test_a_blacklist_that_goes_away_goes_from_the_store_too(make, drivaernet):
     files = merged(project, convert_listed(project))
     assert "blacklist2.txt" not in files
     assert "blacklist.txt" in files
+
+
+@here
+@pytest.mark.parametrize("place_of_list", ["lists/blacklist3.txt", "../blacklist3.txt"])
+def test_a_blacklist_of_another_folder_comes_to_lie_beside_the_manifest(
+    make, drivaernet, place_of_list
+):
+    put_file(str(drivaernet), place_of_list, b"E_9\n")
+    project = make(dataset="drivaernet", source_url=None, source_root=str(drivaernet))
+    rule = project.dataset.rule
+    assert isinstance(rule, IdListsRule)
+    rule = rule.model_copy(update={"blacklists": [place_of_list]})
+    project = replace(project, dataset=replace(project.dataset, rule=rule))
+    files = merged(project, convert_listed(project))
+    assert files["blacklist3.txt"] == b"E_9\n"
+    assert not [name for name in files if "/" in name]
 
 
 @here
@@ -610,7 +627,3 @@ def test_the_manifest_comes_last(make, url, name):
     with pytest.raises(OSError):
         merge_fragments(project, samples, [])
     assert MANIFEST not in beside(url)
-
-
-def test_the_file_map_of_these_tests_has_every_kind_of_field():
-    assert {"surface_position", "volume_velocity", "volume_distance_to_surface"} <= set(FILEMAP)

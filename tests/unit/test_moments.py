@@ -23,7 +23,7 @@ ROUNDED = ("mean", "m2", "log_mean", "log_m2")
 BLOCK, COUNTED = 2**15, 2**17
 
 each_dtype = pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
-many_examples = settings(max_examples=150, deadline=None, database=None, derandomize=True)
+many_examples = settings(max_examples=100, deadline=None, database=None, derandomize=True)
 
 
 def two_passes(values: Array) -> tuple[float, float]:
