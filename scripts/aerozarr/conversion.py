@@ -1,8 +1,8 @@
 """Converting one sample: from its files, or what a class loads, to its group and its fragment.
 
 One field at a time: read (mapped where it is local), cast, check, gather chunk by chunk, compress,
-write. So the memory needed is one field in storage dtype, the domain's permutation, and one
-compressed shard (for a remote store, the compressed sample).
+write. So the memory needed is one field in storage dtype and the domain's permutation (for a remote
+store, the compressed sample too).
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def convert_sample(
     torch.set_num_threads(1)
     with store.write_group(sample.id) as group:
         try:
-            grids, stored_bytes = _write_domains(sample, load, domains, settings, group)
+            grids = _write_domains(sample, load, domains, settings, group)
         except BrokenSample as error:
             if store.has_group(sample.id):
                 store.withdraw_manifest()
@@ -94,14 +94,14 @@ def convert_sample(
         metadata = metadata_files(domains, grids, settings.compression)
         root = metadata.pop(ROOT_METADATA)
         for path, content in metadata.items():
-            group.put(path, [content])
+            group.put(path, content)
         group.commit(root)
     return Fragment(
         sample_id=sample.id,
         status="converted",
         domains=grids,
         source_bytes=sum(sample.sizes),
-        stored_bytes=stored_bytes + sum(map(len, metadata.values())) + len(root),
+        stored_bytes=sum(file.size for file in group.stored.values()),
         seconds=round(time.perf_counter() - start, 4),
         peak_memory_mb=_peak_memory_mb(),
     )
@@ -130,10 +130,9 @@ def _write_domains(
     domains: tuple[Domain, ...],
     settings: Settings,
     group: GroupWriter,
-) -> tuple[dict[str, Grid], int]:
-    """Write the shards of every field; return the grids by domain, and the bytes written."""
+) -> dict[str, Grid]:
+    """Write the shards of every field; return the grids by domain."""
     grids: dict[str, Grid] = {}
-    written = 0
     for domain in domains:
         perm: npt.NDArray[np.int64] | None = None
         for field in domain.fields:
@@ -152,11 +151,9 @@ def _write_domains(
                 )
             rows = to_storage(tensor, field)
             del tensor
-            shards = encode_shards(rows, perm, grids[domain.name], settings.compression)
-            for number, parts in enumerate(shards):
-                group.put(shard_path(field.array_name, number), parts)
-                written += sum(map(len, parts))
-    return grids, written
+            for shard in encode_shards(rows, perm, grids[domain.name], settings.compression):
+                group.put_shard(shard_path(field.array_name, shard.number), shard)
+    return grids
 
 
 def convert(project: Project, *, table: Path, key: str, fragment: Path) -> None:

@@ -26,6 +26,9 @@ BYTES_VERSION = 1
 
 ROOT_METADATA = "zarr.json"
 
+Rows = npt.NDArray[np.floating]
+Permutation = npt.NDArray[np.int64]
+
 # Blosc's own threads would compete with Snakemake's jobs, one of which runs on each core.
 blosc.use_threads = False
 
@@ -71,12 +74,59 @@ class Grid:
         return -(-self.n_points // self.shard_points)
 
 
+class Shard:
+    """One shard on its way to the store: a header, known last, and the chunks.
+
+    The chunks are encoded as they are taken, so that a shard need never be held whole.
+
+    Attributes
+    ----------
+    number
+        Which shard of its array it is.
+    header_size
+        Bytes that the header takes at the shard's start.
+    """
+
+    def __init__(
+        self, rows: Rows, perm: Permutation, grid: Grid, how: Compression, number: int
+    ) -> None:
+        self.number = number
+        self._rows, self._perm, self._grid, self._how = rows, perm, grid, how
+        in_shard = grid.shard_points // grid.chunk_points
+        self._index = np.full((in_shard, 2), _NO_CHUNK, dtype="<u8")
+        self.header_size = self._index.nbytes + 4
+
+    def chunks(self) -> Iterator[bytes]:
+        """Encode and yield the chunks that hold points, in order."""
+        chunk, in_shard = self._grid.chunk_points, len(self._index)
+        cname = self._how.cname.encode()
+        place = self.header_size
+        first = self.number * in_shard
+        for slot in range(min(in_shard, self._grid.n_chunks - first)):
+            start = (first + slot) * chunk
+            # Gathering chunk by chunk stays in the cache and needs no shuffled copy of the field.
+            points = np.take(self._rows, self._perm[start : start + chunk], axis=0)
+            if len(points) < chunk:  # a chunk is stored whole, filled up with the fill value
+                filler = np.zeros((chunk - len(points), points.shape[1]), points.dtype)
+                points = np.concatenate([points, filler])
+            encoded = blosc.compress(points, cname, self._how.clevel, blosc.SHUFFLE)
+            self._index[slot] = place, len(encoded)
+            place += len(encoded)
+            yield encoded
+
+    def header(self) -> bytes:
+        """Return the index, once all chunks were taken, and its checksum.
+
+        For each chunk its place and length, as little-endian uint64; then their crc32c.
+        """
+        content = self._index.tobytes()
+        checksum: bytes = google_crc32c.value(content).to_bytes(4, "little")
+        return content + checksum
+
+
 def encode_shards(
-    rows: npt.NDArray[np.floating],
-    perm: npt.NDArray[np.int64],
-    grid: Grid,
-    compression: Compression,
-) -> Iterator[list[bytes]]:
+    rows: Rows, perm: Permutation, grid: Grid, compression: Compression
+) -> Iterator[Shard]:
     """Yield the shards of one array, in order.
 
     Parameters
@@ -87,36 +137,9 @@ def encode_shards(
         Shape (n_points,): stored row r is `rows[perm[r]]`.
     grid, compression
         How to cut and compress.
-
-    Yields
-    ------
-    list of bytes
-        The parts of one shard: the index (place and length of each chunk as little-endian uint64,
-        then their crc32c), and the chunks.
     """
-    chunk = grid.chunk_points
-    in_shard = grid.shard_points // chunk
-    width = rows.shape[1]
-    for first in range(0, grid.n_chunks, in_shard):
-        index = np.full((in_shard, 2), _NO_CHUNK, dtype="<u8")
-        place = index.nbytes + 4
-        parts = [b""]
-        for slot, number in enumerate(range(first, min(first + in_shard, grid.n_chunks))):
-            # Gathering chunk by chunk stays in the cache and needs no shuffled copy of the field.
-            points = np.take(rows, perm[number * chunk : (number + 1) * chunk], axis=0)
-            if len(points) < chunk:  # a chunk is stored whole, filled up with the fill value
-                points = np.concatenate(
-                    [points, np.zeros((chunk - len(points), width), rows.dtype)]
-                )
-            encoded = blosc.compress(
-                points, compression.cname.encode(), compression.clevel, blosc.SHUFFLE
-            )
-            index[slot] = place, len(encoded)
-            place += len(encoded)
-            parts.append(encoded)
-        content = index.tobytes()
-        parts[0] = content + google_crc32c.value(content).to_bytes(4, "little")
-        yield parts
+    for number in range(grid.n_shards):
+        yield Shard(rows, perm, grid, compression, number)
 
 
 def shard_path(array_name: str, shard: int) -> str:

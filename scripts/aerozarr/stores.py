@@ -12,12 +12,12 @@ import os
 import shutil
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from aerozarr.groups import ROOT_METADATA
+from aerozarr.groups import ROOT_METADATA, Shard
 from aerozarr.locations import Location, StorageOptions, open_location
 from aerozarr.samples import PARTIAL_FOLDER
 
@@ -25,12 +25,38 @@ MANIFEST = "manifest.json"
 SKIPPED = "skipped.tsv"
 
 
+@dataclass(frozen=True)
+class Stored:
+    """A file or object as it was written: its size in bytes, and its SHA-256 in hexadecimal."""
+
+    size: int
+    sha256: str
+
+    @classmethod
+    def of(cls, content: bytes) -> Stored:
+        """Return what is recorded of some content."""
+        return cls(len(content), hashlib.sha256(content).hexdigest())
+
+
 class GroupWriter(ABC):
-    """Writes one group; used as a context, and leaves nothing visible unless it is committed."""
+    """Writes one group; used as a context, and leaves nothing visible unless it is committed.
+
+    Attributes
+    ----------
+    stored
+        What was written, by path below the group.
+    """
+
+    def __init__(self) -> None:
+        self.stored: dict[str, Stored] = {}
 
     @abstractmethod
-    def put(self, path: str, parts: Sequence[bytes]) -> None:
-        """Write the concatenation of `parts` at a path below the group."""
+    def put(self, path: str, content: bytes) -> None:
+        """Write a file at a path below the group."""
+
+    @abstractmethod
+    def put_shard(self, path: str, shard: Shard) -> None:
+        """Encode and write a shard at a path below the group."""
 
     @abstractmethod
     def commit(self, root_metadata: bytes) -> None:
@@ -177,18 +203,34 @@ class LocalStore(Store):
 
 class _LocalGroup(GroupWriter):
     def __init__(self, store: LocalStore, sample_id: str) -> None:
+        super().__init__()
         self.store = store
         self.target = store.root / _relpath(sample_id)
         self.aside = store.new_partial()
 
-    def put(self, path: str, parts: Sequence[bytes]) -> None:
+    def put(self, path: str, content: bytes) -> None:
+        self._place(path).write_bytes(content)
+        self.stored[path] = Stored.of(content)
+
+    def put_shard(self, path: str, shard: Shard) -> None:
+        # Chunk by chunk, the header last: the compressed shard is never in memory.
+        with self._place(path).open("w+b") as file:
+            file.seek(shard.header_size)
+            file.writelines(shard.chunks())
+            size = file.tell()
+            file.seek(0)
+            file.write(shard.header())
+            file.seek(0)
+            digest = hashlib.file_digest(file, "sha256")
+        self.stored[path] = Stored(size, digest.hexdigest())
+
+    def _place(self, path: str) -> Path:
         file = self.aside / path
         file.parent.mkdir(parents=True, exist_ok=True)
-        with file.open("wb") as stream:
-            stream.writelines(parts)
+        return file
 
     def commit(self, root_metadata: bytes) -> None:
-        self.put(ROOT_METADATA, [root_metadata])
+        self.put(ROOT_METADATA, root_metadata)
         self.target.parent.mkdir(parents=True, exist_ok=True)
         if self.target.exists():
             self.store.withdraw_manifest()
@@ -251,12 +293,18 @@ class _UrlGroup(GroupWriter):
     """Holds the compressed sample until it is whole: a broken sample then costs no request."""
 
     def __init__(self, store: UrlStore, sample_id: str) -> None:
+        super().__init__()
         self.store = store
         self.sample_id = sample_id
         self.files: dict[str, bytes] = {}
 
-    def put(self, path: str, parts: Sequence[bytes]) -> None:
-        self.files[path] = b"".join(parts)
+    def put(self, path: str, content: bytes) -> None:
+        self.files[path] = content
+        self.stored[path] = Stored.of(content)
+
+    def put_shard(self, path: str, shard: Shard) -> None:
+        chunks = [*shard.chunks()]
+        self.put(path, b"".join([shard.header(), *chunks]))
 
     def commit(self, root_metadata: bytes) -> None:
         if self.store.has_group(self.sample_id):
@@ -266,6 +314,7 @@ class _UrlGroup(GroupWriter):
         for path, content in self.files.items():
             self.store.location.fs.pipe_file(f"{group}/{path}", content)
         self.store.location.fs.pipe_file(f"{group}/{ROOT_METADATA}", root_metadata)
+        self.stored[ROOT_METADATA] = Stored.of(root_metadata)
 
     def discard(self) -> None:
         self.files.clear()

@@ -117,7 +117,16 @@ def shuffled(n_points: int, seed: int = 1) -> Array:
 
 
 def shards_of(rows: Array, perm: Array, grid: Grid, compression: Compression = ZSTD) -> list[bytes]:
-    return [b"".join(parts) for parts in encode_shards(rows, perm, grid, compression)]
+    shards = encode_shards(rows, perm, grid, compression)
+    # The chunks first: the header is known after them.
+    return [chunks_then_header(shard) for shard in shards]
+
+
+def chunks_then_header(shard):
+    chunks = b"".join(shard.chunks())
+    header = shard.header()
+    assert len(header) == shard.header_size
+    return header + chunks
 
 
 def test_crc32c_of_this_test_is_the_published_one():

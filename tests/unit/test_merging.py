@@ -245,7 +245,7 @@ def test_the_merge_clears_away_what_killed_jobs_left(make, url):
     project = make()
     samples = [converted(project, "run_1")]
     half = project.store.write_group("run_1")
-    half.put("volume/position/c/0/0", [b"half"])
+    half.put("volume/position/c/0/0", b"half")
     merge_fragments(project, samples, [])
     assert not [path for path in files_below(url) if "partial" in path]
 

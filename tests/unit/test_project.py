@@ -360,7 +360,7 @@ def test_two_work_folders_do_not_clear_away_each_others_unfinished_groups(tmp_pa
         project_of(store=str(tmp_path / "s"), workdir=str(tmp_path / name)) for name in "ab"
     )
     with one.store.write_group("run_1") as group:
-        group.put("volume/c/0/0", [b"x"])
+        group.put("volume/c/0/0", b"x")
         two.store.clean()
         group.commit(b"{}")
     assert (tmp_path / "s/run_1.zarr/volume/c/0/0").read_bytes() == b"x"

@@ -4,6 +4,7 @@ What a reader could see is asked of fsspec, not of the store. The tests of one k
 end, are about what its file system alone can do.
 """
 
+import hashlib
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -11,9 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import fsspec
+import numpy as np
 import pytest
 
 from aerozarr.errors import SettingsError
+from aerozarr.groups import Grid, encode_shards
+from aerozarr.settings import Compression
 from aerozarr.stores import LocalStore, Store, UrlStore, open_store
 from unit.store_helpers import PLACES, Files, files_below, group_files, put_file, url_of
 
@@ -49,7 +53,7 @@ def write(store: Store, sample_id: str, files: Files) -> None:
     with store.write_group(sample_id) as group:
         for path, content in files.items():
             if path != "zarr.json":
-                group.put(path, [content])
+                group.put(path, content)
         group.commit(files["zarr.json"])
 
 
@@ -70,15 +74,24 @@ def test_a_committed_group_lies_at_its_id_with_all_its_files(store, url, sample_
     assert store.group_ids() == {sample_id}
 
 
-def test_a_file_is_the_concatenation_of_its_parts(store, url):
+@pytest.mark.parametrize("shard_points", [None, 30], ids=["one shard", "several shards"])
+def test_a_shard_is_its_header_and_its_chunks_and_is_recorded(store, url, shard_points):
+    grid = Grid.of(70, 10, shard_points)
+    rows = np.arange(210, dtype=np.float32).reshape(70, 3)
+    how = (rows, np.random.default_rng(1).permutation(70), grid, Compression())
+    expected = {"zarr.json": b"{}"}
+    for shard in encode_shards(*how):
+        chunks = b"".join(shard.chunks())
+        expected[f"c/{shard.number}/0"] = shard.header() + chunks
     with store.write_group("run_1") as group:
-        group.put("volume/c/0/0", [b"one", b"", b" two"])
-        group.put("volume/c/1/0", [])
+        for shard in encode_shards(*how):
+            group.put_shard(f"c/{shard.number}/0", shard)
         group.commit(b"{}")
-    assert group_files(url, "run_1") == {
-        "volume/c/0/0": b"one two",
-        "volume/c/1/0": b"",
-        "zarr.json": b"{}",
+    assert len(expected) == 1 + grid.n_shards
+    assert group_files(url, "run_1") == expected
+    assert {path: (file.size, file.sha256) for path, file in group.stored.items()} == {
+        path: (len(content), hashlib.sha256(content).hexdigest())
+        for path, content in expected.items()
     }
 
 
@@ -97,7 +110,7 @@ def test_nothing_is_seen_before_the_commit(store, url):
         assert seen(url) == {}
         for path, content in NEW.items():
             if path != "zarr.json":
-                group.put(path, [content])
+                group.put(path, content)
             assert seen(url) == {}
             assert not store.has_group("run_1")
             assert store.group_ids() == set()
@@ -110,7 +123,7 @@ def test_nothing_is_seen_before_the_commit(store, url):
 def test_a_group_that_is_not_committed_leaves_nothing(store, url, error):
     def give_up() -> None:
         with store.write_group("run_1") as group:
-            group.put("volume/c/0/0", [b"half"])
+            group.put("volume/c/0/0", b"half")
             if error is not None:
                 raise error
 
@@ -125,7 +138,7 @@ def test_a_group_that_is_not_committed_leaves_nothing(store, url, error):
 
 def test_discard_leaves_nothing_and_may_be_repeated(store, url):
     group = store.write_group("run_1")
-    group.put("volume/c/0/0", [b"half"])
+    group.put("volume/c/0/0", b"half")
     group.discard()
     group.discard()
     assert files_below(url) == {}
@@ -134,7 +147,7 @@ def test_discard_leaves_nothing_and_may_be_repeated(store, url):
 def test_discard_after_a_commit_is_harmless(store, url):
     write(store, "run_1", NEW)
     group = store.write_group("run_1")
-    group.put("volume/c/0/0", [b"x"])
+    group.put("volume/c/0/0", b"x")
     group.commit(b"{}")
     group.discard()
     assert group_files(url, "run_1") == {"volume/c/0/0": b"x", "zarr.json": b"{}"}
@@ -145,7 +158,7 @@ def test_discard_leaves_an_older_group_and_the_manifest_alone(store, url):
     store.publish(MANIFEST, b"{}")
     before = files_below(url)
     with store.write_group("run_1") as group:
-        group.put("volume/velocity/c/0/0", [b"new"])
+        group.put("volume/velocity/c/0/0", b"new")
     assert files_below(url) == before
 
 
@@ -229,8 +242,8 @@ def test_group_ids_ignores_groups_that_are_being_written(store, url):
     other = open_store(url, {}, owner="other work")
     with store.write_group("run_1") as first, other.write_group("run_2") as second:
         for group in (first, second):
-            group.put("zarr.json", [b"{}"])
-            group.put("x.zarr/zarr.json", [b"{}"])
+            group.put("zarr.json", b"{}")
+            group.put("x.zarr/zarr.json", b"{}")
         assert store.group_ids() == set()
 
 
@@ -453,7 +466,7 @@ def test_a_publish_that_breaks_off_leaves_the_old_file(store, url, monkeypatch):
 def leave_half_written(url: str, owner: str) -> None:
     """What a run of that owner leaves when it is killed."""
     group = open_store(url, {}, owner=owner).write_group("run_9")
-    group.put("volume/c/0/0", [owner.encode()])
+    group.put("volume/c/0/0", owner.encode())
 
 
 def test_clean_removes_what_killed_runs_left(store, url):
@@ -466,7 +479,7 @@ def test_clean_removes_what_killed_runs_left(store, url):
 def test_clean_leaves_what_other_owners_are_writing(store, url):
     other = open_store(url, {}, owner="other work")
     with other.write_group("run_2") as group:
-        group.put("volume/c/0/0", [b"theirs"])
+        group.put("volume/c/0/0", b"theirs")
         leave_half_written(url, "work")
         store.clean()
         group.commit(b"{}")
@@ -596,5 +609,5 @@ def test_a_url_store_removes_the_manifest_then_the_old_root_then_writes(calls, t
 
 def test_a_group_that_is_not_committed_costs_no_request(calls, tmp_path):
     with open_store(url_of("memory-url", tmp_path), {}).write_group("run_1") as group:
-        group.put("volume/c/0/0", [b"half"])
+        group.put("volume/c/0/0", b"half")
     assert calls == []
