@@ -118,7 +118,7 @@ class FsspecFetcher(Fetcher):
         if not isinstance(content, BaseException):
             return bytes(content)
         # A store may refuse a span past the object's end, each with an error of its own.
-        if span.start > 0 and self._size(span.path) <= span.start:
+        if self._size(span.path) <= max(span.start, 0):
             return b""
         raise content
 
@@ -154,9 +154,7 @@ class ObstoreFetcher(Fetcher):
         except FileNotFoundError:
             return None
         except obstore.exceptions.BaseError:
-            if span.start <= 0:
-                raise
             size = (await obstore.head_async(self.store, span.path))["size"]
-            if size > span.start:
+            if size > max(span.start, 0):
                 raise
             return b""

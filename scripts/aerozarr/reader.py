@@ -81,7 +81,7 @@ class Store:
         fill_missing: bool = False,
         cache_bytes: int = 2**27,
     ) -> None:
-        self._place = os.fspath(place) if isinstance(place, str | os.PathLike) else place
+        self._place = _absolute(place) if isinstance(place, str | os.PathLike) else place
         self._options = {name: dict(own) for name, own in (storage_options or {}).items()}
         self._fill_missing = fill_missing
         self._cache_bytes = cache_bytes
@@ -371,6 +371,12 @@ class Store:
             if domain in asked and (names is None or field in names):
                 chosen.setdefault(domain, (asked[domain], []))[1].append(field)
         return chosen
+
+
+def _absolute(place: str | os.PathLike[str]) -> str:
+    """Return a path that holds in any working directory; a URL as it is."""
+    path = os.fspath(place)
+    return path if "://" in path else os.path.abspath(os.path.expanduser(path))
 
 
 def _statistics_name(split: str | None) -> str:
