@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,9 @@ def write(folder: Path, *, consolidated: bool = False, pressure: Any = None, **o
         )
         made[:] = array
     if consolidated:
-        zarr.consolidate_metadata(folder / "run_1.zarr")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that consolidated metadata is no part of Zarr v3 yet
+            zarr.consolidate_metadata(folder / "run_1.zarr")
     arrays = {
         f"surface_{name}": {
             "array_name": f"surface/{name}",

@@ -236,9 +236,8 @@ def test_every_point_is_as_likely_as_any_other(original: Path, whole_chunks: boo
     assert (taken - draws * share).abs().max() < 5 * deviation
 
 
-def test_a_pickled_store_opens_again(place: Place) -> None:
-    if place.name == "memory":
-        pytest.skip("memory is a process's own")
+@pytest.mark.parametrize("place", ["folder", "s3", "obstore-folder", "obstore-s3"], indirect=True)
+def test_a_pickled_store_opens_again_in_another_process(place: Place) -> None:
     code = "import pickle, sys; print(pickle.load(sys.stdin.buffer).read('a').keys())"
     path = os.pathsep.join((str(REPOSITORY / "scripts"), str(REPOSITORY / "tests")))
     done = subprocess.run(
