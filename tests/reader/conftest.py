@@ -60,7 +60,9 @@ def s3_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     try:
         deadline = time.monotonic() + 60
         while not answers(endpoint):
-            assert process.poll() is None and time.monotonic() < deadline, Path(log.name).read_text()
+            assert process.poll() is None and time.monotonic() < deadline, Path(
+                log.name
+            ).read_text()
             time.sleep(0.05)
         yield endpoint
     finally:
@@ -74,5 +76,3 @@ def place(request: pytest.FixtureRequest, original: Path) -> Place:
     """The store, at each kind of place in turn."""
     endpoint = request.getfixturevalue("s3_endpoint") if "s3" in request.param else None
     return copy_to(original, request.param, endpoint)
-
-

@@ -33,7 +33,9 @@ def rows(width: int, dtype: str = "float16") -> np.ndarray:
     return (np.arange(N)[:, None] % 997 + np.arange(width) + 1).astype(dtype)
 
 
-def write(folder: Path, *, consolidated: bool = False, pressure: Any = None, **options: Any) -> Path:
+def write(
+    folder: Path, *, consolidated: bool = False, pressure: Any = None, **options: Any
+) -> Path:
     """Write a store of one sample with zarr-python; `options` are those of `create_array`."""
     values = {
         "position": rows(3, "float32"),
@@ -46,9 +48,7 @@ def write(folder: Path, *, consolidated: bool = False, pressure: Any = None, **o
         if callable(chosen.get("serializer")):
             chosen["serializer"] = chosen["serializer"](width)
             chosen |= {"chunks": (SHARD, width), "shards": None, "compressors": None}
-        made = group.create_array(
-            f"surface/{name}", shape=array.shape, dtype=array.dtype, **chosen
-        )
+        made = group.create_array(f"surface/{name}", shape=array.shape, dtype=array.dtype, **chosen)
         made[:] = array
     if consolidated:
         with warnings.catch_warnings():

@@ -290,7 +290,10 @@ def test_the_package_imports_next_to_nothing_until_the_reader_is_used() -> None:
             "volume_velocity is of the domain volume, of which no points are asked for",
         ),
         ({"points": {"surface": SURFACE + 1}}, f"{SURFACE + 1} points of the surface of a were"),
-        ({"points": {"surface": 0}}, f"0 points of the surface of a were asked for; it has {SURFACE}"),
+        (
+            {"points": {"surface": 0}},
+            f"0 points of the surface of a were asked for; it has {SURFACE}",
+        ),
     ],
     ids=["sample", "domain", "field", "field without points", "too many points", "no points"],
 )

@@ -283,5 +283,5 @@ def test_scaling_without_statistics_is_refused(folder: Path) -> None:
 def test_scaling_a_field_without_statistics_is_refused_by_name(folder: Path) -> None:
     put_json(folder / "statistics.train.json", {"surface_pressure_mean": [0.0]})
     dataset = ChunkDataset(Store(folder), normalize=True)
-    with pytest.raises(StoreError, match="no 'surface_pressure_std'. Did you mean"):
+    with pytest.raises(StoreError, match=r"no 'surface_pressure_std'\. Did you mean"):
         dataset[0]
