@@ -93,11 +93,29 @@ class Normalizer:
         StoreError
             When there are no statistics of the field.
         """
-        values = values.float()
+        return self.normalize_(field, values.to(torch.float32, copy=True))
+
+    def normalize_(self, field: str, values: torch.Tensor) -> torch.Tensor:
+        """Scale a field's values in place, and return them.
+
+        Parameters
+        ----------
+        field
+            Its canonical name.
+        values
+            float32, of shape (…, components).
+
+        Raises
+        ------
+        StoreError
+            When there are no statistics of the field.
+        """
         if field in self._logscale:
-            values = values.sign() * values.abs().log1p()
+            values.copy_(values.sign() * values.abs().log1p())
+        elif field in self._positions and self._range is None:
+            return values
         shift, scale = self._scale_of(field)
-        return (values - shift) / scale
+        return values.sub_(shift.to(values.device)).div_(scale.to(values.device))
 
     def denormalize(self, field: str, values: torch.Tensor) -> torch.Tensor:
         """Return scaled values, such as a model's, in the field's own unit, as float32.

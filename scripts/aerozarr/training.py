@@ -9,6 +9,7 @@ import torch
 from torch.utils.data import Dataset
 
 from aerozarr.errors import StoreError, did_you_mean
+from aerozarr.items import Item
 from aerozarr.normalizing import Normalizer
 from aerozarr.reader import Points, Store
 
@@ -114,7 +115,7 @@ class ChunkDataset(Dataset[dict[str, torch.Tensor]]):
     def __len__(self) -> int:
         return len(self.samples)
 
-    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+    def __getitem__(self, index: int) -> Item:
         # Negative indexes count from the end, and must not give other draws than positive ones.
         index = range(len(self.samples))[index]
         sample = self.samples[index]
@@ -122,19 +123,19 @@ class ChunkDataset(Dataset[dict[str, torch.Tensor]]):
         draw = self.store.read(
             sample, self._points, self._fields, generator, whole_chunks=self._whole_chunks
         )
-        item = {name: self._scaled(name, values) for name, values in draw.items()}
         if self._geometry is not None:
             domain, position, count = self._geometry
             drawn = self.store.read(
                 sample, {domain: count}, [position], generator, whole_chunks=self._whole_chunks
             )
-            item[GEOMETRY] = self._scaled(position, drawn[position])
+            draw[GEOMETRY] = drawn[position]
+        item = Item.of_shapes({name: tuple(values.shape) for name, values in draw.items()})
+        for name, values in draw.items():
+            item[name].copy_(values)
+            if self.normalizer is not None:
+                field = self._geometry[1] if self._geometry and name == GEOMETRY else name
+                self.normalizer.normalize_(field, item[name])
         return item
-
-    def _scaled(self, name: str, values: torch.Tensor) -> torch.Tensor:
-        return (
-            values.float() if self.normalizer is None else self.normalizer.normalize(name, values)
-        )
 
 
 def _samples(store: Store, split: str | Iterable[str] | None) -> tuple[str, ...]:
