@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -155,7 +156,8 @@ class Normalizer:
                 f"The statistics have no {name!r}.{did_you_mean(name, self._statistics)} "
                 "Run snakemake with the store's settings to have them written."
             )
-        return torch.tensor(self._statistics[name], dtype=torch.float64).reshape(-1)
+        numbers = [math.nan if number is None else number for number in self._statistics[name]]
+        return torch.tensor(numbers, dtype=torch.float64)
 
 
 def _no_zeros(scale: torch.Tensor) -> torch.Tensor:

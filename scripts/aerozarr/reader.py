@@ -12,6 +12,7 @@ import json
 import os
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import torch
 
@@ -251,7 +252,7 @@ class Store:
         -------
         mapping
             `<canonical>_mean`, `_std`, `_min`, `_max`, `_logscale_mean`, `_logscale_std` (a number
-            a component), `_count`, and `raw_pos_min`, `raw_pos_max`.
+            a component; None without finite values), `_count`, and `raw_pos_min`, `raw_pos_max`.
 
         Raises
         ------
@@ -380,7 +381,7 @@ def _absolute(place: str | os.PathLike[str]) -> str:
 
 
 def _statistics_name(split: str | None) -> str:
-    return "statistics.json" if split is None else f"statistics.{split}.json"
+    return "statistics.json" if split is None else f"statistics.{quote(split, safe='')}.json"
 
 
 # What is left behind when a store is pickled.
