@@ -80,9 +80,9 @@ class Summary:
                 "(snakemake remove_orphans …) removes them:"
             )
             lines += _first(map(printable, self.orphans))
-        size = _readable(self.stored_bytes)
+        size = readable(self.stored_bytes)
         if self.source_bytes:
-            size += f", from {_readable(self.source_bytes)}"
+            size += f", from {readable(self.source_bytes)}"
         lines.append(
             f"{store}/{MANIFEST} lists {counted(self.samples, 'sample')} of "
             f"{self.dataset_name} ({size}); {len(self.skipped)} skipped"
@@ -101,7 +101,8 @@ def counted(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def _readable(size: float) -> str:
+def readable(size: float) -> str:
+    """Return a number of bytes as a person says it, e.g. `2.28 MB`."""
     for unit in ("B", "kB", "MB", "GB"):
         if size < 1000:
             return f"{size:.3g} {unit}"

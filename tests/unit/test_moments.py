@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from aerozarr.measuring import moments_of
 from aerozarr.moments import Moments
 from unit.store_helpers import Array
 
@@ -85,7 +86,7 @@ def random_rows(
 @pytest.mark.parametrize("rows", [1, 2, 3, 1000, BLOCK + 7])
 def test_moments_are_those_of_float64_over_all_values(dtype, width, rows):
     values = random_rows(rows, width, dtype=dtype)
-    assert agree(Moments.of(values), expected(values))
+    assert agree(moments_of(values), expected(values))
 
 
 @each_dtype
@@ -95,7 +96,7 @@ def test_moments_are_those_of_float64_over_all_values(dtype, width, rows):
 )
 def test_moments_do_not_depend_on_where_blocks_end_and_counting_begins(dtype, rows):
     values = random_rows(rows, 2, dtype=dtype)
-    assert agree(Moments.of(values), expected(values))
+    assert agree(moments_of(values), expected(values))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -104,7 +105,7 @@ def test_moments_do_not_depend_on_where_blocks_end_and_counting_begins(dtype, ro
 def test_a_large_offset_costs_no_digits(dtype, offset, rows):
     # The sum of squares less the squared sum would keep three or four digits of these.
     values = (offset + np.random.default_rng(1).uniform(-1, 1, (rows, 2))).astype(dtype)
-    found = Moments.of(values)
+    found = moments_of(values)
     assert agree(found, expected(values))
     assert math.sqrt(found.m2[0] / (rows - 1)) < 2
 
@@ -113,7 +114,7 @@ def test_a_large_offset_costs_no_digits(dtype, offset, rows):
 def test_merging_parts_with_a_large_offset_costs_no_digits(offset):
     generator = np.random.default_rng(2)
     parts = [offset + generator.uniform(-1, 1, (rows, 1)) for rows in (1, 5, 40_000, 3, 700)]
-    merged = Moments.merged([Moments.of(part) for part in parts])
+    merged = Moments.merged([moments_of(part) for part in parts])
     assert agree(merged, expected(np.concatenate(parts)))
 
 
@@ -121,13 +122,13 @@ def test_values_that_are_not_contiguous_have_the_same_moments():
     values = random_rows(1000, 3, dtype="float16")
     wide = np.concatenate([values, values], axis=1)
     for same in (np.asfortranarray(values), wide[:, 3:], values[::-1]):
-        assert agree(Moments.of(same), expected(values))
+        assert agree(moments_of(same), expected(values))
 
 
 def test_the_values_are_left_as_they_are():
     values = random_rows(1000, 1, dtype="float64")
     before = values.copy()
-    Moments.of(values)
+    moments_of(values)
     assert np.array_equal(values, before)
 
 
@@ -136,7 +137,7 @@ def test_the_values_are_left_as_they_are():
 
 @each_dtype
 def test_one_row_is_its_own_mean_with_no_spread(dtype):
-    found = Moments.of(np.array([[1.5, -2.0, 0.0]], dtype=dtype))
+    found = moments_of(np.array([[1.5, -2.0, 0.0]], dtype=dtype))
     assert (found.rows, found.finite) == (1, [1, 1, 1])
     assert found.mean == found.low == found.high == [1.5, -2.0, 0.0]
     assert found.m2 == found.log_m2 == [0.0, 0.0, 0.0]
@@ -149,7 +150,7 @@ def test_one_row_is_its_own_mean_with_no_spread(dtype):
 def test_a_constant_has_no_spread_at_all(dtype, rows, value):
     # Not even one of rounding: who divides by the standard deviation would blow that up.
     values = np.full((rows, 1), value, dtype=dtype)
-    found = Moments.merged([Moments.of(values), Moments.of(values[:7])])
+    found = Moments.merged([moments_of(values), moments_of(values[:7])])
     assert found.m2 == [0.0]
     assert found.mean == found.low == found.high == [float(values[0, 0])]
 
@@ -168,7 +169,7 @@ HOLES = {
 def test_what_is_not_finite_is_counted_by_component_and_nothing_more(dtype, rows, holes):
     values = random_rows(rows, 3, dtype=dtype)
     values[2 : 2 + len(holes), 1] = holes
-    found = Moments.of(values)
+    found = moments_of(values)
     assert agree(found, expected(values))
     assert found.finite == [rows, rows - len(holes), rows]
     assert found.nans == [0, sum(map(math.isnan, holes)), 0]
@@ -179,7 +180,7 @@ def test_what_is_not_finite_is_counted_by_component_and_nothing_more(dtype, rows
 @pytest.mark.parametrize("rows", [1, 10, BLOCK + 1, COUNTED + 1])
 @pytest.mark.parametrize("value", [NAN, INF, -INF])
 def test_a_component_without_a_finite_value_has_no_extremes(dtype, rows, value):
-    found = Moments.of(np.full((rows, 2), value, dtype=dtype))
+    found = moments_of(np.full((rows, 2), value, dtype=dtype))
     assert (found.rows, found.finite) == (rows, [0, 0])
     assert found.low == found.high == [None, None]
     assert found.mean == found.m2 == found.log_mean == found.log_m2 == [0.0, 0.0]
@@ -189,7 +190,7 @@ def test_a_component_without_a_finite_value_has_no_extremes(dtype, rows, value):
 def test_every_float16_there_is(times):
     # All bit patterns, with subnormals, both zeros and every NaN; four times that is counted.
     values = np.tile(np.arange(2**16, dtype=np.uint16), times).view(np.float16)[:, None]
-    found = Moments.of(values)
+    found = moments_of(values)
     assert agree(found, expected(values), tiny=1e-6)  # the means are zero
     assert (found.nans, found.infinities) == ([2046 * times], [2 * times])
     assert (found.low, found.high) == ([-65504.0], [65504.0])
@@ -200,13 +201,13 @@ def test_counted_values_have_the_moments_of_the_same_values_one_by_one(seed):
     generator = np.random.default_rng(seed)
     bits = generator.integers(0, 2**16, (COUNTED + 5, 3), dtype=np.uint16)
     counted = bits.view(np.float16)
-    one_by_one = Moments.of(counted.astype(np.float32))
-    assert agree(Moments.of(counted), one_by_one.model_dump(), tiny=1e-6)
+    one_by_one = moments_of(counted.astype(np.float32))
+    assert agree(moments_of(counted), one_by_one.model_dump(), tiny=1e-6)
 
 
 def test_values_whose_squares_overflow_keep_their_extremes_and_counts():
     values = np.array([[1e200], [-1e300], [NAN]])
-    found = Moments.merged([Moments.of(values), Moments.of(values)])
+    found = Moments.merged([moments_of(values), moments_of(values)])
     assert (found.low, found.high) == ([-1e300], [1e200])
     assert (found.finite, found.nans) == ([4], [2])
     assert found.mean == pytest.approx([-5e299])
@@ -238,7 +239,7 @@ def tiny_of(values: Array) -> float:
 @many_examples
 def test_however_values_are_cut_their_parts_merge_to_the_same(rows, places):
     values = np.array(rows)
-    parts = [Moments.of(part) for part in cut(values, places)]
+    parts = [moments_of(part) for part in cut(values, places)]
     assert agree(Moments.merged(parts), expected(values), tiny=tiny_of(values))
 
 
@@ -246,7 +247,7 @@ def test_however_values_are_cut_their_parts_merge_to_the_same(rows, places):
 @many_examples
 def test_merging_is_associative_and_its_order_does_not_matter(rows, places):
     values = np.array(rows)
-    parts = [Moments.of(part) for part in cut(values, places)]
+    parts = [moments_of(part) for part in cut(values, places)]
     left = right = at_once = Moments.merged(parts)
     if len(parts) > 1:
         left = Moments.merged([Moments.merged(parts[:-1]), parts[-1]])
@@ -260,20 +261,20 @@ def test_merging_is_associative_and_its_order_does_not_matter(rows, places):
 @each_dtype
 def test_samples_of_different_sizes_count_by_their_rows(dtype, sizes):
     parts = [random_rows(n, dtype=dtype, offset=k + 0.5, seed=k) for k, n in enumerate(sizes)]
-    merged = Moments.merged([Moments.of(part) for part in parts])
+    merged = Moments.merged([moments_of(part) for part in parts])
     assert agree(merged, expected(np.concatenate(parts)))
 
 
 def test_a_part_without_finite_values_adds_its_rows_alone():
     values, holes = random_rows(10), np.full((4, 3), NAN, dtype="float32")
     for order in ([values, holes], [holes, values], [holes, values, holes]):
-        merged = Moments.merged([Moments.of(part) for part in order])
+        merged = Moments.merged([moments_of(part) for part in order])
         assert agree(merged, expected(np.concatenate(order)))
 
 
 def test_thousands_of_parts_merge_without_loss():
     parts = [1e6 + random_rows(5, 2, seed=seed, dtype="float64") for seed in range(3000)]
-    merged = Moments.merged([Moments.of(part) for part in parts])
+    merged = Moments.merged([moments_of(part) for part in parts])
     assert agree(merged, expected(np.concatenate(parts)))
 
 
@@ -283,7 +284,7 @@ def test_thousands_of_parts_merge_without_loss():
 @given(st.lists(st.floats(allow_subnormal=True), min_size=1, max_size=20))
 @many_examples
 def test_moments_are_read_from_json_as_they_were_written(column):
-    written = Moments.of(np.array(column)[:, None])
+    written = moments_of(np.array(column)[:, None])
     text = written.model_dump_json()
     for read in (Moments.model_validate_json(text), Moments.model_validate(json.loads(text))):
         # As text, because a NaN is not equal to itself.

@@ -11,7 +11,7 @@ import pytest
 
 from aerozarr.fields import Domain
 from aerozarr.manifest import FieldRecord, Fragment
-from aerozarr.moments import Moments
+from aerozarr.measuring import moments_of
 from aerozarr.rounding import Rounding
 from aerozarr.statistics import statistics
 from unit.store_helpers import Array, project_of
@@ -43,7 +43,7 @@ def sample_values(seed: int, rows: int, dtype: str = "float32") -> dict[str, Arr
 
 def fragment_of(values: Mapping[str, Array]) -> Fragment:
     fields = {
-        name: FieldRecord(moments=Moments.of(array), rounding=Rounding())
+        name: FieldRecord(moments=moments_of(array), rounding=Rounding())
         for name, array in values.items()
     }
     return Fragment(sample_id="run_1", status="converted", fields=fields)
