@@ -8,7 +8,7 @@ from snakemake.settings.types import DeploymentMethod
 
 from aerozarr.claims import begin_verification, folder_of
 from aerozarr.errors import AerozarrError
-from aerozarr.merging import read_summary
+from aerozarr.summary import read_summary
 from aerozarr.needs import memory_mb
 from aerozarr.project import Project
 from aerozarr.startup import begin, take_lock

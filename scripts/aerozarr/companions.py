@@ -107,19 +107,24 @@ def checksums(fragments: Sequence[Fragment], beside: Mapping[str, bytes]) -> byt
 
 
 def provenance(project: Project, counts: Mapping[str, int], files: Sequence[str]) -> bytes:
-    """Return when, with what and from what the store was made.
+    """Return when, with what and from what the store was made, as a file.
 
     Parameters
     ----------
     project
-        The configuration; what could be a credential is left out.
+        The configuration.
     counts
         Numbers that describe the run.
     files
         The files beside the groups; a later merge removes those that it no longer writes.
     """
+    return _json({**provenance_of(project), **counts, "files": sorted(files)})
+
+
+def provenance_of(project: Project) -> dict[str, Any]:
+    """Return when, with what and from what a store is made, without credentials."""
     settings = project.settings.model_dump(mode="json", exclude={"storage_options"})
-    content = {
+    return {
         "aerozarr": __version__,
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in PACKAGES},
@@ -127,10 +132,7 @@ def provenance(project: Project, counts: Mapping[str, int], files: Sequence[str]
         "settings": without_credentials(settings),
         "started": os.environ.get(STARTED, ""),
         "ended": datetime.now(UTC).isoformat(timespec="seconds"),
-        **counts,
-        "files": sorted(files),
     }
-    return _json(content)
 
 
 def files_named_by(content: bytes | None) -> list[str]:

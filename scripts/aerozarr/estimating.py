@@ -10,12 +10,12 @@ from pathlib import Path
 from aerozarr.conversion import convert_sample, loader_for
 from aerozarr.errors import StoreError
 from aerozarr.manifest import Fragment
-from aerozarr.merging import counted, readable
 from aerozarr.needs import memory_mb
 from aerozarr.project import Project
 from aerozarr.samples import Listing, Sample
 from aerozarr.startup import forecast, read_listing
 from aerozarr.stores import open_store
+from aerozarr.summary import counted, readable
 
 # Samples that are converted to measure with: small, middling and large ones.
 MEASURED = 5

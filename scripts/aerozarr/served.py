@@ -74,7 +74,7 @@ def _converting() -> warm.Job:
     Project.from_environment()
     jobs: dict[str, tuple[Callable[..., None], tuple[str, ...]]] = {
         "convert_sample": (convert, ("table", "key", "fragment")),
-        "merge_manifest": (merge, ("table", "incomplete", "merged")),
+        "merge_manifest": (merge, ("table", "incomplete", "merged", "report")),
     }
 
     def do(texts: list[str]) -> int:

@@ -18,11 +18,11 @@ from aerozarr.errors import StoreError
 from aerozarr.listing import list_source, sample_folder_base
 from aerozarr.locations import Location
 from aerozarr.manifest import read_fragment, write_aside
-from aerozarr.merging import counted, digest_of, read_summary
 from aerozarr.project import Project, check_writable
 from aerozarr.samples import LeftOut, Listing, Sample
 from aerozarr.scanning import is_there
 from aerozarr.stores import MANIFEST, SKIPPED
+from aerozarr.summary import counted, digest_of, read_summary
 from aerozarr.tables import read_samples, rows_text
 
 SAMPLES = "samples.tsv"

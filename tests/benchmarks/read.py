@@ -445,7 +445,7 @@ def table(results: list[Result]) -> str:
     """Return the results as a Markdown table."""
     lines = [
         "| where | points | read by | samples/s | first time | over torch.load | MB a draw | first time"
-        + " | over useful |",
+        " | over useful |",
         "|---|---:|---|---:|---:|---:|---:|---:|---:|",
     ]
     for result in results:

@@ -23,10 +23,12 @@ from aerozarr.conversion import convert_sample, loader_for
 from aerozarr.fields import Field
 from aerozarr.listing import list_source
 from aerozarr.manifest import Fragment
-from aerozarr.merging import Summary, merge_fragments
+from aerozarr.merging import merge_fragments
 from aerozarr.project import STARTED, Project
+from aerozarr.report import report_of
 from aerozarr.samples import LeftOut, Sample
 from aerozarr.splits import IdListsRule
+from aerozarr.summary import Summary
 from unit.store_helpers import (
     PLACES,
     Array,
@@ -249,6 +251,16 @@ def test_samples_that_are_broken_are_in_no_statistics(make, url):
     files = merged(project, [*samples, convert(project, "c", split="train", tensors=broken)])
     for name in (STATISTICS, "statistics.train.json"):
         assert agrees_with_store(json.loads(files[name]), url, "ab")
+
+
+@here
+def test_a_field_without_a_finite_value_has_its_place_in_the_report(make):
+    project = make()
+    tensors = tensors_of("a")
+    tensors["sdf.pt"] = torch.full_like(tensors["sdf.pt"], NAN)
+    sample = convert(project, "a", split="train", tensors=tensors)
+    _, outcome = merge_fragments(project, [sample], [])
+    assert "volume_sdf" in report_of(project, outcome)
 
 
 # Splits ----------------------------------------------------------------------------------------
@@ -491,11 +503,12 @@ def test_no_file_and_no_word_of_the_merge_holds_credentials_of_the_store_or_the_
         split_files={"train": f"https://u:{SECRET}@host/train.txt?token={SECRET}"},
     )
     samples = split_samples(project, train="a")
-    summary = merge_fragments(project, samples, [left_out_row("y", "test")])
+    summary, outcome = merge_fragments(project, samples, [left_out_row("y", "test")])
     files = files_below(url)
     assert PROVENANCE in files
     assert not [path for path, data in files.items() if SECRET.encode() in data]
     assert not [line for line in summary.lines() if SECRET in line]
+    assert SECRET not in report_of(project, outcome)
 
 
 def test_the_summary_shows_no_credentials_of_the_store():
