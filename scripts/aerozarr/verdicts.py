@@ -80,7 +80,7 @@ def _rounding_table(rounding: Mapping[str, Mapping[str, float]]) -> list[str]:
     # Imported here: every start of Snakemake imports this module, and most verify nothing.
     import pandas as pd
 
-    table = pd.DataFrame.from_dict(rounding, orient="index")
+    table = pd.DataFrame([*rounding.values()], index=[*rounding])
     table["rounded to zero"] = table["flushed"] / table["values"].clip(lower=1)
     table = table[["max_absolute", "max_relative", "rounded to zero"]]
     table.columns = ["largest absolute error", "largest relative error", "rounded to zero"]
