@@ -17,6 +17,7 @@ include: "rules/example.smk"
 include: "rules/list.smk"
 include: "rules/convert.smk"
 include: "rules/manifest.smk"
+include: "rules/slurm.smk"
 
 
 rule all:
@@ -31,10 +32,12 @@ rule all:
 
 onstart:
     tune_scheduler()
+    begin_slurm()
     start_early()
 
 
 onsuccess:
+    end_slurm()
     tell_result()
 
 

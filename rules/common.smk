@@ -8,8 +8,9 @@ from snakemake.settings.types import DeploymentMethod
 
 from aerozarr.errors import AerozarrError
 from aerozarr.merging import read_summary
-from aerozarr.needs import memory_mb
+from aerozarr.needs import memory_mb, runtime_minutes
 from aerozarr.project import Project
+from aerozarr.slurm import check_run
 from aerozarr.startup import begin
 from aerozarr.tables import read_samples
 from aerozarr.served import serve_command
@@ -32,9 +33,9 @@ def start():
     )
     name_owner()
     try:
-        project = Project.from_config(config)
         if not workflow.is_main_process:
-            return project, ""
+            return start_job(), ""
+        project = Project.from_config(config)
         digest, messages = begin(project, runs_jobs=runs_jobs)
     # Not as a WorkflowError: Snakemake shows those with places in this file.
     except AerozarrError as error:
@@ -43,6 +44,15 @@ def start():
         sys.exit(f"aerozarr: the source or the store cannot be reached: {error}")
     tell(*messages)
     return project, digest
+
+
+def start_job():
+    """Return the project in a Snakemake that runs jobs for another, maybe on another machine."""
+    # An executor that takes no environment along gives the configuration on the command line.
+    sent = Project.is_in_environment()
+    project = Project.from_environment() if sent else Project.from_config(config)
+    check_run(Path(project.workdir))
+    return project
 
 
 PROJECT, SOURCE_DIGEST = start()
@@ -86,7 +96,17 @@ def fingerprint(wildcards):
 def memory(wildcards, attempt):
     """Return the memory that a conversion needs, in MiB; a retry asks for more."""
     remote = not PROJECT.store.location.is_local
-    return memory_mb(sample_of(wildcards), buffers_sample=remote, attempt=attempt)
+    return memory_mb(
+        sample_of(wildcards),
+        buffers_sample=remote,
+        beside_snakemake=not workflow.local_exec,
+        attempt=attempt,
+    )
+
+
+def runtime(wildcards, attempt):
+    """Return the time that a conversion may take, in minutes; a retry asks for more."""
+    return runtime_minutes(sample_of(wildcards), attempt=attempt)
 
 
 def untracked(value):
@@ -121,6 +141,8 @@ def tune_scheduler():
     if PROJECT.settings.on_broken_sample == "fail":
         # Undo the profile's keep-going: stop at the first.
         workflow.scheduler.keepgoing = False
+        # Nor would it be less broken when it is tried again.
+        workflow.get_rule("convert_sample").restart_times = 0
     if workflow.local_exec:
         # The limit on jobs per timespan spares cluster schedulers. Here, every round of scheduling
         # would leave a timer that starts another round, for ever, and holds up the end.

@@ -13,6 +13,7 @@ rule convert_sample:
         "../envs/aerozarr.yaml"
     resources:
         mem_mb=memory,
+        runtime=runtime,
     params:
         **script("convert_sample"),
         fingerprint=fingerprint,

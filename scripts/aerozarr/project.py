@@ -73,6 +73,11 @@ class Project:
         os.environ[ENVIRONMENT] = settings_to_json(settings)
         return project
 
+    @staticmethod
+    def is_in_environment() -> bool:
+        """Whether a Snakemake process handed its configuration on."""
+        return ENVIRONMENT in os.environ
+
     @classmethod
     def from_environment(cls) -> Project:
         """Return the configuration that the Snakemake process handed on.

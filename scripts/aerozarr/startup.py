@@ -22,6 +22,7 @@ from aerozarr.merging import counted, digest_of, read_summary
 from aerozarr.project import Project, check_writable
 from aerozarr.samples import LeftOut, Listing, Sample
 from aerozarr.scanning import is_there
+from aerozarr.slurm import end_left_jobs
 from aerozarr.stores import MANIFEST, SKIPPED
 from aerozarr.tables import read_samples, table_text
 
@@ -58,6 +59,7 @@ def begin(project: Project, *, runs_jobs: bool) -> tuple[str, list[str]]:
     StoreError
         When another run is at work in the same work folder.
     """
+    messages: list[str] = []
     listing = None
     if not project.is_example:
         listing = list_source(project.settings, project.dataset, project.source)
@@ -66,10 +68,11 @@ def begin(project: Project, *, runs_jobs: bool) -> tuple[str, list[str]]:
         check_writable("workdir", Path(project.workdir))
         Path(project.workdir).mkdir(parents=True, exist_ok=True)
         _locks.append(lock(project.place(".lock")))
+        messages += end_left_jobs(Path(project.workdir))
         store.clean()
         if listing is not None:
             write_aside(project.place(HANDED_OVER), listing.to_json().encode())
-    messages = _forget_lost(project, forget=runs_jobs)
+    messages += _forget_lost(project, forget=runs_jobs)
     if listing is None:
         return "example", messages
     if not runs_jobs:

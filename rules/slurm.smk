@@ -1,0 +1,32 @@
+# On a SLURM cluster (profiles/slurm): what is checked before jobs are submitted, and whose they are.
+from aerozarr.slurm import begin_run, check_submission, end_run
+
+if workflow.remote_exec:
+    # On a node, a group of samples is one Snakemake with one warm worker. Without this it would
+    # start one of each for every sample.
+    localrules:
+        convert_sample,
+
+
+def begin_slurm():
+    """Check what jobs are submitted with; make the run's jobs known by their name."""
+    if workflow.executor_plugin.name != "slurm":
+        return
+    resources = workflow.get_rule("convert_sample").resources
+    account, partition = (
+        str(resources[name].value) if name in resources else None
+        for name in ("slurm_account", "slurm_partition")
+    )
+    try:
+        check_submission(account, partition)
+    except AerozarrError as error:
+        sys.exit(f"aerozarr: {error}")
+    # Jobs take their settings from the environment. Snakemake would repeat --config, which may
+    # hold credentials, in each job's command line.
+    workflow.config_settings.config_args = None
+    begin_run(Path(WORKDIR), workflow.scheduler._executor.run_uuid)
+
+
+def end_slurm():
+    """Forget the run's jobs, which have all ended."""
+    end_run(Path(WORKDIR))
