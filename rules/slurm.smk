@@ -8,17 +8,19 @@ if workflow.remote_exec:
         convert_sample,
 
 
+def given(name):
+    """Return a resource that every conversion is submitted with, as text, or None."""
+    resources = workflow.get_rule("convert_sample").resources
+    # As it was written; Snakemake evaluates it anew for each job.
+    return str(resources[name].raw).strip("'\"") if name in resources else None
+
+
 def begin_slurm():
     """Check what jobs are submitted with; make the run's jobs known by their name."""
     if workflow.executor_plugin.name != "slurm":
         return
-    resources = workflow.get_rule("convert_sample").resources
-    account, partition = (
-        str(resources[name].value) if name in resources else None
-        for name in ("slurm_account", "slurm_partition")
-    )
     try:
-        check_submission(account, partition)
+        check_submission(given("slurm_account"), given("slurm_partition"))
     except AerozarrError as error:
         sys.exit(f"aerozarr: {error}")
     # Jobs take their settings from the environment. Snakemake would repeat --config, which may

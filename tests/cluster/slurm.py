@@ -19,7 +19,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
-DAEMONS = ("munged", "slurmctld", "slurmd")
+DAEMONS = ("munged", "slurmctld", "slurmd", "slurmdbd", "mariadbd")
 CLIENTS = ("sbatch", "srun", "squeue", "scancel", "sinfo", "scontrol", "sacct", "sacctmgr", "sshare")
 
 CONFIGURATION = """\
@@ -39,7 +39,7 @@ SlurmdLogFile={root}/%n.log
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 JobAcctGatherType=jobacct_gather/linux
-AccountingStorageType=accounting_storage/none
+{accounting}
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core_Memory
 SlurmdParameters=config_overrides
@@ -49,12 +49,35 @@ SwitchType=switch/none
 EnforcePartLimits=ALL
 ReturnToService=2
 MinJobAge=300
-SlurmdTimeout=6
+SlurmdTimeout=30
 KillWait=2
 UnkillableStepTimeout=10
 SchedulerParameters=sched_interval=2,batch_sched_delay=0
 {nodes}
 PartitionName=short Nodes=ALL Default=YES MaxTime=60 State=UP LLN=YES
+"""
+
+WITHOUT_ACCOUNTS = "AccountingStorageType=accounting_storage/none"
+WITH_ACCOUNTS = """\
+AccountingStorageType=accounting_storage/slurmdbd
+AccountingStorageHost=127.0.0.1
+AccountingStoragePort={port}
+AccountingStoragePass={root}/munge/socket
+AccountingStorageEnforce=associations"""
+DATABASE_DAEMON = """\
+AuthType=auth/munge
+AuthInfo=socket={root}/munge/socket
+DbdHost=localhost
+DbdAddr=127.0.0.1
+DbdPort={port}
+SlurmUser={user}
+LogFile={root}/slurmdbd.log
+PidFile={root}/slurmdbd.pid
+StorageType=accounting_storage/mysql
+StorageHost=127.0.0.1
+StoragePort={storage_port}
+StorageUser=slurm
+StorageLoc=slurm
 """
 
 
@@ -65,24 +88,37 @@ def missing_programs() -> list[str]:
 
 
 class Cluster:
-    """A controller and its nodes; used as a context, which ends every process that it started."""
+    """A controller and its nodes; used as a context, which ends every process that it started.
 
-    def __init__(self, nodes: int = 2, cpus: int = 1, memory_mb: int = 4000) -> None:
+    With `account`, it keeps accounts in a database, and this is the one to use.
+    """
+
+    def __init__(
+        self, nodes: int = 2, cpus: int = 1, memory_mb: int = 4000, account: str | None = None
+    ) -> None:
         # Short: munge's socket is in it, and the path of a socket may have 107 characters.
         self.root = Path(tempfile.mkdtemp(prefix="aerozarr-slurm-"))
         self.bin = self.root / "bin"
         self.configuration = self.root / "slurm.conf"
         self.nodes = [f"node{number}" for number in range(1, nodes + 1)]
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
-        ports = _free_ports(nodes + 1)
+        self.account = account
+        self.user = pwd.getpwuid(os.getuid()).pw_name
+        port, self.database_port, self.storage_port, *ports = _free_ports(nodes + 3)
         lines = [
             f"NodeName={name} NodeHostname=localhost NodeAddr=127.0.0.1 Port={port} "
             f"CPUs={cpus} RealMemory={memory_mb} State=UNKNOWN"
-            for name, port in zip(self.nodes, ports[1:], strict=True)
+            for name, port in zip(self.nodes, ports, strict=True)
         ]
-        user = pwd.getpwuid(os.getuid()).pw_name
+        accounting = WITH_ACCOUNTS if account else WITHOUT_ACCOUNTS
         self.configuration.write_text(
-            CONFIGURATION.format(port=ports[0], user=user, root=self.root, nodes="\n".join(lines))
+            CONFIGURATION.format(
+                port=port,
+                user=self.user,
+                root=self.root,
+                nodes="\n".join(lines),
+                accounting=accounting.format(root=self.root, port=self.database_port),
+            )
         )
 
     @property
@@ -97,6 +133,8 @@ class Cluster:
                 (self.root / folder).mkdir(parents=True)
             self._write_clients()
             self._start_munge()
+            if self.account is not None:
+                self._start_accounting(self.account)
             self._start("slurmctld", "-D", "-f", str(self.configuration))
             for node in self.nodes:
                 self.start_node(node)
@@ -119,10 +157,10 @@ class Cluster:
             script.chmod(0o755)
 
     def _start(self, name: str, *arguments: str, called: str = "") -> None:
-        path = f"{os.environ['PATH']}{os.pathsep}/usr/sbin"
         with (self.root / f"{called or name}.out").open("ab") as output:
             self.processes[called or name] = subprocess.Popen(
-                [str(shutil.which(name, path=path)), *arguments],
+                [_program(name), *arguments],
+                env={**os.environ, "SLURM_CONF": str(self.configuration)},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -139,6 +177,43 @@ class Cluster:
         # Forced: it would not have a temporary folder that others can write.
         self._start("munged", "--foreground", "--force", f"--socket={folder}/socket", *files)
         self.wait_for((folder / "socket").exists, "munge's socket")
+
+    def _start_accounting(self, account: str) -> None:
+        folder = self.root / "database"
+        own = ["--no-defaults", f"--datadir={folder}", f"--user={self.user}"]
+        folder.mkdir()
+        # What mariadb-install-db does, without the programs of the client's package.
+        tables = Path("/usr/share/mysql/mysql_system_tables.sql").read_text()
+        subprocess.run(
+            [_program("mariadbd"), *own, "--bootstrap", "--skip-grant-tables"],
+            input=f"create database mysql;\nuse mysql;\n{tables}",
+            check=True,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        port = ["--bind-address=127.0.0.1", f"--port={self.storage_port}", "--skip-grant-tables"]
+        small = ["--innodb-buffer-pool-size=16M", "--innodb-log-file-size=8M"]
+        self._start("mariadbd", *own, *port, *small, f"--socket={self.root}/sql")
+        self.wait_for(lambda: _answers(self.storage_port), "database")
+        configuration = self.root / "slurmdbd.conf"
+        configuration.write_text(
+            DATABASE_DAEMON.format(
+                root=self.root,
+                user=self.user,
+                port=self.database_port,
+                storage_port=self.storage_port,
+            )
+        )
+        configuration.chmod(0o600)
+        self._start("slurmdbd", "-D")
+        self.wait_for(lambda: _answers(self.database_port), "SLURM's database daemon")
+        for what in (
+            ["cluster", "aerozarr"],
+            ["account", account, "cluster=aerozarr"],
+            ["user", self.user, f"account={account}", "cluster=aerozarr"],
+        ):
+            self.run("sacctmgr", "--immediate", "add", *what)
 
     def start_node(self, node: str) -> None:
         """Start a node's daemon."""
@@ -243,6 +318,18 @@ def _free_ports(count: int) -> list[int]:
     for listener in sockets:
         listener.close()
     return ports
+
+
+def _program(name: str) -> str:
+    return str(shutil.which(name, path=f"{os.environ['PATH']}{os.pathsep}/usr/sbin"))
+
+
+def _answers(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=5).close()
+    except OSError:
+        return False
+    return True
 
 
 def _kill(process: int) -> None:
