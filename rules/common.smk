@@ -109,6 +109,11 @@ def runtime(wildcards, attempt):
     return runtime_minutes(sample_of(wildcards), attempt=attempt)
 
 
+def cluster_needs():
+    """Return what only a cluster has to be told about a conversion."""
+    return dict(runtime=runtime) if workflow.resource_settings.nodes else {}
+
+
 def untracked(value):
     """Return a parameter that is not compared with the last run's.
 

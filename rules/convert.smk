@@ -12,8 +12,8 @@ rule convert_sample:
     conda:
         "../envs/aerozarr.yaml"
     resources:
+        **cluster_needs(),
         mem_mb=memory,
-        runtime=runtime,
     params:
         **script("convert_sample"),
         fingerprint=fingerprint,

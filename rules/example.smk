@@ -2,7 +2,6 @@
 from aerozarr.example import example_files
 
 
-
 localrules:
     make_example,
 

@@ -2,6 +2,7 @@
 from aerozarr.slurm import begin_run, check_submission, end_run
 
 if workflow.remote_exec:
+
     # On a node, a group of samples is one Snakemake with one warm worker. Without this it would
     # start one of each for every sample.
     localrules:

@@ -22,9 +22,7 @@ MB_PER_SECOND = 5
 UNKNOWN_MINUTES = 15
 
 
-def memory_mb(
-    sample: Sample, *, buffers_sample: bool, beside_snakemake: bool, attempt: int
-) -> int:
+def memory_mb(sample: Sample, *, buffers_sample: bool, beside_snakemake: bool, attempt: int) -> int:
     """Return the memory to ask for, in MiB.
 
     Parameters

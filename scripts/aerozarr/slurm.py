@@ -1,10 +1,10 @@
 """A run's jobs on a SLURM cluster: what is checked before, and what a killed run leaves behind.
 
-SLURM's jobs outlive the Snakemake that submitted them. Two runs that write the same samples must not
-meet, so a run that submits jobs puts their name, which is its own, into a folder of the work folder
-(`begin_run`). Whoever starts next in that work folder takes the name out of force, and then ends
-all jobs of that name (`end_left_jobs`). A job that starts later, because it was on its way meanwhile,
-finds its name no longer in force and does nothing (`check_run`).
+SLURM's jobs outlive the Snakemake that submitted them. Two runs that write the same samples must
+not meet, so a run that submits jobs puts their name, which is its own, into a folder of the work
+folder (`begin_run`). Whoever starts next in that work folder takes the name out of force, and then
+ends all jobs of that name (`end_left_jobs`). A job that starts later, because it was on its way
+meanwhile, finds its name no longer in force and does nothing (`check_run`).
 """
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ def check_submission(account: str | None, partition: str | None) -> None:
     if missing:
         raise SettingsError(
             f"SLURM's {', '.join(missing)} not found. Start where jobs can be submitted, usually "
-            "on a login node; or convert on this machine alone, with --cores and without the profile."
+            "on a login node; or convert on this machine alone: --cores, and no --profile."
         )
     try:
         listed = _output(["sinfo", "--noheader", "--format=%P"]).split()
@@ -205,9 +205,7 @@ def _accounts() -> list[str] | None:
 
 
 def _output(command: list[str]) -> str:
-    return subprocess.run(
-        command, check=True, capture_output=True, text=True, timeout=60
-    ).stdout
+    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
 
 
 def _reason(error: OSError | subprocess.SubprocessError) -> str:

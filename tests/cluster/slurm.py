@@ -16,11 +16,21 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 DAEMONS = ("munged", "slurmctld", "slurmd", "slurmdbd", "mariadbd")
-CLIENTS = ("sbatch", "srun", "squeue", "scancel", "sinfo", "scontrol", "sacct", "sacctmgr", "sshare")
+CLIENTS = (
+    "sbatch",
+    "srun",
+    "squeue",
+    "scancel",
+    "sinfo",
+    "scontrol",
+    "sacct",
+    "sacctmgr",
+    "sshare",
+)
 
 CONFIGURATION = """\
 ClusterName=aerozarr
@@ -152,7 +162,7 @@ class Cluster:
             # Snakemake keeps few of SLURM's variables.
             note = f'echo "$@" >>{self.root}/sbatch.calls\n' if name == "sbatch" else ""
             script.write_text(
-                f"#!/bin/sh\n{note}SLURM_CONF={self.configuration} exec {shutil.which(name)} \"$@\"\n"
+                f'#!/bin/sh\n{note}SLURM_CONF={self.configuration} exec {shutil.which(name)} "$@"\n'
             )
             script.chmod(0o755)
 
@@ -333,7 +343,5 @@ def _answers(port: int) -> bool:
 
 
 def _kill(process: int) -> None:
-    try:
+    with suppress(ProcessLookupError):
         os.kill(process, signal.SIGKILL)
-    except ProcessLookupError:
-        pass

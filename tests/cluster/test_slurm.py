@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
+import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 from cluster.slurm import Cluster, missing_programs
 from workflow.harness import REPOSITORY, Run, Workspace, digests, write_sample
@@ -377,6 +379,47 @@ def test_a_machine_without_slurm_is_told_so(forty: OnCluster, tmp_path: Path) ->
     run = forty.run(ok=False)
     assert "sinfo" in run.output
     assert "not found. Start where jobs can be submitted" in run.output
+
+
+def cluster_commands(page: str) -> list[str]:
+    """Return the commands of a page that talk to a cluster or run on one."""
+    blocks = re.findall(r"^```\n(.*?)^```", (REPOSITORY / page).read_text(), re.M | re.S)
+    lines = [line for block in blocks for line in block.splitlines()]
+    return [line for line in lines if line.startswith(("sbatch ", "snakemake "))]
+
+
+@pytest.mark.parametrize(
+    "command", sorted({*cluster_commands("README.md"), *cluster_commands("docs/clusters.md")})
+)
+def test_each_command_of_the_documents_runs_on_a_cluster(
+    cluster: Cluster, on_one_machine: Workspace, tmp_path: Path, command: str
+) -> None:
+    checkout = tmp_path / "checkout"
+    shutil.copytree(
+        REPOSITORY, checkout, ignore=shutil.ignore_patterns(".*", "results", "tests", "docs")
+    )
+    workspace = Workspace(checkout)
+    workspace.source.symlink_to(on_one_machine.source)
+    workspace.config["limit"] = 3
+    (checkout / "mine.yaml").write_text(yaml.safe_dump(workspace.config))
+    # A node here has one core.
+    command = command.replace("=16 ", "=1 ").replace("--cores 16", "--cores 1")
+    command = command.replace("--mem=32G", "--mem=2G").replace("--time=4:00:00", "--time=10")
+    command = command.replace("sbatch ", "sbatch --wait ")
+    if command.startswith("snakemake"):
+        command += " --slurm-init-seconds-before-status-checks=1"
+    programs = f"{cluster.environment['PATH']}{os.pathsep}{Path(sys.executable).parent}"
+    done = subprocess.run(
+        ["bash", "-c", command],
+        cwd=checkout,
+        env={**cluster.environment, "PATH": programs},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(cluster.submissions()) == 1
+    assert workspace.listed() == NAMES[:3]
 
 
 @pytest.fixture(scope="module")
