@@ -105,8 +105,11 @@ def memory(wildcards, attempt):
 
 
 def runtime(wildcards, attempt):
-    """Return the time that a conversion may take, in minutes; a retry asks for more."""
-    return runtime_minutes(sample_of(wildcards), attempt=attempt)
+    """Return what a conversion adds to the time of its group, in minutes."""
+    settings = workflow.group_settings
+    group = settings.overwrite_groups.get("convert_sample")
+    size = settings.group_components.get(group, 1)
+    return runtime_minutes(sample_of(wildcards), group_size=size, attempt=attempt)
 
 
 def cluster_needs():

@@ -1,4 +1,5 @@
 # On a SLURM cluster (profiles/slurm): what is checked before jobs are submitted, and whose they are.
+from aerozarr.needs import GROUP_MINUTES
 from aerozarr.slurm import begin_run, check_submission, end_run
 
 if workflow.remote_exec:
@@ -27,6 +28,8 @@ def begin_slurm():
     # Jobs take their settings from the environment. Snakemake would repeat --config, which may
     # hold credentials, in each job's command line.
     workflow.config_settings.config_args = None
+    # For a group of so few samples that they add up to no time at all.
+    os.environ.setdefault("SBATCH_TIMELIMIT", str(GROUP_MINUTES))
     begin_run(Path(WORKDIR), workflow.scheduler._executor.run_uuid)
 
 

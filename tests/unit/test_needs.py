@@ -8,27 +8,32 @@ from aerozarr.samples import Sample
 MB = 2**20
 
 
-def sample(*sizes: int) -> Sample:
+def sample(*sizes: int, key: str = "a") -> Sample:
     files = tuple(f"f{number}.pt" for number in range(len(sizes)))
-    return Sample("a", "a", split="", position=-1, files=files, sizes=sizes, fingerprint="0")
+    return Sample(key, key, split="", position=-1, files=files, sizes=sizes, fingerprint="0")
 
 
 @pytest.mark.parametrize(
-    ("sizes", "minutes"),
+    ("size", "group_size", "least", "most"),
     [
-        ([1000], 1),
-        ([54 * MB], 1),
-        ([300 * MB, 300 * MB], 3),
-        ([6000 * MB], 21),
+        (MB, 500, 30, 70),
+        (54 * MB, 100, 40, 70),
+        (500 * MB, 20, 60, 80),
+        (6000 * MB, 5, 125, 140),
+        (6000 * MB, 1, 50, 51),
     ],
-    ids=["tiny", "54 MB", "two of 300 MB", "6 GB"],
+    ids=["1 MB", "54 MB", "500 MB", "6 GB", "6 GB alone"],
 )
-def test_time_grows_with_all_files_and_is_at_least_a_minute(sizes: list[int], minutes: int) -> None:
-    assert runtime_minutes(sample(*sizes), attempt=1) == minutes
+def test_a_group_asks_for_half_an_hour_and_generously_for_its_samples(
+    size: int, group_size: int, least: int, most: int
+) -> None:
+    samples = [sample(size // 2, size // 2, key=f"run_{n}") for n in range(group_size)]
+    total = sum(runtime_minutes(one, group_size=group_size, attempt=1) for one in samples)
+    assert least <= total <= most
 
 
 def test_a_sample_of_unknown_size_gets_a_fixed_time() -> None:
-    assert runtime_minutes(sample(), attempt=1) == UNKNOWN_MINUTES
+    assert runtime_minutes(sample(), group_size=30, attempt=1) == UNKNOWN_MINUTES + 1
 
 
 @pytest.mark.parametrize("sizes", [[], [1000], [500 * MB]])
@@ -39,7 +44,7 @@ def test_a_retry_asks_for_more_of_both(sizes: list[int]) -> None:
             lambda n: memory_mb(
                 sample(*sizes), buffers_sample=False, beside_snakemake=True, attempt=n
             ),
-            lambda n: runtime_minutes(sample(*sizes), attempt=n),
+            lambda n: runtime_minutes(sample(*sizes), group_size=1, attempt=n),
         )
     )
     assert memory == [memory[0], 2 * memory[0], 3 * memory[0]]
