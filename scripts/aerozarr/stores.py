@@ -23,6 +23,8 @@ from aerozarr.samples import PARTIAL_FOLDER
 
 MANIFEST = "manifest.json"
 SKIPPED = "skipped.tsv"
+CHECKSUMS = "checksums.tsv"
+PROVENANCE = "provenance.json"
 
 
 @dataclass(frozen=True)
@@ -109,8 +111,12 @@ class Store(ABC):
         """Return a file beside the groups, or None when it is not there."""
 
     @abstractmethod
+    def withdraw(self, name: str) -> None:
+        """Remove a file beside the groups, if it is there."""
+
     def withdraw_manifest(self) -> None:
         """Remove the manifest, if it is there: a group that it lists is about to change."""
+        self.withdraw(MANIFEST)
 
     def clean(self) -> None:  # noqa: B027 - most stores leave nothing behind
         """Remove what killed runs of the same owner left half-written."""
@@ -192,8 +198,8 @@ class LocalStore(Store):
         except FileNotFoundError:
             return None
 
-    def withdraw_manifest(self) -> None:
-        (self.root / MANIFEST).unlink(missing_ok=True)
+    def withdraw(self, name: str) -> None:
+        (self.root / name).unlink(missing_ok=True)
 
     def clean(self) -> None:
         shutil.rmtree(self.partial, ignore_errors=True)
@@ -279,9 +285,9 @@ class UrlStore(Store):
         except FileNotFoundError:
             return None
 
-    def withdraw_manifest(self) -> None:
-        if self.location.fs.exists(self.path(MANIFEST)):
-            self.location.fs.rm_file(self.path(MANIFEST))
+    def withdraw(self, name: str) -> None:
+        if self.location.fs.exists(self.path(name)):
+            self.location.fs.rm_file(self.path(name))
 
 
 def _is_root(path: str, suffix: str) -> bool:
