@@ -1,4 +1,6 @@
 # On a SLURM cluster (profiles/slurm): what is checked before jobs are submitted, and whose they are.
+from snakemake.jobs import GroupJob, GroupJobFactory
+
 from aerozarr.needs import GROUP_MINUTES
 from aerozarr.slurm import begin_run, check_submission, end_run
 
@@ -8,6 +10,17 @@ if workflow.remote_exec:
     # start one of each for every sample.
     localrules:
         convert_sample,
+
+
+def new_group(_, id, jobs, resources):
+    """Return a group that holds these jobs only."""
+    return GroupJob(id, frozenset(jobs), resources)
+
+
+# Snakemake groups the jobs twice before a run starts. Its own factory would return the groups of the
+# first time, which have been put together since, to be put together once more: samples would be in
+# two groups at once, and the run would end without having merged.
+GroupJobFactory.new = new_group
 
 
 def given(name):

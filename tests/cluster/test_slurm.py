@@ -225,6 +225,20 @@ def test_forty_samples_on_two_nodes_give_the_same_bytes_as_one_machine(
     assert len(cluster.submissions()) == 4
 
 
+def test_a_later_run_puts_each_sample_that_is_left_into_one_group(
+    forty: OnCluster, on_one_machine: Workspace
+) -> None:
+    workspace = forty.workspace
+    workspace.run()
+    lost = NAMES[5:38]
+    for name in lost:
+        shutil.rmtree(workspace.store / f"{name}.zarr")
+    run = forty.run(group=17)
+    assert run.converted == lost
+    assert len(forty.cluster.submissions()) == 2
+    assert digests(workspace.store) == digests(on_one_machine.store)
+
+
 def test_a_broken_sample_in_a_group_costs_the_others_nothing(
     cluster: Cluster, tmp_path: Path
 ) -> None:
