@@ -7,6 +7,7 @@ cluster through the scripts of `Cluster.bin`, which comes first on PATH.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import pwd
 import shutil
@@ -175,6 +176,7 @@ class Cluster:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                preexec_fn=_die_with_parent,
             )
 
     def _start_munge(self) -> None:
@@ -340,6 +342,11 @@ def _answers(port: int) -> bool:
     except OSError:
         return False
     return True
+
+
+def _die_with_parent() -> None:
+    """Have the kernel end this process with the tests, which may be killed themselves."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
 def _kill(process: int) -> None:
