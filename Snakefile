@@ -19,6 +19,7 @@ include: "rules/convert.smk"
 include: "rules/estimate.smk"
 include: "rules/manifest.smk"
 include: "rules/verify.smk"
+include: "rules/slurm.smk"
 
 
 rule all:
@@ -33,10 +34,12 @@ rule all:
 
 onstart:
     tune_scheduler()
+    begin_slurm()
     start_early()
 
 
 onsuccess:
+    end_slurm()
     tell_result()
 
 

@@ -117,7 +117,8 @@ def estimate_of(project: Project, listing: Listing) -> Estimate:
         source_bytes=total,
         stored_bytes=stored,
         memory_mb=max(
-            memory_mb(sample, buffers_sample=remote, attempt=1) for sample in listing.samples
+            memory_mb(sample, buffers_sample=remote, beside_snakemake=False, attempt=1)
+            for sample in listing.samples
         ),
         conversion_seconds=share * sum(fragment.seconds for _, fragment in timed),
         measured=len(converted),

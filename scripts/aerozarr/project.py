@@ -77,6 +77,11 @@ class Project:
         os.environ.setdefault(STARTED, datetime.now(UTC).isoformat(timespec="seconds"))
         return project
 
+    @staticmethod
+    def is_in_environment() -> bool:
+        """Whether a Snakemake process handed its configuration on."""
+        return ENVIRONMENT in os.environ
+
     @classmethod
     def from_environment(cls) -> Project:
         """Return the configuration that the Snakemake process handed on.
