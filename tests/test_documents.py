@@ -138,4 +138,4 @@ def test_each_command_of_the_readme_runs(place: Path, command: str) -> None:
 @pytest.mark.parametrize("code", blocks("python"))
 def test_each_piece_of_code_of_the_readme_runs(place: Path, code: str) -> None:
     (place / "checkout/snippet.py").write_text(code)
-    assert run(place, "cd . && python snippet.py").strip()
+    assert run(place, "PYTHONPATH=scripts python snippet.py").strip()

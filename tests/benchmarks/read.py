@@ -443,11 +443,11 @@ def measure_remote(arguments: argparse.Namespace, pt: Path, store: Path) -> list
 
 def table(results: list[Result]) -> str:
     """Return the results as a Markdown table."""
-    lines = [
-        "| where | points | read by | samples/s | first time | over torch.load | MB a draw | first time"
-        " | over useful |",
-        "|---|---:|---|---:|---:|---:|---:|---:|---:|",
-    ]
+    columns = (
+        *("where", "points", "read by", "samples/s", "first time", "over torch.load"),
+        *("MB a draw", "first time", "over useful"),
+    )
+    lines = [f"| {' | '.join(columns)} |", "|---|---:|---|---:|---:|---:|---:|---:|---:|"]
     for result in results:
         (base,) = (
             other.later
