@@ -77,15 +77,30 @@ def load_file(base: Location, file: str, size: int | None, field: Field) -> obje
         if record is not None and isinstance(value, torch.Tensor):
             _check_record(value, record, field)
         return value
-    content = base.fs.cat_file(base.join(file))
-    _check_size(base, file, len(content), size)
+    content = read_file(base, file, size)
     return _unpickle(io.BytesIO(content), field, len(content), mmap=False)
+
+
+def read_file(base: Location, file: str, size: int | None) -> bytes:
+    """Return the content of a file behind a URL, with one request and never cut short.
+
+    Parameters and errors are those of `load_file`.
+    """
+    try:
+        content = base.read(file)
+    except FileNotFoundError:
+        raise SourceChangedError(
+            f"{base.url}/{file} is gone; it was there when the source was listed. Run snakemake "
+            "again: it lists the source anew."
+        ) from None
+    _check_size(base, file, len(content), size)
+    return content
 
 
 def _check_size(base: Location, file: str, found: int, listed: int | None) -> None:
     if listed is not None and found != listed:
         raise SourceChangedError(
-            f"{base.join(file)} has {found} bytes, {listed} were listed: it changed while the run "
+            f"{base.url}/{file} has {found} bytes, {listed} were listed: it changed while the run "
             "was under way. Run snakemake again when the source is complete."
         )
 
