@@ -72,6 +72,18 @@ class Compression(BaseModel):
         return f"blosc-{self.cname}-{self.clevel}"
 
 
+# Choices with a name; docs/compression.md shows what each was measured to give.
+COMPRESSIONS = {
+    "default": Compression(),
+    "fast": Compression(cname="zstd", clevel=1),
+    "fastest": Compression(cname="lz4", clevel=1),
+}
+
+
+def _named_compression(value: Any) -> Any:
+    return COMPRESSIONS.get(value, value) if isinstance(value, str) else value
+
+
 class Settings(BaseModel):
     """Every setting of config.yaml, checked. See `load_settings`."""
 
@@ -157,10 +169,12 @@ class Settings(BaseModel):
         "Storage dtype of single fields by canonical name, e.g. {volume_vorticity: float32}.",
         "Give a mapping of canonical field name to float16, float32 or float64",
     )
-    compression: Compression = _setting(
+    compression: Annotated[Compression, BeforeValidator(_named_compression)] = _setting(
         Compression(),
-        "Blosc compressor (blosclz, lz4, lz4hc, zlib or zstd) and level (0 to 9).",
-        "Give {cname: blosclz, lz4, lz4hc, zlib or zstd, clevel: 0 to 9}",
+        "Blosc compressor (blosclz, lz4, lz4hc, zlib or zstd) and level (0 to 9), or a measured "
+        "choice by name: `default`, `fast` (zstd 1) or `fastest` (lz4 1).",
+        "Give default, fast or fastest, or {cname: blosclz, lz4, lz4hc, zlib or zstd, clevel: "
+        "0 to 9}",
     )
     limit: Count | None = _setting(
         None,

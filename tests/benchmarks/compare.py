@@ -58,8 +58,9 @@ class Run:
         From its start to its end.
     cpu_seconds
         Of all its processes, user and system.
-    peak_memory_mb
-        Resident memory of its largest process, in MB.
+    peak_memory_mb, first_memory_mb
+        Peak resident memory in MB: of its largest process, and of the process that was started
+        (for the workflow Snakemake's own) with what it waited for itself.
     others
         Share of the cores' time, from 0 to 1, that went to neither it nor idling; None where the
         system does not say.
@@ -69,6 +70,7 @@ class Run:
     seconds: float
     cpu_seconds: float
     peak_memory_mb: float
+    first_memory_mb: float
     others: float | None
 
 
@@ -113,7 +115,8 @@ def run_timed(name: str, command: Command, log: Path) -> Run:
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode != 0:
         sys.exit(f"{name} failed with {process.returncode}; its last lines:\n{tail(log)}")
-    cpu, peak = usage.ru_utime + usage.ru_stime, usage.ru_maxrss
+    cpu, first = usage.ru_utime + usage.ru_stime, usage.ru_maxrss
+    peak = first
     for late in reap_orphans(10.0):
         cpu += late.ru_utime + late.ru_stime
         peak = max(peak, late.ru_maxrss)
@@ -123,7 +126,7 @@ def run_timed(name: str, command: Command, log: Path) -> Run:
         elapsed = time.perf_counter() - start
         others = max(0.0, (busy_now - busy - cpu) / (elapsed * (os.cpu_count() or 1)))
     in_mb = 1e-6 if sys.platform == "darwin" else 1.024e-3
-    return Run(name, seconds, cpu, peak * in_mb, others)
+    return Run(name, seconds, cpu, peak * in_mb, first * in_mb, others)
 
 
 def tail(log: Path) -> str:
@@ -173,21 +176,22 @@ def make_data(kind: str, samples: int, folder: Path) -> None:
                 pass
 
 
-def workflow_command(dataset: str, source: Path, run: Path, cores: int) -> Command:
+def workflow_command(dataset: str, source: Path, run: Path, cores: int, clevel: int) -> Command:
     """Return the command that converts with Snakemake."""
     return [
         *(sys.executable, "-m", "snakemake", "-s", SNAKEFILE),
         *("--directory", run, "--cores", str(cores), "--config"),
         *(f"dataset={dataset}", f"source_url={source}"),
         *(f"store={run / 'store'}", f"workdir={run / 'work'}"),
+        f"compression={{cname: zstd, clevel: {clevel}}}",
     ]
 
 
-def pool_command(dataset: str, source: Path, run: Path, cores: int) -> Command:
+def pool_command(dataset: str, source: Path, run: Path, cores: int, clevel: int) -> Command:
     """Return the command that converts with the process pool."""
     return [
         *(sys.executable, HERE / "pool.py", "--dataset", dataset, "--source", source),
-        *("--store", run / "store", "--workers", str(cores)),
+        *("--store", run / "store", "--workers", str(cores), "--clevel", str(clevel)),
     ]
 
 
@@ -222,10 +226,11 @@ def run_undisturbed(name: str, command: Command, log: Path, fresh: Path | None =
 def measure(arguments: argparse.Namespace, source: Path, scratch: Path) -> list[Run]:
     """Run everything in turn, as often as asked; compare the stores that the last turn wrote."""
     dataset, _ = DATASETS[arguments.kind]
+    how = arguments.cores, arguments.clevel
     workflow, pool = scratch / "workflow", scratch / "pool"
     runs: list[Run] = []
     for _ in range(arguments.repeat):
-        command = workflow_command(dataset, source, workflow, arguments.cores)
+        command = workflow_command(dataset, source, workflow, *how)
         runs.append(run_undisturbed(WORKFLOW, command, scratch / "workflow.log", workflow))
         if arguments.rerun:
             log = scratch / "rerun.log"
@@ -233,7 +238,7 @@ def measure(arguments: argparse.Namespace, source: Path, scratch: Path) -> list[
             runs.append(run_undisturbed(RERUN, command, log))
             if stamps(workflow / "store") != before:
                 sys.exit(f"the rerun wrote to the store again; its last lines:\n{tail(log)}")
-        command = pool_command(dataset, source, pool, arguments.cores)
+        command = pool_command(dataset, source, pool, *how)
         runs.append(run_undisturbed(POOL, command, scratch / "pool.log", pool))
     check: Command = [sys.executable, HERE / "same_store.py", workflow / "store", pool / "store"]
     if subprocess.run(check).returncode != 0:
@@ -299,6 +304,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--kind", choices=DATASETS, default="tiny", help="the data's shape")
     parser.add_argument("--samples", type=int, help="default: 60, 12 or 10, by kind")
     parser.add_argument("--cores", type=int, default=os.cpu_count(), help="jobs, and workers")
+    parser.add_argument("--clevel", type=int, default=5, help="level of Blosc zstd, of both")
     parser.add_argument("--repeat", type=int, default=3, help="runs of each")
     parser.add_argument("--rerun", action="store_true", help="also time a run with nothing to do")
     parser.add_argument("--scratch", type=Path, help="folder to work in, kept; default: temporary")
@@ -325,7 +331,8 @@ def main() -> None:
     machine = describe_machine()
     print(*(f"{key}: {value}" for key, value in machine.items()), sep=", ")
     print(
-        f"\n{arguments.kind}, {samples} samples, {arguments.cores} cores; the stores are equal.\n"
+        f"\n{arguments.kind}, {samples} samples, {arguments.cores} cores, "
+        f"zstd {arguments.clevel}; the stores are equal.\n"
     )
     print(table(runs, samples))
     if arguments.json:

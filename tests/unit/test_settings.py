@@ -149,6 +149,18 @@ def test_yaml_and_table_are_printed_on_demand() -> None:
             {"compression": {"clevel": 1}},
             {"compression": {"cname": "zstd", "clevel": 1}},
         ),
+        "compression by name: default": (
+            {"compression": "default"},
+            {"compression": {"cname": "zstd", "clevel": 5}},
+        ),
+        "compression by name: fast": (
+            {"compression": "fast"},
+            {"compression": {"cname": "zstd", "clevel": 1}},
+        ),
+        "compression by name: fastest": (
+            {"compression": "fastest"},
+            {"compression": {"cname": "lz4", "clevel": 1}},
+        ),
         "no compression effort at all": (
             {"compression": {"clevel": 0}},
             {"compression": {"cname": "zstd", "clevel": 0}},
@@ -256,7 +268,11 @@ def test_settings_reach_another_process_unchanged(case: dict[str, Any]) -> None:
             "compression.clevel: -1",
             "0 to 9",
         ),
-        "compression as a name alone": ({"compression": "zstd"}, "compression: 'zstd'", "cname"),
+        "a compression of no known name": (
+            {"compression": "zstd"},
+            "compression: 'zstd'",
+            "default, fast or fastest, or {cname",
+        ),
         "splits: []": ({"splits": []}, "splits: []", "[train, test]"),
         "splits as a number": ({"splits": 3}, "splits: 3", "[train, test]"),
         "splits as a mapping": ({"splits": {"train": 1}}, "splits: {'train': 1}", "list"),
