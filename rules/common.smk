@@ -7,6 +7,7 @@ sys.path.insert(0, os.path.join(workflow.basedir, "scripts"))
 from snakemake.settings.types import DeploymentMethod
 
 from aerozarr.errors import AerozarrError
+from aerozarr.locations import is_url
 from aerozarr.merging import read_summary
 from aerozarr.needs import memory_mb
 from aerozarr.project import Project
@@ -85,8 +86,12 @@ def fingerprint(wildcards):
 
 def memory(wildcards, attempt):
     """Return the memory that a conversion needs, in MiB; a retry asks for more."""
-    remote = not PROJECT.store.location.is_local
-    return memory_mb(sample_of(wildcards), buffers_sample=remote, attempt=attempt)
+    return memory_mb(
+        sample_of(wildcards),
+        buffers_sample=is_url(PROJECT.settings.store),
+        reads_ahead=is_url(PROJECT.source),
+        attempt=attempt,
+    )
 
 
 def untracked(value):

@@ -71,8 +71,7 @@ def patiently(where: str, call: Callable[[], Result]) -> Result:
             return call()
         except (RemoteError, SettingsError, MemoryError):
             raise
-        # One call of a foreign package, which has errors of its own kind.
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - of a foreign package, which has its own kinds
             translated = _translated(where, error)
             waited = time.monotonic() - begun
             last = attempt == ATTEMPTS or waited > PATIENCE_SECONDS

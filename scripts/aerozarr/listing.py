@@ -59,10 +59,9 @@ def list_source(settings: Settings, dataset: Dataset, url: str) -> Listing:
 
 def _check_there(source: Location) -> None:
     if not source.is_folder():
-        where = "Check the path" if source.is_local else "Check the URL"
+        where = f"; a relative one is looked up from {os.getcwd()}" if source.is_local else ""
         raise SettingsError(
-            f"{source.key}: {source.url!r} is not there, or is no folder. {where}; a relative one "
-            f"is looked up from {os.getcwd()}."
+            f"{source.key}: {source.url!r} is not there, or is no folder. Check the path{where}."
         )
 
 

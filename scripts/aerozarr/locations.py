@@ -17,12 +17,12 @@ from fsspec.utils import get_protocol
 
 from aerozarr.errors import RemoteError, SettingsError
 from aerozarr.faults import patiently
-from aerozarr.remote import Kind, at_once, kind_of, tune, with_defaults
+from aerozarr.remote import UNKNOWN, Kind, at_once, kind_of, prepare, tune, with_defaults
 
 StorageOptions = Mapping[str, Mapping[str, Any]]
 """Options for fsspec's file systems, by protocol."""
 
-# user:password@host; Azure and OCI have container@account and bucket@namespace, which are no secret.
+# user:password@host. Azure's container@account and OCI's bucket@namespace are no secret.
 _PASSWORD = re.compile(r"://[^/@]*:[^/@]*@")
 
 
@@ -51,7 +51,7 @@ class Location:
     path: str
     url: str
     key: str = ""
-    kind: Kind = Kind()
+    kind: Kind = UNKNOWN
 
     @property
     def is_local(self) -> bool:
@@ -138,12 +138,12 @@ class Location:
             folder, options["prefix"] = self.path, start
         else:
             folder = self.join(relative) if relative else self.path
-        prefix = self.join("")
+        prefix = self.join("").lstrip("/")
         try:
             found = self._do(relative, lambda: self.fs.find(folder, **options))
         except FileNotFoundError:
             return {}
-        paths = {str(path): entry for path, entry in found.items()}
+        paths = {str(path).lstrip("/"): entry for path, entry in found.items()}
         return {
             path.removeprefix(prefix): entry
             for path, entry in paths.items()
@@ -183,6 +183,22 @@ class Location:
     def _named(self, relative: str) -> str:
         url = f"{self.url.rstrip('/')}/{relative}" if relative else self.url
         return f"{self.key}: {url!r}" if self.key else repr(url)
+
+
+def is_url(place: str) -> bool:
+    """Whether a place is behind a URL, and not a folder of this machine."""
+    return "://" in place and get_protocol(place.rpartition("::")[2]) not in ("file", "local")
+
+
+def prepare_for(url: str, options: StorageOptions) -> None:
+    """Import what a URL needs, before a process forks; see `remote.prepare`.
+
+    A package that is missing is for `open_location` to tell.
+    """
+    if is_url(url):
+        protocol = get_protocol(url.rpartition("::")[2])
+        with contextlib.suppress(ImportError):
+            prepare(protocol, options.get(protocol, {}))
 
 
 def read_text(url: str, options: StorageOptions, *, key: str) -> str | None:

@@ -118,7 +118,7 @@ _KINDS = {
     "oci": _OCI,
     "memory": Kind(has_folders=False),
 }
-_OTHER = Kind()
+UNKNOWN = Kind()
 
 # Some tell every error at once, with its text, which may hold a secret; see `faults`.
 for _name in ("s3fs", "gcsfs", "adlfs", "ocifs", "azure", "google", "asyncio", "fsspec"):
@@ -127,7 +127,7 @@ for _name in ("s3fs", "gcsfs", "adlfs", "ocifs", "azure", "google", "asyncio", "
 
 def kind_of(protocol: str) -> Kind:
     """Return what is known of a protocol's file system."""
-    return _KINDS.get(protocol, _OTHER)
+    return _KINDS.get(protocol, UNKNOWN)
 
 
 def prepare(protocol: str, options: Mapping[str, Any]) -> None:

@@ -14,12 +14,12 @@ import torch
 
 from aerozarr.conversion import convert, convert_sample, loader_for
 from aerozarr.errors import StoreError
+from aerozarr.fetching import SourceChangedError
 from aerozarr.fields import Field
 from aerozarr.manifest import Fragment
 from aerozarr.project import Project
 from aerozarr.samples import Sample
 from aerozarr.tables import table_text
-from aerozarr.tensors import SourceChangedError
 from unit.store_helpers import (
     ARRAY_NAMES,
     FILEMAP,
