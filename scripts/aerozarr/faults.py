@@ -25,7 +25,8 @@ PATIENCE_SECONDS = 30.0
 # Names, because the packages are imported only where they are needed.
 _PASSING = {
     *("builtins.ConnectionError", "builtins.TimeoutError", "fsspec.exceptions.FSTimeoutError"),
-    *("botocore.exceptions.HTTPClientError", "aiohttp.client_exceptions.ClientError"),
+    *("botocore.exceptions.HTTPClientError", "botocore.exceptions.ConnectionError"),
+    *("botocore.exceptions.IncompleteReadError", "aiohttp.client_exceptions.ClientError"),
     *("urllib3.exceptions.HTTPError", "requests.exceptions.RequestException"),
     *("http.client.HTTPException", "gcsfs.retry.ChecksumError"),
     "azure.core.exceptions.ServiceRequestError",
@@ -150,6 +151,8 @@ def _code_of(error: BaseException) -> tuple[str, int]:
     """
     code, status = "", 0
     for link in _chain(error):
+        if type(link).__module__ == "aiohttp.http_exceptions":
+            continue  # of an answer that broke off; its code is not the server's
         response = getattr(link, "response", None)
         if isinstance(response, dict):  # botocore
             code = code or str(response.get("Error", {}).get("Code", ""))

@@ -62,6 +62,7 @@ def begin(project: Project, *, runs_jobs: bool) -> tuple[str, list[str]]:
     if not project.is_example:
         listing = list_source(project.settings, project.dataset, project.source)
     store = project.store  # opened in any case: a dry run should say that it cannot be
+    store.check()
     if runs_jobs:
         check_writable("workdir", Path(project.workdir))
         Path(project.workdir).mkdir(parents=True, exist_ok=True)

@@ -114,6 +114,15 @@ class Store(ABC):
     def withdraw_manifest(self) -> None:
         """Remove the manifest, if it is there: a group that it lists is about to change."""
 
+    def check(self) -> None:  # noqa: B027 - a folder can be made, and `check_writable` looks at it
+        """Check that the store can be reached.
+
+        Raises
+        ------
+        RemoteError
+            When it cannot.
+        """
+
     def clean(self) -> None:  # noqa: B027 - most stores leave nothing behind
         """Remove what killed runs of the same owner left half-written."""
 
@@ -272,6 +281,9 @@ class UrlStore(Store):
             rest.remove(ROOT_METADATA)
             self.location.remove(f"{group}/{ROOT_METADATA}")
         self.location.remove(*(f"{group}/{path}" for path in sorted(rest)))
+
+    def check(self) -> None:
+        self.read(MANIFEST)
 
     def group_ids(self) -> set[str]:
         # One request for every thousand objects. Asking for folders alone would take fewer, but

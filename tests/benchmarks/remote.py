@@ -80,7 +80,7 @@ def convert(
 
 def row(route: str, latency: float, run: Run, samples: int, base: float) -> str:
     """Return a line of the table."""
-    kinds = {kind: 0 for kind in ("GET", "PUT", "LIST", "HEAD", "DELETE")}
+    kinds = dict.fromkeys(("GET", "PUT", "LIST", "HEAD", "DELETE"), 0)
     for request in run.requests:
         kinds[request.kind] += 1
     read = sum(request.received for request in run.requests if request.kind == "GET")
