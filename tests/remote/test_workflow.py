@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from aerozarr.datasets import load_preset, resolve_dataset
+from aerozarr.datasets import resolve_dataset
 from aerozarr.listing import list_source
 from aerozarr.settings import load_settings
 from aerozarr.stores import open_store

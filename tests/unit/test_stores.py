@@ -7,6 +7,7 @@ end, are about what its file system alone can do.
 import hashlib
 import os
 import shutil
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,14 @@ from typing import Any
 import fsspec
 import numpy as np
 import pytest
+from fsspec.implementations.local import LocalFileSystem
 
 from aerozarr.errors import RemoteError, SettingsError
 from aerozarr.groups import Grid, encode_shards
+from aerozarr.locations import open_location
 from aerozarr.settings import Compression
 from aerozarr.stores import LocalStore, Store, UrlStore, open_store
+from remote.backends import BACKENDS, open_backend
 from unit.store_helpers import PLACES, Files, files_below, group_files, put_file, url_of
 
 MANIFEST = "manifest.json"
@@ -34,8 +38,13 @@ IDS = (
 )
 
 
-@pytest.fixture(params=PLACES)
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+@pytest.fixture(params=[*PLACES, *BACKENDS])
+def url(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[str]:
+    if request.param in BACKENDS:
+        yield open_backend(request.param, request, monkeypatch)
+        return
     url = url_of(request.param, tmp_path)
     yield url
     if url.startswith("memory://"):
@@ -349,8 +358,9 @@ class Watch:
         self.looks = True
         self.steps = 0
         self.fail_at: int | None = None
-        fs = fsspec.core.url_to_fs(url)[0]
-        if url.startswith("memory://"):
+        self.lock = threading.RLock()  # some stores write several files at the same time
+        fs = open_location(url, {}, key="store").fs
+        if not isinstance(fs, LocalFileSystem):
             for name in ("pipe_file", "rm_file", "rm"):
                 monkeypatch.setattr(fs, name, self.watched(getattr(fs, name)))
         else:
@@ -362,6 +372,10 @@ class Watch:
 
     def watched(self, usual: Callable[..., Any]) -> Callable[..., Any]:
         def step(*args: Any, **kwargs: Any) -> Any:
+            with self.lock:
+                return look(*args, **kwargs)
+
+        def look(*args: Any, **kwargs: Any) -> Any:
             if self.fail_at == self.steps:
                 raise OSError("the disk or the network is gone")
             self.steps += 1
