@@ -11,6 +11,7 @@ import copy
 import functools
 import importlib
 import logging
+import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -83,7 +84,7 @@ _GCS = Kind(
     package="gcsfs",
     requirements="requirements-gcs.txt",
     modules=("gcsfs",),
-    defaults={"use_listings_cache": False, "requests_timeout": 4 * _READ_SECONDS},
+    defaults={"use_listings_cache": False},
     has_folders=False,
     finds_by_prefix=True,
     at_once=AT_ONCE,
@@ -140,6 +141,8 @@ def prepare(protocol: str, options: Mapping[str, Any]) -> None:
     ImportError
         When a package is not installed.
     """
+    if kind_of(protocol) is _GCS:
+        _plain_gcs()
     for module in kind_of(protocol).modules:
         importlib.import_module(module)
     if kind_of(protocol) is _S3:
@@ -151,6 +154,8 @@ def with_defaults(protocol: str, options: Mapping[str, Any]) -> dict[str, Any]:
     merged = _merged(kind_of(protocol).defaults, options)
     if kind_of(protocol) is _S3 and "session" not in merged:
         merged["session"] = _session(merged.pop("profile", None))
+    if kind_of(protocol) is _GCS and "requests_timeout" not in merged:
+        merged["requests_timeout"] = _gcs_timeout()
     return merged
 
 
@@ -183,6 +188,23 @@ def _session(profile: str | None) -> Any:
     for name in ("service-2", "endpoint-rule-set-1"):
         loader.load_service_model("s3", name)
     return session
+
+
+def _plain_gcs() -> None:
+    """Leave out gcsfs's support of zonal buckets, unless a person asks for it.
+
+    It asks for each bucket's kind before it uses it, over gRPC, which does not survive a fork.
+    """
+    os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
+
+
+def _gcs_timeout() -> Any:
+    """Return seconds of silence, not of the whole request; gcsfs tries it six times."""
+    _plain_gcs()
+    # Imported here: only those who use it pay for it.
+    from aiohttp import ClientTimeout
+
+    return ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS, sock_read=10)
 
 
 def at_once(limit: int, calls: Sequence[Callable[[], Result]]) -> list[Result]:

@@ -21,7 +21,7 @@ from typing import Self
 from aerozarr.errors import StoreError
 from aerozarr.groups import ROOT_METADATA, Shard
 from aerozarr.locations import Location, StorageOptions, open_location
-from aerozarr.samples import PARTIAL_FOLDER
+from aerozarr.samples import PARTIAL_FOLDER, printable
 
 MANIFEST = "manifest.json"
 SKIPPED = "skipped.tsv"
@@ -355,9 +355,9 @@ class _UrlGroup(GroupWriter):
             or found[path] not in (None, self.stored[path].size)
         ]
         if wrong:
+            group = printable(f"{self.store.location.url}/{_relpath(self.sample_id)}")
             raise StoreError(
-                f"{self.store.location.url}/{_relpath(self.sample_id)} does not hold what was "
-                f"written: {wrong[0]!r} is missing, too many, or of another size ({len(wrong)} of "
+                f"{group} does not hold what was written: {wrong[0]!r} is missing, too many, or of another size ({len(wrong)} of "
                 f"{len(self.stored)} files). Run snakemake again: it converts the sample again. "
                 "No two runs may write to one store at the same time."
             )

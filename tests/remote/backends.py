@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 import fsspec
@@ -11,7 +12,34 @@ from fsspec.config import conf
 
 from remote.s3 import options_for
 
-BACKENDS = ("s3",)
+BACKENDS = ("s3", "gcs", "azure")
+
+# What azurite knows, as its documentation gives them.
+AZURE_ACCOUNT = "devstoreaccount1"
+AZURE_KEY = (
+    "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+)
+
+
+def gcs_options(server: str) -> dict[str, Any]:
+    """Storage options of the emulator of Google Cloud Storage."""
+    return {"endpoint_url": server, "token": "anon", "project": "project"}
+
+
+def azure_options(server: str) -> dict[str, Any]:
+    """Storage options of the emulator of Azure Blob Storage."""
+    text = (
+        f"DefaultEndpointsProtocol=http;AccountName={AZURE_ACCOUNT};AccountKey={AZURE_KEY};"
+        f"BlobEndpoint={server}/{AZURE_ACCOUNT};"
+    )
+    return {"connection_string": text, "account_name": AZURE_ACCOUNT}
+
+
+_OPTIONS: dict[str, tuple[str, Callable[[str], dict[str, Any]]]] = {
+    "s3": ("s3", options_for),
+    "gcs": ("gs", gcs_options),
+    "azure": ("abfs", azure_options),
+}
 
 
 def open_backend(name: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
@@ -22,9 +50,10 @@ def open_backend(name: str, request: pytest.FixtureRequest, monkeypatch: pytest.
     """
     bucket = f"bucket-{uuid.uuid4().hex}"
     server = f"http://127.0.0.1:{request.getfixturevalue(f'{name}_server')}"
-    protocol, options = {"s3": ("s3", options_for)}[name]
-    own: dict[str, Any] = {**options(server), "use_listings_cache": False}
-    monkeypatch.setitem(conf, protocol, own)
+    protocol, options = _OPTIONS[name]
+    # gcsfs looks for its own name first.
+    for key in {"gs": ("gs", "gcs"), "abfs": ("abfs", "az")}.get(protocol, (protocol,)):
+        monkeypatch.setitem(conf, key, {**options(server), "use_listings_cache": False})
     fs = fsspec.filesystem(protocol)
     if name == "s3":
         fs.call_s3("create_bucket", Bucket=bucket)
