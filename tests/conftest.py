@@ -9,6 +9,8 @@ import pytest
 
 from remote.servers import free_port, process
 
+HERE = Path(__file__).resolve().parent
+
 
 @pytest.fixture(scope="session")
 def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
@@ -24,7 +26,7 @@ def gcs_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """The port of an emulator of Google Cloud Storage."""
     os.environ["GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT"] = "false"
     port = free_port()
-    command = [sys.executable, "-m", "gcp_storage_emulator", "start", "--in-memory"]
+    command = [sys.executable, str(HERE / "remote/gcs_server.py"), "start", "--in-memory"]
     address = ["--host=127.0.0.1", f"--port={port}"]
     with process([*command, *address], port, tmp_path_factory.mktemp("gcs") / "log"):
         yield port
@@ -33,7 +35,7 @@ def gcs_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
 @pytest.fixture(scope="session")
 def azure_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """The port of an emulator of Azure Blob Storage."""
-    azurite = Path(__file__).parent / "remote/node_modules/.bin/azurite-blob"
+    azurite = HERE / "remote/node_modules/.bin/azurite-blob"
     if not azurite.exists():
         pytest.skip("azurite is not installed: tests/system.sh installs it where npm is")
     port = free_port()

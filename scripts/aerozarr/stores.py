@@ -357,8 +357,9 @@ class _UrlGroup(GroupWriter):
         if wrong:
             group = printable(f"{self.store.location.url}/{_relpath(self.sample_id)}")
             raise StoreError(
-                f"{group} does not hold what was written: {wrong[0]!r} is missing, too many, or of another size ({len(wrong)} of "
-                f"{len(self.stored)} files). Run snakemake again: it converts the sample again. "
+                f"{group} does not hold what was written: {wrong[0]!r} is missing, too many, or of "
+                f"another size ({len(wrong)} of {len(self.stored)} files). "
+                "Run snakemake again: it converts the sample again. "
                 "No two runs may write to one store at the same time."
             )
 

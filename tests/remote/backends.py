@@ -42,6 +42,17 @@ _OPTIONS: dict[str, tuple[str, Callable[[str], dict[str, Any]]]] = {
 }
 
 
+def server_of(name: str, request: pytest.FixtureRequest) -> str:
+    """Return the URL of a backend's server, which is started if it is not yet."""
+    return f"http://127.0.0.1:{request.getfixturevalue(f'{name}_server')}"
+
+
+def storage_options(name: str, server: str) -> dict[str, dict[str, Any]]:
+    """Return the setting `storage_options` for a backend."""
+    protocol, options = _OPTIONS[name]
+    return {protocol: options(server)}
+
+
 def open_backend(name: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Return the URL of an empty folder in a new bucket of a backend.
 
@@ -49,8 +60,8 @@ def open_backend(name: str, request: pytest.FixtureRequest, monkeypatch: pytest.
     rest of the test.
     """
     bucket = f"bucket-{uuid.uuid4().hex}"
-    server = f"http://127.0.0.1:{request.getfixturevalue(f'{name}_server')}"
-    protocol, options = _OPTIONS[name]
+    protocol, server = _OPTIONS[name][0], server_of(name, request)
+    options = _OPTIONS[name][1]
     # gcsfs looks for its own name first.
     for key in {"gs": ("gs", "gcs"), "abfs": ("abfs", "az")}.get(protocol, (protocol,)):
         monkeypatch.setitem(conf, key, {**options(server), "use_listings_cache": False})

@@ -1,0 +1,86 @@
+"""The same run on each provider's object store, and what is told of packages and credentials."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from pathlib import Path
+
+import fsspec
+import pytest
+from fsspec.registry import _registry
+
+from aerozarr.errors import SettingsError
+from aerozarr.locations import open_location
+from remote.backends import AZURE_KEY, BACKENDS, open_backend, server_of, storage_options
+from remote.s3 import told
+from unit.store_helpers import files_below
+from workflow.harness import REPOSITORY, Workspace, digests, write_sample
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_run_within_a_bucket_gives_the_bytes_of_a_local_one(
+    backend: str,
+    workspace: Workspace,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    url = open_backend(backend, request, monkeypatch)
+    fs = fsspec.filesystem(url.partition(":")[0])
+    for seed, name in enumerate(("a", "deep/b")):
+        folder = workspace.source / name
+        write_sample(folder, seed)
+        for path in folder.iterdir():
+            fs.pipe_file(f"{url}/source/{name}/{path.name}", path.read_bytes())
+    workspace.config.update(
+        source_url=f"{url}/source",
+        store=f"{url}/made",
+        storage_options=storage_options(backend, server_of(backend, request)),
+    )
+    run = workspace.run()
+    assert "lists 2 samples" in run.output
+    assert workspace.run().nothing_to_do
+    found = {path: hashlib.sha256(c).hexdigest() for path, c in files_below(f"{url}/made").items()}
+    workspace.config.update(source_url="source", store="results/local")
+    workspace.run()
+    assert found == digests(workspace.root / "results/local")
+    if backend == "azure":
+        assert AZURE_KEY not in "".join(told(workspace, run.output).values())
+
+
+PACKAGES = {
+    "s3://bucket/x": ("s3fs", "requirements.txt"),
+    "gs://bucket/x": ("gcsfs", "requirements-gcs.txt"),
+    "gcs://bucket/x": ("gcsfs", "requirements-gcs.txt"),
+    "az://bucket/x": ("adlfs", "requirements-azure.txt"),
+    "abfs://container@account.dfs.core.windows.net/x": ("adlfs", "requirements-azure.txt"),
+    "oci://bucket@namespace/x": ("ocifs", "requirements-oci.txt"),
+}
+
+
+@pytest.mark.parametrize("url", PACKAGES)
+def test_a_url_whose_package_is_missing_says_what_to_install(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package, requirements = PACKAGES[url]
+    protocol = url.partition(":")[0]
+    monkeypatch.setitem(sys.modules, package, None)  # what import finds when it is not installed
+    monkeypatch.delitem(_registry, protocol, raising=False)
+    monkeypatch.setitem(sys.modules, "aiobotocore.session", None)
+    with pytest.raises(SettingsError) as caught:
+        open_location(url, {}, key="store")
+    assert f"pip install -r {requirements}" in str(caught.value)
+    assert f"needs {package}" in str(caught.value)
+    assert f"{package}==" in (REPOSITORY / requirements).read_text()
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["s3://AKIA:hunter2@bucket/x", "sftp://me:hunter2@host/x", "zip://a::ftp://u:hunter2@h/x"],
+)
+def test_a_url_with_a_password_is_refused_and_not_repeated(url: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        open_location(url, {}, key="store")
+    assert "holds a password" in str(caught.value)
+    assert "hunter2" not in str(caught.value)
