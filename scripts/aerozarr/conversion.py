@@ -24,14 +24,16 @@ from aerozarr.fetching import ReadAhead
 from aerozarr.fields import Domain, Field
 from aerozarr.groups import ROOT_METADATA, Grid, encode_shards, metadata_files, shard_path
 from aerozarr.listing import sample_folder_base
-from aerozarr.manifest import Fragment, write_aside
+from aerozarr.manifest import FieldRecord, Fragment, write_aside
+from aerozarr.moments import Moments
 from aerozarr.project import Project
+from aerozarr.rounding import Rounding
 from aerozarr.samples import LeftOut, Sample
 from aerozarr.settings import Settings
 from aerozarr.shuffle import permutation, seed_of
 from aerozarr.stores import GroupWriter, Store
 from aerozarr.tables import find_sample
-from aerozarr.tensors import as_rows, load_bytes, load_file, to_storage
+from aerozarr.tensors import as_rows, load_bytes, load_file, to_numpy, to_storage
 
 Loader = Callable[[Field], object]
 """Returns what a sample holds for a field, not yet checked."""
@@ -99,7 +101,7 @@ def convert_sample(
     torch.set_num_threads(1)
     with store.write_group(sample.id) as group:
         try:
-            grids = _write_domains(sample, load, domains, settings, group)
+            grids, fields = _write_domains(sample, load, domains, settings, group)
         except BrokenSample as error:
             if store.has_group(sample.id):
                 store.withdraw_manifest()
@@ -114,8 +116,9 @@ def convert_sample(
         sample_id=sample.id,
         status="converted",
         domains=grids,
+        fields=fields,
+        objects={path: (file.size, file.sha256) for path, file in group.stored.items()},
         source_bytes=sum(sample.sizes),
-        stored_bytes=sum(file.size for file in group.stored.values()),
         seconds=round(time.perf_counter() - start, 4),
         peak_memory_mb=_peak_memory_mb(),
     )
@@ -144,9 +147,10 @@ def _write_domains(
     domains: tuple[Domain, ...],
     settings: Settings,
     group: GroupWriter,
-) -> dict[str, Grid]:
-    """Write the shards of every field; return the grids by domain."""
+) -> tuple[dict[str, Grid], dict[str, FieldRecord]]:
+    """Write every field; return grids by domain, and what was learnt by canonical field name."""
     grids: dict[str, Grid] = {}
+    fields: dict[str, FieldRecord] = {}
     for domain in domains:
         perm: npt.NDArray[np.int64] | None = None
         for field in domain.fields:
@@ -164,10 +168,15 @@ def _write_domains(
                     remedy="write both from the same mesh, or leave the sample out",
                 )
             rows = to_storage(tensor, field)
+            look = perm[: grids[domain.name].chunk_points]
+            fields[field.canonical] = FieldRecord(
+                moments=Moments.of(rows),
+                rounding=Rounding.of(to_numpy(tensor[look]), rows[look]),
+            )
             del tensor
             for shard in encode_shards(rows, perm, grids[domain.name], settings.compression):
                 group.put_shard(shard_path(field.array_name, shard.number), shard)
-    return grids
+    return grids, fields
 
 
 def convert(project: Project, *, table: Path, key: str, fragment: Path) -> None:

@@ -15,11 +15,30 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from aerozarr.errors import StoreError
 from aerozarr.fields import Domain
 from aerozarr.groups import Grid
+from aerozarr.moments import Moments
+from aerozarr.rounding import Rounding
 from aerozarr.samples import LeftOut
 from aerozarr.settings import Settings
 
 FORMAT_VERSION = 1
-FRAGMENT_VERSION = 1
+FRAGMENT_VERSION = 2
+
+
+class FieldRecord(BaseModel):
+    """What a conversion learnt of one field.
+
+    Attributes
+    ----------
+    moments
+        Of the values as stored.
+    rounding
+        What the cast changed, in the points of the first chunk: a uniform sample of them.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    moments: Moments
+    rounding: Rounding
 
 
 class Fragment(BaseModel):
@@ -37,10 +56,13 @@ class Fragment(BaseModel):
         Of the sample's files, and of the settings, at the time.
     domains
         For a converted sample: grid by domain.
+    fields, objects
+        Likewise: what was learnt of each field, by canonical name, and size and SHA-256 of each of
+        the group's files, by path.
     left_out
         For a broken one: what is wrong.
-    source_bytes, stored_bytes
-        Bytes read from the source, and bytes of the group's files.
+    source_bytes
+        Bytes read from the source.
     seconds, peak_memory_mb
         Wall time of the conversion, and the process's peak resident memory in MiB.
     """
@@ -53,11 +75,17 @@ class Fragment(BaseModel):
     fingerprint: str = ""
     stored_as: str = ""
     domains: dict[str, Grid] = {}
+    fields: dict[str, FieldRecord] = {}
+    objects: dict[str, tuple[int, str]] = {}
     left_out: LeftOut | None = None
     source_bytes: int = 0
-    stored_bytes: int = 0
     seconds: float = 0.0
     peak_memory_mb: float = 0.0
+
+    @property
+    def stored_bytes(self) -> int:
+        """Bytes of the group's files."""
+        return sum(size for size, _ in self.objects.values())
 
 
 def read_fragment(path: Path) -> Fragment:

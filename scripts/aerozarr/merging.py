@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from aerozarr.companions import checksums, companions, files_named_by, provenance
 from aerozarr.errors import StoreError
 from aerozarr.manifest import (
     Fragment,
@@ -19,8 +20,8 @@ from aerozarr.manifest import (
 )
 from aerozarr.project import Project
 from aerozarr.samples import LeftOut, Sample, printable
-from aerozarr.stores import MANIFEST, SKIPPED, Store
-from aerozarr.tables import read_left_out, read_samples, table_text
+from aerozarr.stores import CHECKSUMS, MANIFEST, PROVENANCE, SKIPPED, Store
+from aerozarr.tables import read_left_out, read_samples
 
 SHOWN = 10
 """How many skipped samples or orphans the summary names; the table has them all."""
@@ -115,7 +116,7 @@ def read_summary(path: Path) -> Summary | None:
 
 
 def merge_fragments(project: Project, samples: list[Sample], left_out: list[LeftOut]) -> Summary:
-    """Publish the manifest and the table of skipped samples.
+    """Publish the manifest and the files beside it.
 
     Parameters
     ----------
@@ -144,8 +145,15 @@ def merge_fragments(project: Project, samples: list[Sample], left_out: list[Left
 
     name = settings.dataset_name or project.dataset.name
     manifest = manifest_bytes(build_manifest(name, settings, project.domains, converted))
-    store.publish(SKIPPED, table_text(skipped, LeftOut).encode("utf-8"))
-    store.publish(MANIFEST, manifest)
+    kept = [s for s, f in zip(samples, fragments, strict=True) if f.status == "converted"]
+    files = {**companions(project, kept, converted, skipped), MANIFEST: manifest}
+    counts = {
+        "samples": len(converted),
+        "skipped": len(skipped),
+        "source_bytes": sum(fragment.source_bytes for fragment in converted),
+        "stored_bytes": sum(fragment.stored_bytes for fragment in converted),
+    }
+    _publish(store, files, checksums(converted, files), project, counts)
     store.clean()
     return Summary(
         store=settings.store,
@@ -153,10 +161,27 @@ def merge_fragments(project: Project, samples: list[Sample], left_out: list[Left
         samples=len(converted),
         skipped=[str(row) for row in skipped],
         orphans=sorted(groups - {fragment.sample_id for fragment in converted}),
-        source_bytes=sum(fragment.source_bytes for fragment in converted),
-        stored_bytes=sum(fragment.stored_bytes for fragment in converted),
+        source_bytes=counts["source_bytes"],
+        stored_bytes=counts["stored_bytes"],
         manifest_digest=digest_of(manifest),
     )
+
+
+def _publish(
+    store: Store,
+    files: dict[str, bytes],
+    digests: bytes,
+    project: Project,
+    counts: dict[str, int],
+) -> None:
+    """Put the manifest and what belongs beside it in place, the manifest last."""
+    before = files_named_by(store.read(PROVENANCE))
+    files = {CHECKSUMS: digests, **files}
+    files = {PROVENANCE: provenance(project, counts, [*files, PROVENANCE]), **files}
+    for gone in sorted({*before} - {*files}):
+        store.withdraw(gone)
+    for name, content in files.items():
+        store.publish(name, content)
 
 
 def _why_failed(broken: list[LeftOut], converted: list[Fragment]) -> str:

@@ -12,6 +12,7 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from aerozarr.errors import SettingsError, StoreError
 from aerozarr.fields import Domain, domains_of
 from aerozarr.groups import BYTES_VERSION
 from aerozarr.locations import prepare_for
-from aerozarr.manifest import FORMAT_VERSION
+from aerozarr.manifest import FORMAT_VERSION, FRAGMENT_VERSION
 from aerozarr.settings import (
     EXAMPLE,
     Settings,
@@ -32,6 +33,8 @@ from aerozarr.settings import (
 from aerozarr.stores import Store, open_store
 
 ENVIRONMENT = "AEROZARR_SETTINGS"
+# When the run started, for the store's provenance.
+STARTED = "AEROZARR_STARTED"
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,7 @@ class Project:
         settings = load_settings(config)
         project = cls.of(settings)
         os.environ[ENVIRONMENT] = settings_to_json(settings)
+        os.environ.setdefault(STARTED, datetime.now(UTC).isoformat(timespec="seconds"))
         return project
 
     @classmethod
@@ -156,6 +160,7 @@ class Project:
         return json.dumps(
             {
                 "bytes_version": BYTES_VERSION,
+                "fragment_version": FRAGMENT_VERSION,
                 "store": s.store.rstrip("/"),
                 "shuffle_seed": s.shuffle_seed,
                 "chunk_points": s.chunk_points,

@@ -23,7 +23,7 @@ from aerozarr.project import Project, check_writable
 from aerozarr.samples import LeftOut, Listing, Sample
 from aerozarr.scanning import is_there
 from aerozarr.stores import MANIFEST, SKIPPED
-from aerozarr.tables import read_samples, table_text
+from aerozarr.tables import read_samples, rows_text
 
 SAMPLES = "samples.tsv"
 MERGED = "merged.json"
@@ -211,8 +211,8 @@ def write_tables(project: Project, *, table: Path, incomplete: Path) -> None:
         listing = Listing.from_json(handed_over.read_text(encoding="utf-8"))
     if project.dataset.sample_class is None:
         _forget_gone(project, listing)
-    write_aside(incomplete, table_text(listing.left_out, LeftOut).encode("utf-8"))
-    write_aside(table, table_text(listing.samples, Sample).encode("utf-8"))
+    write_aside(incomplete, rows_text(listing.left_out, LeftOut).encode("utf-8"))
+    write_aside(table, rows_text(listing.samples, Sample).encode("utf-8"))
     handed_over.unlink(missing_ok=True)
     print(f"{len(listing.samples)} samples, {len(listing.left_out)} left out", file=sys.stderr)
 

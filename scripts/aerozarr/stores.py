@@ -25,6 +25,8 @@ from aerozarr.samples import PARTIAL_FOLDER, printable
 
 MANIFEST = "manifest.json"
 SKIPPED = "skipped.tsv"
+CHECKSUMS = "checksums.tsv"
+PROVENANCE = "provenance.json"
 
 
 @dataclass(frozen=True)
@@ -111,8 +113,12 @@ class Store(ABC):
         """Return a file beside the groups, or None when it is not there."""
 
     @abstractmethod
+    def withdraw(self, name: str) -> None:
+        """Remove a file beside the groups, if it is there."""
+
     def withdraw_manifest(self) -> None:
         """Remove the manifest, if it is there: a group that it lists is about to change."""
+        self.withdraw(MANIFEST)
 
     def check(self) -> None:  # noqa: B027 - a folder can be made, and `check_writable` looks at it
         """Check that the store can be reached.
@@ -203,8 +209,8 @@ class LocalStore(Store):
         except FileNotFoundError:
             return None
 
-    def withdraw_manifest(self) -> None:
-        (self.root / MANIFEST).unlink(missing_ok=True)
+    def withdraw(self, name: str) -> None:
+        (self.root / name).unlink(missing_ok=True)
 
     def clean(self) -> None:
         shutil.rmtree(self.partial, ignore_errors=True)
@@ -301,8 +307,8 @@ class UrlStore(Store):
         except FileNotFoundError:
             return None
 
-    def withdraw_manifest(self) -> None:
-        self.location.remove(MANIFEST)
+    def withdraw(self, name: str) -> None:
+        self.location.remove(name)
 
 
 def _is_root(path: str, suffix: str) -> bool:

@@ -18,7 +18,7 @@ from aerozarr.errors import StoreError
 from aerozarr.samples import LeftOut, Sample
 
 
-def table_text(rows: Iterable[Sample] | Iterable[LeftOut], kind: type) -> str:
+def rows_text(rows: Iterable[Any], kind: type) -> str:
     """Return rows as a table.
 
     Parameters
@@ -28,18 +28,19 @@ def table_text(rows: Iterable[Sample] | Iterable[LeftOut], kind: type) -> str:
     kind
         `Sample` or `LeftOut`: the columns, also of an empty table.
     """
-    # Imported here, as in _read: a conversion, started once a sample, needs find_sample alone.
-    import pandas as pd
-
     columns = [column.name for column in fields(kind)]
-    cells = [
-        {name: json.dumps(value) if isinstance(value, tuple) else value for name, value in row}
-        for row in (vars(row).items() for row in rows)
-    ]
-    table = pd.DataFrame(cells, columns=columns)
-    text = table.to_csv(sep="\t", index=False, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
+    return table_text(([getattr(row, name) for name in columns] for row in rows), columns)
+
+
+def table_text(rows: Iterable[Iterable[Any]], columns: Iterable[str]) -> str:
+    """Return rows of values as a table, with a header; tuples become JSON."""
+    text = io.StringIO()
+    table = csv.writer(text, delimiter="\t", lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
+    table.writerow(columns)
+    for row in rows:
+        table.writerow(json.dumps(v) if isinstance(v, tuple) else v for v in row)
     # A name that is refused for being no UTF-8 still has to be shown.
-    return str(text).encode("utf-8", "backslashreplace").decode("utf-8")
+    return text.getvalue().encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def read_samples(path: Path) -> list[Sample]:
@@ -91,13 +92,13 @@ def _no_table(path: Path) -> StoreError:
 
 
 def _read(path: Path) -> list[dict[str, Any]]:
-    import pandas as pd
-
+    # Not with pandas: this is read at every start, and importing pandas alone takes a fifth of a
+    # run with nothing to do.
     try:
-        table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False, encoding="utf-8")
+        with path.open(encoding="utf-8", newline="") as table:
+            return list(csv.DictReader(table, delimiter="\t"))
     except FileNotFoundError:
         raise _no_table(path) from None
-    return table.to_dict("records")  # type: ignore[return-value]
 
 
 def _sample(row: dict[str, Any]) -> Sample:

@@ -239,17 +239,22 @@ def to_storage(rows: torch.Tensor, field: Field) -> Rows:
     return np.require(stored, requirements=["C", "A"])
 
 
-def _cast(rows: torch.Tensor, dtype: np.dtype[np.floating]) -> Rows:
-    rows = rows.resolve_neg()
+def to_numpy(rows: torch.Tensor) -> npt.NDArray[np.generic]:
+    """Return rows of any real dtype as numpy has them, with the same values."""
     if rows.is_floating_point() and rows.dtype not in _TORCH_FLOATS:
         # bfloat16 and the 8-bit floats, which numpy does not know: exact in float32.
         rows = rows.float()
+    array: npt.NDArray[np.generic] = rows.resolve_neg().numpy()
+    return array
+
+
+def _cast(rows: torch.Tensor, dtype: np.dtype[np.floating]) -> Rows:
     if rows.dtype == torch.float32 and dtype == np.float16:
         half: Rows = rows.half().numpy()  # torch is some ten times faster here than numpy
         return half
     # From float64, torch would round twice (by way of float32); numpy rounds once.
     with np.errstate(over="ignore", invalid="ignore"):
-        return rows.numpy().astype(dtype, copy=False)
+        return to_numpy(rows).astype(dtype, copy=False)
 
 
 def _has_infinity(stored: Rows) -> bool:

@@ -23,7 +23,10 @@ from zarr.core.buffer import default_buffer_prototype
 from zarr.storage import MemoryStore
 
 from aerozarr.fields import Field
+from aerozarr.manifest import FieldRecord
+from aerozarr.moments import Moments
 from aerozarr.project import Project
+from aerozarr.rounding import Rounding
 from aerozarr.samples import Sample
 from aerozarr.settings import load_settings
 
@@ -183,6 +186,18 @@ def sample_of(sample_id: str, *, split: str = "", sizes: Mapping[str, int] | Non
         sizes=tuple((sizes or {})[name] for name in names),
         fingerprint="",
     )
+
+
+def records_of(project: Project, seed: int = 0) -> dict[str, FieldRecord]:
+    """What a conversion would have learnt of each field, from five rows of random values."""
+    generator = np.random.default_rng(seed)
+    fields = [field for domain in project.domains for field in domain.fields]
+    return {
+        field.canonical: FieldRecord(
+            moments=Moments.of(generator.random((5, field.width))), rounding=Rounding()
+        )
+        for field in fields
+    }
 
 
 def source_tensors(

@@ -19,7 +19,7 @@ from aerozarr.fields import Field
 from aerozarr.manifest import Fragment
 from aerozarr.project import Project
 from aerozarr.samples import Sample
-from aerozarr.tables import table_text
+from aerozarr.tables import rows_text
 from unit.store_helpers import (
     ARRAY_NAMES,
     FILEMAP,
@@ -476,7 +476,7 @@ def test_a_file_that_changed_since_it_was_listed_is_not_the_samples_fault(make, 
 def run_job(project: Project, tmp_path: Path, samples: list[Sample], key: str) -> Path:
     table, fragment = tmp_path / "work/samples.tsv", tmp_path / f"work/fragments/{key}.json"
     table.parent.mkdir(parents=True, exist_ok=True)
-    table.write_text(table_text(samples, Sample), encoding="utf-8", newline="")
+    table.write_text(rows_text(samples, Sample), encoding="utf-8", newline="")
     convert(project, table=table, key=key, fragment=fragment)
     return fragment
 

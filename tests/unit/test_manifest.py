@@ -4,19 +4,23 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from aerozarr.errors import StoreError
 from aerozarr.groups import Grid
 from aerozarr.manifest import (
     FRAGMENT_VERSION,
+    FieldRecord,
     Fragment,
     build_manifest,
     manifest_bytes,
     read_fragment,
     write_aside,
 )
+from aerozarr.moments import Moments
 from aerozarr.project import Project
+from aerozarr.rounding import Rounding
 from aerozarr.samples import LeftOut
 from unit.store_helpers import project_of
 
@@ -230,7 +234,16 @@ FRAGMENTS = {
         status="converted",
         domains={"surface": GRID, "volume": Grid(1, 1, 1, 1)},
         source_bytes=2**40,
-        stored_bytes=3,
+        fields={
+            "surface_pressure": FieldRecord(
+                moments=Moments.of(np.array([[1e-300], [np.pi], [np.nan], [np.inf]])),
+                rounding=Rounding(values=3, max_absolute=0.1, max_relative=1 / 3, flushed=1),
+            ),
+            "volume_sdf": FieldRecord(
+                moments=Moments.of(np.full((2, 1), np.nan)), rounding=Rounding()
+            ),
+        },
+        objects={"surface/pressure/c/0/0": (2**40, "ab" * 32), "zarr.json": (3, "cd" * 32)},
         seconds=0.25,
         peak_memory_mb=512.5,
     ),

@@ -24,8 +24,8 @@ from aerozarr.merging import (
 )
 from aerozarr.project import Project
 from aerozarr.samples import LeftOut, Sample
-from aerozarr.tables import table_text
-from unit.store_helpers import files_below, project_of, put_file, sample_of, url_of
+from aerozarr.tables import rows_text
+from unit.store_helpers import files_below, project_of, put_file, records_of, sample_of, url_of
 
 MANIFEST, SKIPPED = "manifest.json", "skipped.tsv"
 COLUMNS = ["id", "split", "kind", "field", "file", "cause", "remedy"]
@@ -122,8 +122,9 @@ def converted(
         sample_id=sample_id,
         status="converted",
         domains=GRIDS,
+        fields=records_of(project),
+        objects={"zarr.json": (stored, "0" * 64)},
         source_bytes=source,
-        stored_bytes=stored,
         seconds=1.5,
         peak_memory_mb=100.0,
     )
@@ -231,13 +232,14 @@ def test_fragments_that_are_not_in_the_table_are_not_listed(make, url):
     assert files_below(url)[MANIFEST] == expected_manifest(["run_1"])
 
 
-def test_the_merge_writes_two_files_beside_the_groups_and_none_in_them(make, url):
+def test_the_merge_writes_files_beside_the_groups_and_none_in_them(make, url):
     project = make()
     samples = [converted(project, "run_1")]
     before = files_below(url)
     merge_fragments(project, samples, [])
     after = files_below(url)
-    assert set(after) - set(before) == {MANIFEST, SKIPPED}
+    beside = {MANIFEST, SKIPPED, "checksums.tsv", "provenance.json", "statistics.json"}
+    assert set(after) - set(before) == beside
     assert {path: after[path] for path in before} == before
 
 
@@ -530,8 +532,8 @@ def put_tables(project: Project, samples: list[Sample], left_out: list[LeftOut])
     table, incomplete = project.place("samples.tsv"), project.place("incomplete.tsv")
     table.parent.mkdir(parents=True, exist_ok=True)
     for path, text in (
-        (table, table_text(samples, Sample)),
-        (incomplete, table_text(left_out, LeftOut)),
+        (table, rows_text(samples, Sample)),
+        (incomplete, rows_text(left_out, LeftOut)),
     ):
         path.write_text(text, encoding="utf-8", newline="")
     return {"table": table, "incomplete": incomplete, "merged": project.place("merged.json")}

@@ -23,7 +23,7 @@ from aerozarr.samples import (
     printable,
     refusal,
 )
-from aerozarr.tables import find_sample, read_left_out, read_samples, table_text
+from aerozarr.tables import find_sample, read_left_out, read_samples, rows_text
 
 # Ids that a store can hold, however unfriendly.
 STRANGE = {
@@ -348,7 +348,7 @@ def test_the_digest_is_fit_for_a_parameter_of_snakemake() -> None:
 def written(tmp_path: Path, rows: list[Sample] | list[LeftOut], kind: type) -> Path:
     """Write a table as the workflow does."""
     path = tmp_path / "table.tsv"
-    path.write_bytes(table_text(rows, kind).encode("utf-8"))
+    path.write_bytes(rows_text(rows, kind).encode("utf-8"))
     return path
 
 

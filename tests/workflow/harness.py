@@ -167,9 +167,9 @@ class Workspace:
 
 
 def digests(store: Path) -> dict[str, str]:
-    """Return the SHA-256 of every file of a store, by path."""
+    """Return the SHA-256 of every file of a store, by path, but of the one that tells the time."""
     return {
         str(path.relative_to(store)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(store.rglob("*"))
-        if path.is_file()
+        if path.is_file() and path.name != "provenance.json"
     }

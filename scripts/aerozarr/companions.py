@@ -1,0 +1,158 @@
+"""The files beside the manifest that make a store complete in itself.
+
+All of them depend on the source and the settings alone, except `provenance.json`, which tells when
+and with what the store was made.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+from urllib.parse import quote
+
+from aerozarr import __version__
+from aerozarr.listing import sample_folder_base
+from aerozarr.manifest import Fragment
+from aerozarr.project import STARTED, Project
+from aerozarr.samples import LeftOut, Sample
+from aerozarr.splits import IdListsRule
+from aerozarr.statistics import statistics
+from aerozarr.stores import SKIPPED, Stored
+from aerozarr.tables import rows_text, table_text
+
+STATISTICS = "statistics.json"
+SPLITS = "splits.json"
+
+PACKAGES = ("snakemake", "torch", "zarr", "numcodecs", "numpy", "fsspec")
+
+_CREDENTIALS = re.compile(r"(?<=://)[^/@\s]*@")
+_QUERY = re.compile(r"(?<=\w)\?[^:]*")
+
+
+def companions(
+    project: Project, samples: Sequence[Sample], fragments: Sequence[Fragment], left: list[LeftOut]
+) -> dict[str, bytes]:
+    """Return the files beside the manifest by name, but for `checksums.tsv` and provenance.
+
+    Parameters
+    ----------
+    project
+        The configuration.
+    samples, fragments
+        The converted samples, in sample order, and their fragments.
+    left
+        What was left out.
+    """
+    files = {
+        SKIPPED: rows_text(left, LeftOut).encode("utf-8"),
+        STATISTICS: _json(statistics(project.domains, fragments)),
+    }
+    splits: dict[str, list[str]] = {}
+    of_split: dict[str, list[Fragment]] = {}
+    for sample, fragment in zip(samples, fragments, strict=True):
+        if sample.split:
+            splits.setdefault(sample.split, []).append(sample.id)
+            of_split.setdefault(sample.split, []).append(fragment)
+    if splits:
+        files[SPLITS] = _json(splits)
+        files |= _blacklists(project)
+    for split, ids in splits.items():
+        name = quote(split, safe="")
+        files[f"statistics.{name}.json"] = _json(statistics(project.domains, of_split[split]))
+        files[f"{name}_design_ids.txt"] = "".join(f"{id_}\n" for id_ in ids).encode("utf-8")
+    return files
+
+
+def _blacklists(project: Project) -> dict[str, bytes]:
+    """Return the dataset's own blacklists, which code that trains on it may look for."""
+    rule = project.dataset.rule
+    if not isinstance(rule, IdListsRule):
+        return {}
+    root = sample_folder_base(project.settings, project.dataset, project.source)
+    texts = {name: root.read_text(name) for name in rule.blacklists}
+    return {name: text.encode("utf-8") for name, text in texts.items() if text is not None}
+
+
+def checksums(fragments: Sequence[Fragment], beside: Mapping[str, bytes]) -> bytes:
+    """Return size and SHA-256 of every file of the store, as a table; groups in sample order.
+
+    Parameters
+    ----------
+    fragments
+        Those of converted samples, in sample order.
+    beside
+        The files beside the groups by name, without this table and provenance.
+    """
+    rows = [
+        (f"{fragment.sample_id}.zarr/{path}", size, digest)
+        for fragment in fragments
+        for path, (size, digest) in sorted(fragment.objects.items())
+    ]
+    for name, content in sorted(beside.items()):
+        stored = Stored.of(content)
+        rows.append((name, stored.size, stored.sha256))
+    return table_text(rows, ("path", "size", "sha256")).encode("utf-8")
+
+
+def provenance(project: Project, counts: Mapping[str, int], files: Sequence[str]) -> bytes:
+    """Return when, with what and from what the store was made.
+
+    Parameters
+    ----------
+    project
+        The configuration; what could be a credential is left out.
+    counts
+        Numbers that describe the run.
+    files
+        The files beside the groups; a later merge removes those that it no longer writes.
+    """
+    settings = project.settings.model_dump(mode="json", exclude={"storage_options"})
+    content = {
+        "aerozarr": __version__,
+        "python": platform.python_version(),
+        "packages": {name: _version(name) for name in PACKAGES},
+        "source": without_credentials(project.source),
+        "settings": without_credentials(settings),
+        "started": os.environ.get(STARTED, ""),
+        "ended": datetime.now(UTC).isoformat(timespec="seconds"),
+        **counts,
+        "files": sorted(files),
+    }
+    return _json(content)
+
+
+def files_named_by(content: bytes | None) -> list[str]:
+    """Return the files that a store's provenance names; none if there is none to be read."""
+    try:
+        files = json.loads(content or b"{}").get("files", [])
+        return [name for name in files if isinstance(name, str) and "/" not in name]
+    except (ValueError, AttributeError, TypeError):
+        return []
+
+
+def without_credentials(value: Any) -> Any:
+    """Return a value with user names, passwords and queries taken out of every URL in it."""
+    if isinstance(value, str):
+        return _QUERY.sub("", _CREDENTIALS.sub("", value)) if "://" in value else value
+    if isinstance(value, Mapping):
+        return {key: without_credentials(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [without_credentials(item) for item in value]
+    return value
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _json(content: Any) -> bytes:
+    return json.dumps(content, indent=2, ensure_ascii=False).encode("utf-8")

@@ -1,0 +1,67 @@
+"""What a cast to the storage dtype changed: the rounding error, in float64."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict
+
+Values = npt.NDArray[np.generic]
+
+
+class Rounding(BaseModel):
+    """The rounding error of some values, mergeable.
+
+    Attributes
+    ----------
+    values
+        Number of values compared, those that are finite in the source.
+    max_absolute
+        Greatest |stored − source|, in the field's own unit.
+    max_relative
+        Greatest |stored − source| / |source| where the source is not zero.
+    flushed
+        Number of values that are not zero in the source, and zero as stored.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    values: int = 0
+    max_absolute: float = 0.0
+    max_relative: float = 0.0
+    flushed: int = 0
+
+    @classmethod
+    def of(cls, source: Values, stored: Values) -> Self:
+        """Compare values with what they were stored as; same shape, any real dtypes."""
+        if source.dtype == stored.dtype:
+            return cls(values=source.size)
+        is_finite = np.isfinite(source)
+        before = source[is_finite].astype(np.float64)
+        after = stored[is_finite].astype(np.float64)
+        if before.size == 0:
+            return cls()
+        error = np.abs(after - before)
+        magnitude = np.abs(before)
+        is_zero = magnitude == 0
+        relative = error / np.where(is_zero, 1.0, magnitude)
+        return cls(
+            values=before.size,
+            max_absolute=float(error.max()),
+            max_relative=float(relative.max()),
+            flushed=int(np.count_nonzero((after == 0) & ~is_zero)),
+        )
+
+    @classmethod
+    def merged(cls, parts: Iterable[Self]) -> Self:
+        """Return the rounding error of all values that any of `parts` are of."""
+        every = [*parts]
+        return cls(
+            values=sum(part.values for part in every),
+            max_absolute=max((part.max_absolute for part in every), default=0.0),
+            max_relative=max((part.max_relative for part in every), default=0.0),
+            flushed=sum(part.flushed for part in every),
+        )
