@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import uuid
 from collections.abc import Mapping
@@ -94,6 +95,15 @@ def use(workspace: Workspace, bucket: Bucket, **urls: str) -> None:
     for key, path in urls.items():
         workspace.config[key] = f"{bucket.url}/{path}"
     workspace.config["storage_options"] = bucket.storage_options
+
+
+def hashes(files: Mapping[str, bytes]) -> dict[str, str]:
+    """Return the SHA-256 of files by path, as `harness.digests` does for a folder."""
+    return {
+        path: hashlib.sha256(content).hexdigest()
+        for path, content in files.items()
+        if path != "provenance.json"
+    }
 
 
 def told(workspace: Workspace, output: str) -> Mapping[str, str]:

@@ -6,7 +6,6 @@ loses what it is told to.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from aerozarr.errors import RemoteError
 from aerozarr.fetching import SourceChangedError, read_file
 from aerozarr.locations import Location, open_location
 from remote.proxy import Proxy, Request, of_kind
-from remote.s3 import KEY, SECRET, Bucket, told, use
+from remote.s3 import KEY, SECRET, Bucket, hashes, told, use
 from workflow.harness import Workspace, digests, write_sample
 
 CONTENT = bytes(range(256)) * 40
@@ -224,8 +223,11 @@ def test_a_run_rides_out_one_fault_of_each_kind(
     assert "lists 3 samples" in run.output
     assert all(fault.times == 0 for fault in proxy.faults)
     assert_no_secret(small, run.output)
-    found = {k: hashlib.sha256(v).hexdigest() for k, v in bucket.objects("store").items()}
-    assert found == local_store(small, tmp_path / "local")
+    made = bucket.objects("store")
+    assert hashes(made) == local_store(small, tmp_path / "local")
+    for path, content in made.items():
+        assert SECRET.encode() not in content, path
+        assert KEY.encode() not in content, path
 
 
 @pytest.mark.slow

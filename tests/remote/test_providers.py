@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import sys
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from fsspec.registry import _registry
 from aerozarr.errors import SettingsError
 from aerozarr.locations import open_location
 from remote.backends import AZURE_KEY, BACKENDS, open_backend, server_of, storage_options
-from remote.s3 import told
+from remote.s3 import hashes, told
 from unit.store_helpers import files_below
 from workflow.harness import REPOSITORY, Workspace, digests, write_sample
 
@@ -41,7 +40,7 @@ def test_a_run_within_a_bucket_gives_the_bytes_of_a_local_one(
     run = workspace.run()
     assert "lists 2 samples" in run.output
     assert workspace.run().nothing_to_do
-    found = {path: hashlib.sha256(c).hexdigest() for path, c in files_below(f"{url}/made").items()}
+    found = hashes(files_below(f"{url}/made"))
     workspace.config.update(source_url="source", store="results/local")
     workspace.run()
     assert found == digests(workspace.root / "results/local")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import sys
@@ -18,15 +17,11 @@ from aerozarr.listing import list_source
 from aerozarr.settings import load_settings
 from aerozarr.stores import open_store
 from remote.proxy import Proxy, of_kind
-from remote.s3 import Bucket, make_bucket, use
+from remote.s3 import Bucket, hashes, make_bucket, use
 from remote.servers import free_port, process
 from workflow.harness import FILEMAP, Workspace, digests, tensors, write_sample
 
 SAMPLES = ("a", "b", "deep/c")
-
-
-def hashes(objects: dict[str, bytes]) -> dict[str, str]:
-    return {path: hashlib.sha256(content).hexdigest() for path, content in objects.items()}
 
 
 @pytest.fixture(scope="session")
