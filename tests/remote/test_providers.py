@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
 import fsspec
 import pytest
+import yaml
 from fsspec.registry import _registry
 
 from aerozarr.errors import SettingsError
 from aerozarr.locations import open_location
+from aerozarr.settings import load_settings
 from remote.backends import AZURE_KEY, BACKENDS, open_backend, server_of, storage_options
 from remote.s3 import hashes, told
 from unit.store_helpers import files_below
@@ -72,6 +75,19 @@ def test_a_url_whose_package_is_missing_says_what_to_install(
     assert f"pip install -r {requirements}" in str(caught.value)
     assert f"needs {package}" in str(caught.value)
     assert f"{package}==" in (REPOSITORY / requirements).read_text()
+
+
+def test_each_example_of_the_documents_page_is_a_configuration() -> None:
+    page = (REPOSITORY / "docs/object-stores.md").read_text(encoding="utf-8")
+    examples = re.findall(r"^```yaml\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    assert len(examples) == 4
+    for example in examples:
+        config = yaml.safe_load(example)
+        load_settings({"source_url": "x", **config})
+        for protocol, options in config.get("storage_options", {}).items():
+            if protocol in ("s3", "abfs"):  # the others want a file of credentials at once
+                options.pop("profile", None)
+                open_location(f"{protocol}://bucket/x", {protocol: options}, key="store")
 
 
 @pytest.mark.parametrize(
