@@ -73,16 +73,16 @@ def patiently(where: str, call: Callable[[], Result]) -> Result:
         except (RemoteError, SettingsError, MemoryError):
             raise
         except Exception as error:  # noqa: BLE001 - of a foreign package, which has its own kinds
-            translated = _translated(where, error)
             waited = time.monotonic() - begun
             last = attempt == ATTEMPTS or waited > PATIENCE_SECONDS
             if last or not _may_pass(error):
-                raise translated from None
+                raise in_words(where, error) from None
         time.sleep(2 ** (attempt - 1) * random.uniform(0.5, 1))
     raise AssertionError("unreachable")
 
 
-def _translated(where: str, error: Exception) -> Exception:
+def in_words(where: str, error: Exception) -> Exception:
+    """Return the error of ours that stands for one of a file system's; see `patiently`."""
     code, status = _code_of(error)
     kind = f"{type(error).__name__}{f', {code}' if code else ''}"
     if _is(error, _DENIED) or status in (401, 403):

@@ -16,7 +16,7 @@ from fsspec.spec import AbstractFileSystem
 from fsspec.utils import get_protocol
 
 from aerozarr.errors import RemoteError, SettingsError
-from aerozarr.faults import patiently
+from aerozarr.faults import in_words, patiently
 from aerozarr.remote import UNKNOWN, Kind, at_once, kind_of, prepare, tune, with_defaults
 
 StorageOptions = Mapping[str, Mapping[str, Any]]
@@ -228,6 +228,8 @@ def open_location(url: str, options: StorageOptions, *, key: str) -> Location:
     ------
     SettingsError
         When the URL's protocol is unknown, its package is missing, or its options are wrong.
+    RemoteError
+        When there are no such credentials.
     """
     if "://" not in url:
         # Not through url_to_fs: a local name may hold '::', which is fsspec's chaining.
@@ -264,5 +266,7 @@ def open_location(url: str, options: StorageOptions, *, key: str) -> Location:
             f"{key}: {url!r} cannot be opened: {type(error).__name__}. Check its protocol and "
             f"storage_options: {{{protocol}: …}}."
         ) from None
+    except Exception as error:  # noqa: BLE001 - of a foreign package, such as a missing profile
+        raise in_words(f"{key}: {url!r}", error) from None
     tune(fs)
     return Location(fs, path.rstrip("/"), url.rstrip("/"), key, kind)

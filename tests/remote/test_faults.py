@@ -179,6 +179,15 @@ def test_nothing_is_there_and_nothing_answers_are_told_apart(bucket: Bucket) -> 
         closed.read("x")
 
 
+def test_a_profile_that_is_not_there_is_told_without_a_traceback(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    with pytest.raises(RemoteError, match=r"access is denied \(ProfileNotFound\)"):
+        open_location(bucket.url, {"s3": {"profile": "nobody"}}, key="store").read("x")
+
+
 # Whole runs
 
 

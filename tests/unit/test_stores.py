@@ -15,6 +15,7 @@ from typing import Any
 import fsspec
 import numpy as np
 import pytest
+from fsspec.implementations.dirfs import DirFileSystem
 from fsspec.implementations.local import LocalFileSystem
 
 from aerozarr.errors import RemoteError, SettingsError
@@ -630,3 +631,20 @@ def test_a_group_that_is_not_committed_costs_no_request(calls, tmp_path):
     with open_store(url_of("memory-url", tmp_path), {}).write_group("run_1") as group:
         group.put("volume/c/0/0", b"half")
     assert calls == []
+
+
+def test_a_url_store_makes_the_folders_that_its_file_system_needs(tmp_path):
+    class Plain(DirFileSystem):  # a file system that is no object store, as SFTP's
+        protocol = "plain"
+
+        def __init__(self, **options: Any) -> None:
+            super().__init__(path=str(tmp_path), fs=LocalFileSystem(auto_mkdir=False), **options)
+
+    fsspec.register_implementation("plain", Plain, clobber=True)
+    store = open_store("plain://store", {})
+    assert type(store) is UrlStore
+    write(store, "a/run_1", NEW)
+    store.publish(MANIFEST, b"{}")
+    assert store.group_ids() == {"a/run_1"}
+    made = {f"a/run_1.zarr/{path}": data for path, data in NEW.items()}
+    assert files_below(str(tmp_path / "store")) == {**made, MANIFEST: b"{}"}
