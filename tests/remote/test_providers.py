@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -99,3 +101,21 @@ def test_a_url_with_a_password_is_refused_and_not_repeated(url: str) -> None:
         open_location(url, {}, key="store")
     assert "holds a password" in str(caught.value)
     assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads are counted in /proc")
+@pytest.mark.parametrize("url", ["s3://bucket/x", "gs://bucket/x", "abfs://bucket/x"])
+def test_what_a_process_imports_before_it_forks_starts_no_thread(url: str) -> None:
+    code = (
+        "import os, sys; from aerozarr.locations import prepare_for; prepare_for(sys.argv[1], {});"
+        "imported = {'s3fs', 'gcsfs', 'adlfs'} & {*sys.modules};"
+        "print(len(os.listdir('/proc/self/task')), len(imported))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, url],
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY / "scripts")},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == ["1", "1"]
