@@ -1,3 +1,29 @@
 """Aerozarr: simulation datasets of per-field `.pt` files as one point-shuffled Zarr store."""
 
 __version__ = "0.1.0"
+__all__ = ["ChunkDataset", "Normalizer", "Store"]
+
+# Not typing's, whose import takes longer than all else here: a process that is started once a
+# sample imports this package.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from aerozarr.normalizing import Normalizer
+    from aerozarr.reader import Store
+    from aerozarr.training import ChunkDataset
+
+
+def __getattr__(name: str) -> object:
+    """Import the reader when it is first asked for: it needs torch."""
+    if name == "Store":
+        from aerozarr.reader import Store
+
+        return Store
+    if name == "ChunkDataset":
+        from aerozarr.training import ChunkDataset
+
+        return ChunkDataset
+    if name == "Normalizer":
+        from aerozarr.normalizing import Normalizer
+
+        return Normalizer
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,127 +1,160 @@
-"""Reading the files of a sample behind a URL ahead of their use, at the same time.
+"""Reading parts of a store's objects: from a local folder, any fsspec file system, or obstore.
 
-One after the other, the time that each request takes to be answered would add up.
+A fetcher says what is there and no more: None for an object that is not, fewer bytes for one that
+ends early. What that means is for the caller to say, who knows which sample and array it was.
 """
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Mapping
-from concurrent.futures import Future
+import asyncio
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
 
-from aerozarr.errors import AerozarrError
+from fsspec.asyn import get_loop, sync
+from fsspec.spec import AbstractFileSystem
+
 from aerozarr.locations import Location
 
-# Bytes that are read, or being read, before they are wanted.
-AHEAD_BYTES = 256 * 2**20
+if TYPE_CHECKING:
+    from obstore.store import ObjectStore
 
 
-class SourceChangedError(AerozarrError):
-    """A file is not what the listing saw; a new run lists it again."""
+@dataclass(frozen=True)
+class Span:
+    """A part of an object.
 
-
-def read_file(base: Location, file: str, size: int | None) -> bytes:
-    """Return the content of a file behind a URL, with one request and never cut short.
-
-    Parameters
+    Attributes
     ----------
-    base
-        The sample's folder.
-    file, size
-        Its name, and its size in bytes as listed; None when that is not known.
-
-    Raises
-    ------
-    SourceChangedError
-        When it is gone, or its size is not the listed one.
-    RemoteError
-        When it cannot be reached.
-    """
-    try:
-        content = base.read(file)
-    except FileNotFoundError:
-        raise SourceChangedError(
-            f"{base.url}/{file} is gone; it was there when the source was listed. Run snakemake "
-            "again: it lists the source anew."
-        ) from None
-    check_size(base, file, len(content), size)
-    return content
-
-
-def check_size(base: Location, file: str, found: int, listed: int | None) -> None:
-    """Refuse a file whose size is not the listed one.
-
-    Raises
-    ------
-    SourceChangedError
-        When it is not.
-    """
-    if listed is not None and found != listed:
-        raise SourceChangedError(
-            f"{base.url}/{file} has {found} bytes, {listed} were listed: it changed while the run "
-            "was under way. Run snakemake again when the source is complete."
-        )
-
-
-class ReadAhead:
-    """Reads files in the order in which they will be wanted.
-
-    Parameters
-    ----------
-    base
-        The sample's folder.
-    sizes
-        Size in bytes of each file, as listed, in that order; None when it is not known.
+    path
+        The object's path below the store root.
+    start
+        Its first byte; negative for so many bytes from the object's end.
+    stop
+        Before which byte it ends; None for the object's end.
     """
 
-    def __init__(self, base: Location, sizes: Mapping[str, int | None]) -> None:
-        self._base = base
-        self._sizes = sizes
-        self._waiting = list(sizes) if base.kind.at_once > 1 else []
-        self._begun: dict[str, Future[bytes]] = {}
-        self._ahead = 0
+    path: str
+    start: int = 0
+    stop: int | None = None
 
-    def read(self, file: str) -> bytes:
-        """Return the content of a file.
+
+class Fetcher(ABC):
+    """Reads spans of a store's objects."""
+
+    @abstractmethod
+    def fetch(self, spans: Sequence[Span]) -> list[bytes | None]:
+        """Read spans, at the same time where the store is remote.
+
+        Returns
+        -------
+        list of bytes or None
+            In the order of `spans`: None where there is no such object, fewer bytes than asked
+            for where the object ends before them.
 
         Raises
         ------
-        SourceChangedError
-            When it is gone, or its size is not the listed one.
-        RemoteError
-            When it cannot be reached.
+        Exception
+            Whatever else goes wrong, as it is: no permission, no network.
         """
-        self._begin()
-        if file not in self._begun:
-            if file in self._waiting:
-                self._waiting.remove(file)
-            return read_file(self._base, file, self._sizes.get(file))
+
+
+class LocalFetcher(Fetcher):
+    """Reads a local folder, without a layer between."""
+
+    def __init__(self, root: str) -> None:
+        self.root = root
+
+    def fetch(self, spans: Sequence[Span]) -> list[bytes | None]:  # noqa: D102
+        found: list[bytes | None] = []
+        for path, group in groupby(spans, key=lambda span: span.path):
+            try:
+                file = os.open(f"{self.root}/{path}", os.O_RDONLY)
+            except (FileNotFoundError, NotADirectoryError):
+                found.extend(None for _ in group)
+                continue
+            try:
+                found.extend(_read(file, span) for span in group)
+            finally:
+                os.close(file)
+        return found
+
+
+def _read(file: int, span: Span) -> bytes:
+    start, stop = span.start, span.stop
+    if start < 0 or stop is None:
+        size = os.fstat(file).st_size
+        start = max(0, start + size) if start < 0 else start
+        stop = size if stop is None else stop
+    content = os.pread(file, stop - start, start)
+    while len(content) < stop - start:  # the system may give less at once: 2 GiB, for one
+        more = os.pread(file, stop - start - len(content), start + len(content))
+        if not more:
+            break
+        content += more
+    return content
+
+
+class FsspecFetcher(Fetcher):
+    """Reads an fsspec file system; an asynchronous one with all requests under way at once."""
+
+    def __init__(self, location: Location) -> None:
+        self.location = location
+
+    def fetch(self, spans: Sequence[Span]) -> list[bytes | None]:  # noqa: D102
+        fs: AbstractFileSystem = self.location.fs
+        paths = [self.location.join(span.path) for span in spans]
+        # Always with a start: without one, s3fs asks for the object's size first.
+        starts, stops = [span.start for span in spans], [span.stop for span in spans]
+        contents = fs.cat_ranges(paths, starts, stops, on_error="return")
+        return [self._content(span, content) for span, content in zip(spans, contents, strict=True)]
+
+    def _content(self, span: Span, content: Any) -> bytes | None:
+        if isinstance(content, FileNotFoundError | IsADirectoryError | NotADirectoryError):
+            return None
+        if not isinstance(content, BaseException):
+            return bytes(content)
+        # A store may refuse a span past the object's end, each with an error of its own.
+        if self._size(span.path) <= max(span.start, 0):
+            return b""
+        raise content
+
+    def _size(self, path: str) -> int:
+        return int(self.location.fs.size(self.location.join(path)))
+
+
+class ObstoreFetcher(Fetcher):
+    """Reads an obstore store, with all requests under way at once."""
+
+    def __init__(self, store: ObjectStore) -> None:
+        self.store = store
+
+    def fetch(self, spans: Sequence[Span]) -> list[bytes | None]:  # noqa: D102
+        # On fsspec's loop and not asyncio.run's: a notebook has one running in this thread.
+        found: list[bytes | None] = sync(get_loop(), self._fetch_all, spans)
+        return found
+
+    async def _fetch_all(self, spans: Sequence[Span]) -> list[bytes | None]:
+        return await asyncio.gather(*(self._fetch(span) for span in spans))
+
+    async def _fetch(self, span: Span) -> bytes | None:
+        import obstore
+
+        wanted: Any
+        if span.start < 0:
+            wanted = {"suffix": -span.start}
+        else:
+            wanted = {"offset": span.start} if span.stop is None else (span.start, span.stop)
         try:
-            return self._begun.pop(file).result()
-        finally:
-            self._ahead -= self._weight(file)
-            self._begin()
-
-    def _begin(self) -> None:
-        """Begin as many of the files that wait as may be under way."""
-        while self._waiting and len(self._begun) < self._base.kind.at_once:
-            weight = self._weight(self._waiting[0])
-            if self._begun and self._ahead + weight > AHEAD_BYTES:
-                return
-            self._ahead += weight
-            file = self._waiting.pop(0)
-            self._begun[file] = Future()
-            # A daemon, so that a job that fails need not wait for what it no longer wants.
-            threading.Thread(
-                target=self._fetch, args=(file, self._begun[file]), daemon=True
-            ).start()
-
-    def _fetch(self, file: str, result: Future[bytes]) -> None:
-        try:
-            result.set_result(read_file(self._base, file, self._sizes[file]))
-        except BaseException as error:  # noqa: BLE001 - raised where the file is wanted
-            result.set_exception(error)
-
-    def _weight(self, file: str) -> int:
-        size = self._sizes[file]
-        return AHEAD_BYTES if size is None else size
+            answer = await obstore.get_async(self.store, span.path, options={"range": wanted})
+            return bytes(await answer.bytes_async())
+        except FileNotFoundError:
+            return None
+        except obstore.exceptions.BaseError:
+            size = (await obstore.head_async(self.store, span.path))["size"]
+            if size > max(span.start, 0):
+                raise
+            return b""

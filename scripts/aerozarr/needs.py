@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aerozarr.fetching import AHEAD_BYTES
+from aerozarr.readahead import AHEAD_BYTES
 from aerozarr.samples import Sample
 
 # Measured, in MiB: Python with torch and the rest imported, and room for one chunk of everything.

@@ -105,12 +105,20 @@ class Store(ABC):
         """Return the ids of all groups that are visible."""
 
     @abstractmethod
+    def files_of(self, sample_id: str) -> dict[str, int | None]:
+        """Return what lies in a group, visible or not: path below it to size, if that is told."""
+
+    @abstractmethod
+    def all_files(self) -> set[str]:
+        """Return the path of every file below the root, but of those being written aside."""
+
+    @abstractmethod
     def publish(self, name: str, content: bytes) -> None:
         """Put a file beside the groups, in one step, in place of one that is there."""
 
     @abstractmethod
     def read(self, name: str) -> bytes | None:
-        """Return a file beside the groups, or None when it is not there."""
+        """Return a file by its path below the root, or None when it is not there."""
 
     @abstractmethod
     def withdraw(self, name: str) -> None:
@@ -197,6 +205,15 @@ class LocalStore(Store):
             folders[:] = sorted(set(folders) - set(groups))
         return found
 
+    def files_of(self, sample_id: str) -> dict[str, int | None]:
+        group = self.root / _relpath(sample_id)
+        return {path: (group / path).stat().st_size for path in _files_below(group)}
+
+    def all_files(self) -> set[str]:
+        return {
+            path for path in _files_below(self.root) if path.partition("/")[0] != PARTIAL_FOLDER
+        }
+
     def publish(self, name: str, content: bytes) -> None:
         self.root.mkdir(parents=True, exist_ok=True)
         aside = self.new_partial()
@@ -216,6 +233,14 @@ class LocalStore(Store):
         shutil.rmtree(self.partial, ignore_errors=True)
         with contextlib.suppress(OSError):  # another run's, or never there
             self.partial.parent.rmdir()
+
+
+def _files_below(folder: Path) -> list[str]:
+    return [
+        os.path.relpath(os.path.join(path, name), folder)
+        for path, _, names in os.walk(folder)
+        for name in names
+    ]
 
 
 class _LocalGroup(GroupWriter):
@@ -275,7 +300,6 @@ class UrlStore(Store):
         self.remove_files(sample_id, self.files_of(sample_id))
 
     def files_of(self, sample_id: str) -> dict[str, int | None]:
-        """Return what lies in a group, visible or not: path below it to size, if that is told."""
         start = f"{_relpath(sample_id)}/"
         found = self.location.files(_relpath(sample_id))
         return {path.removeprefix(start): entry.get("size") for path, entry in found.items()}
@@ -297,6 +321,9 @@ class UrlStore(Store):
         suffix = f".zarr/{ROOT_METADATA}"
         found = self.location.files()
         return {path.removesuffix(suffix) for path in found if _is_root(path, suffix)}
+
+    def all_files(self) -> set[str]:
+        return set(self.location.files())
 
     def publish(self, name: str, content: bytes) -> None:
         self.location.write(name, content)

@@ -19,9 +19,9 @@ import numpy.typing as npt
 import torch
 
 from aerozarr.errors import BrokenSample
-from aerozarr.fetching import check_size, read_file
 from aerozarr.fields import Field
 from aerozarr.locations import Location
+from aerozarr.readahead import check_size, read_file
 
 Rows = npt.NDArray[np.floating]
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from aerozarr.errors import RemoteError
-from aerozarr.fetching import SourceChangedError, read_file
 from aerozarr.locations import Location, open_location
+from aerozarr.readahead import SourceChangedError, read_file
 from remote.proxy import Proxy, Request, of_kind
 from remote.s3 import KEY, SECRET, Bucket, hashes, told, use
 from workflow.harness import Workspace, digests, write_sample

@@ -21,8 +21,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aerozarr.errors import BrokenSample
-from aerozarr.fetching import SourceChangedError
 from aerozarr.locations import Location, open_location
+from aerozarr.readahead import SourceChangedError
 from aerozarr.tensors import as_rows, load_file, to_storage
 from unit.store_helpers import Array, field_of, put_file, url_of
 

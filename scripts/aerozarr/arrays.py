@@ -1,0 +1,280 @@
+"""Reading rows of one stored array: which bytes hold them, and how bytes become rows.
+
+What aerozarr and its kin write (a shard index, chunks of little-endian values compressed by Blosc)
+is read here, because zarr-python makes many more requests for it and takes a missing shard for
+zeros. Chunks of any other codec are handed to zarr-python, but only after they were fetched whole.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import google_crc32c
+import numpy as np
+import numpy.typing as npt
+from numcodecs import blosc, zstd
+
+from aerozarr.draws import Rows
+
+Array = npt.NDArray[Any]
+Index = npt.NDArray[np.uint64]
+
+# Place and length that a shard index gives to a chunk that is not stored.
+_NO_CHUNK = 2**64 - 1
+
+_LITTLE = {"name": "bytes", "configuration": {"endian": "little"}}
+_INDEX_CODECS = [_LITTLE, {"name": "crc32c"}]
+
+# What codecs raise on damaged bytes; they have no error of their own in common.
+_DAMAGED = (ValueError, TypeError, RuntimeError, OSError, EOFError, zlib.error, struct.error)
+
+
+class Unreadable(Exception):
+    """What is wrong with an array's stored bytes or metadata; the caller says where."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How one array is stored.
+
+    Attributes
+    ----------
+    shape
+        Rows and components.
+    dtype
+        Of its values, in the machine's byte order.
+    object_rows, chunk_rows
+        Rows in one stored object (a shard; without sharding, a chunk), and in one chunk.
+    index_at_end
+        Where in a shard its index is; None when objects are not shards.
+    codec
+        How a chunk is compressed: `blosc`, `zstd`, none (``""``), or None when only zarr-python
+        knows.
+    chunk_metadata
+        The metadata of an array whose objects are this one's chunks, for zarr-python.
+    separator, fill
+        Of the objects' keys; and the value of what a store leaves out.
+    """
+
+    shape: tuple[int, int]
+    dtype: np.dtype[Any]
+    object_rows: int
+    chunk_rows: int
+    index_at_end: bool | None
+    codec: str | None
+    chunk_metadata: Mapping[str, Any]
+    separator: str
+    fill: float
+
+    @classmethod
+    def of(cls, metadata: Mapping[str, Any]) -> Layout:
+        """Read an array's Zarr v3 metadata.
+
+        Raises
+        ------
+        Unreadable
+            When it is no such metadata, or of an array that this reader cannot cut into rows.
+        """
+        try:
+            if metadata["zarr_format"] != 3 or metadata["node_type"] != "array":
+                raise Unreadable("it is no Zarr v3 array")
+            return cls._of(metadata)
+        except (KeyError, TypeError, ValueError, IndexError) as error:
+            raise Unreadable(f"its metadata cannot be read: {error!r}") from None
+
+    @classmethod
+    def _of(cls, metadata: Mapping[str, Any]) -> Layout:
+        rows, width = metadata["shape"]
+        object_shape = metadata["chunk_grid"]["configuration"]["chunk_shape"]
+        encoding = metadata["chunk_key_encoding"]
+        codecs: list[Any] = metadata["codecs"]
+        chunk_shape, index_at_end = object_shape, None
+        if codecs[0]["name"] == "sharding_indexed":
+            sharding = codecs[0]["configuration"]
+            chunk_shape, codecs = sharding["chunk_shape"], [*sharding["codecs"], *codecs[1:]]
+            index_at_end = sharding.get("index_location", "end") == "end"
+            if _known(sharding["index_codecs"]) != _INDEX_CODECS or len(metadata["codecs"]) > 1:
+                raise Unreadable("its shards are encoded in a way that this reader does not know")
+        if metadata["chunk_grid"]["name"] != "regular" or encoding["name"] != "default":
+            raise Unreadable("its chunk grid or its keys are not the regular ones")
+        if chunk_shape[1] != width or object_shape[1] != width:
+            raise Unreadable("its chunks split the components")
+        if object_shape[0] % chunk_shape[0]:
+            raise Unreadable("its shards hold no whole number of chunks")
+        return cls(
+            shape=(rows, width),
+            dtype=np.dtype(metadata["data_type"]),
+            object_rows=object_shape[0],
+            chunk_rows=chunk_shape[0],
+            index_at_end=index_at_end,
+            codec=_compressor(codecs),
+            chunk_metadata={
+                **metadata,
+                "shape": chunk_shape,
+                "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": chunk_shape}},
+                "codecs": codecs,
+            },
+            separator=encoding.get("configuration", {}).get("separator", "/"),
+            fill=float(metadata["fill_value"]),
+        )
+
+    def object_key(self, number: int) -> str:
+        """Return where below the array an object lies."""
+        return self.separator.join(("c", str(number), "0"))
+
+    @property
+    def chunks_in_object(self) -> int:
+        """Number of chunks in an object, with those past the array's end."""
+        return self.object_rows // self.chunk_rows
+
+    def index_span(self) -> tuple[int, int | None]:
+        """Return where in a shard its index is, as `fetching.Span` says it."""
+        length = 16 * self.chunks_in_object + 4
+        return (-length, None) if self.index_at_end else (0, length)
+
+    def read_index(self, content: bytes) -> Index:
+        """Check a shard's index.
+
+        Returns
+        -------
+        array of uint64, shape (chunks in a shard, 2)
+            Place and length of each chunk.
+
+        Raises
+        ------
+        Unreadable
+            When it is cut short, or its checksum does not fit.
+        """
+        length = 16 * self.chunks_in_object
+        if len(content) != length + 4:
+            raise Unreadable("ends before its index does")
+        if google_crc32c.value(content[:length]) != int.from_bytes(content[length:], "little"):
+            raise Unreadable("has a damaged index: its checksum does not fit")
+        return np.frombuffer(content, "<u8", 2 * self.chunks_in_object).reshape(-1, 2)
+
+    def chunks_of(self, rows: Rows) -> list[int]:
+        """Return the chunks that hold the rows, in ascending order."""
+        chunk = self.chunk_rows
+        touched: set[int] = set()
+        for first, stop in rows:
+            touched.update(range(first // chunk, (stop - 1) // chunk + 1))
+        return sorted(touched)
+
+    def decode(self, content: bytes | memoryview) -> Array:
+        """Decode one chunk.
+
+        Returns
+        -------
+        array of shape (chunk_rows, components)
+            With the padding of a chunk that reaches past the array's end.
+
+        Raises
+        ------
+        Unreadable
+            When the bytes are damaged.
+        """
+        shape = (self.chunk_rows, self.shape[1])
+        try:
+            if self.codec is None:
+                return self._decode_with_zarr(content)
+            if self.codec == "blosc":
+                self._check_blosc(content)
+            raw = _DECODERS[self.codec](content)
+        except _DAMAGED as error:
+            raise Unreadable(f"cannot be decoded: {error}") from None
+        if len(raw) != shape[0] * shape[1] * self.dtype.itemsize:
+            raise Unreadable(f"decodes to {len(raw)} bytes, which is not a chunk's size")
+        return np.frombuffer(raw, self.dtype.newbyteorder("<")).reshape(shape)
+
+    def _check_blosc(self, content: bytes | memoryview) -> None:
+        """Check the sizes that Blosc's header gives: the library takes them as they are."""
+        size, stored = struct.unpack_from("<I4xI", content, 4)
+        expected = self.chunk_rows * self.shape[1] * self.dtype.itemsize
+        if (size, stored) != (expected, len(content)):
+            raise ValueError("the sizes in its header do not fit")
+
+    def _decode_with_zarr(self, content: bytes | memoryview) -> Array:
+        # Imported here: most stores need none of it, and each worker would take a while for it.
+        import zarr
+        from zarr.core.buffer import default_buffer_prototype
+        from zarr.storage import MemoryStore
+
+        buffer = default_buffer_prototype().buffer.from_bytes
+        key = self.separator.join(("c", "0", "0"))
+        files = {"zarr.json": json.dumps(self.chunk_metadata).encode(), key: bytes(content)}
+        store = MemoryStore({path: buffer(data) for path, data in files.items()})
+        array = zarr.open_array(store, mode="r", zarr_format=3)
+        return np.asarray(array[:])
+
+    def gather(self, rows: Rows, chunks: Mapping[int, Array | None]) -> Array:
+        """Put rows together from decoded chunks.
+
+        Parameters
+        ----------
+        rows
+            The rows wanted.
+        chunks
+            Every chunk that `chunks_of` says, by number; None for one that holds the fill value.
+
+        Returns
+        -------
+        array of shape (rows wanted, components)
+            In the order of `rows`.
+        """
+        count = sum(stop - first for first, stop in rows)
+        gathered = np.empty((count, self.shape[1]), self.dtype)
+        done = 0
+        for first, stop in rows:
+            while first < stop:
+                number, offset = divmod(first, self.chunk_rows)
+                taken = min(stop - first, self.chunk_rows - offset)
+                values = chunks[number]
+                gathered[done : done + taken] = (
+                    self.fill if values is None else values[offset : offset + taken]
+                )
+                first, done = first + taken, done + taken
+        return gathered
+
+
+def _known(codecs: list[Any]) -> list[Any]:
+    """Return codecs without configurations that are empty, which is how some write them."""
+    return [{key: value for key, value in codec.items() if value} for codec in codecs]
+
+
+def _compressor(codecs: list[Any]) -> str | None:
+    """Return how chunks are compressed, by the names of `Layout.codec`."""
+    first, *others = _known(codecs)
+    if first != _LITTLE or len(others) > 1:
+        return None
+    name = str(others[0]["name"]) if others else ""
+    return name if name in _DECODERS else None
+
+
+_DECODERS: Mapping[str, Any] = {
+    "": bytes,
+    "blosc": blosc.decompress,
+    "zstd": zstd.decompress,
+}
+
+
+def is_left_out(index: Index, slot: int) -> bool:
+    """Whether a shard's index says that a chunk is not stored."""
+    return bool(index[slot, 0] == _NO_CHUNK)
+
+
+def runs_of(index: Index, slots: list[int]) -> Iterator[list[int]]:
+    """Yield the slots of a shard by runs whose bytes follow each other without a gap."""
+    group = slots[:1]
+    for before, slot in pairwise(slots):
+        if int(index[before].sum()) != int(index[slot, 0]):
+            yield group
+            group = []
+        group.append(slot)
+    if group:
+        yield group

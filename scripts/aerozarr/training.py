@@ -1,0 +1,166 @@
+"""A torch dataset over a store: a draw of points of each sample, anew in each epoch."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+
+import torch
+from torch.utils.data import Dataset
+
+from aerozarr.errors import StoreError, did_you_mean
+from aerozarr.items import Item
+from aerozarr.normalizing import Normalizer
+from aerozarr.reader import Points, Store
+
+GEOMETRY = "geometry_position"
+
+
+class ChunkDataset(Dataset[dict[str, torch.Tensor]]):
+    """Samples of a store, each a fresh draw of its points.
+
+    What an item holds depends on `seed`, the epoch and the item's index alone: not on the number of
+    workers, nor on what was read before.
+
+    Parameters
+    ----------
+    store
+        The store.
+    split
+        A split's name, or the ids of the samples, in this order; by default all samples.
+    points
+        How many points to draw by domain, as for `Store.read`; by default all points. To put items
+        together in batches, each has to have as many: give numbers.
+    fields
+        Canonical names of the fields; by default all of those domains.
+    seed
+        Seed of all draws.
+    normalize
+        True scales values by the store's statistics (those of the train split where it has them),
+        positions excepted; a `Normalizer` says more precisely how. By default values are as stored.
+    geometry_points
+        How many points of `geometry_domain` to draw besides, independently of `points`: their
+        positions are the item's `geometry_position`. By default none.
+    geometry_domain
+        The domain that describes the geometry.
+    whole_chunks
+        As for `Store.read`: fetch fewer bytes, for less varied draws.
+
+    Attributes
+    ----------
+    store, samples
+        The store, and the ids of the samples in the dataset's order.
+    normalizer
+        What scales the values, or None; its `denormalize` takes a model's output back.
+
+    Raises
+    ------
+    StoreError
+        When the store has no such split, sample, domain or field, or no statistics to scale by.
+
+    Notes
+    -----
+    An item is a dict of float32 tensors of shape (points, components) by canonical name.
+
+    For DataLoader workers, forked or spawned; with pinned memory. Prefer `persistent_workers=True`
+    for a remote store, so that the indexes of its shards are read once and not once an epoch.
+    `set_epoch` reaches workers that are running; call it before the epoch's iteration begins, since
+    workers read ahead.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        split: str | Iterable[str] | None = None,
+        *,
+        points: Points | None = None,
+        fields: Iterable[str] | None = None,
+        seed: int = 0,
+        normalize: bool | Normalizer = False,
+        geometry_points: int | None = None,
+        geometry_domain: str = "surface",
+        whole_chunks: bool = False,
+    ) -> None:
+        self.store = store
+        self.samples = _samples(store, split)
+        self.normalizer: Normalizer | None
+        if isinstance(normalize, Normalizer):
+            self.normalizer = normalize
+        else:
+            self.normalizer = Normalizer.of(store) if normalize else None
+        self._points = points
+        self._fields = None if fields is None else tuple(fields)
+        for domain in points or ():
+            store.position_of(domain)
+        for field in self._fields or ():
+            store.domain_of(field)
+        self._geometry = None
+        if geometry_points is not None:
+            self._geometry = geometry_domain, store.position_of(geometry_domain), geometry_points
+        self._seed = seed
+        self._whole_chunks = whole_chunks
+        # Shared memory: workers that are running see it change.
+        self._epoch = torch.zeros((), dtype=torch.int64)
+        self._epoch.share_memory_()  # type: ignore[no-untyped-call]
+
+    @property
+    def epoch(self) -> int:
+        """The epoch whose draws items are, from 0 on."""
+        return int(self._epoch)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Begin an epoch: other draws than in any other, and the same as ever in this one."""
+        self._epoch.fill_(epoch)
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> Item:
+        # Negative indexes count from the end, and must not give other draws than positive ones.
+        index = range(len(self.samples))[index]
+        sample = self.samples[index]
+        generator = torch.Generator().manual_seed(_seed_of(self._seed, self.epoch, index))
+        draw = self.store.read(
+            sample, self._points, self._fields, generator, whole_chunks=self._whole_chunks
+        )
+        if self._geometry is not None:
+            domain, position, count = self._geometry
+            drawn = self.store.read(
+                sample, {domain: count}, [position], generator, whole_chunks=self._whole_chunks
+            )
+            draw[GEOMETRY] = drawn[position]
+        item = Item.of_shapes({name: tuple(values.shape) for name, values in draw.items()})
+        for name, values in draw.items():
+            item[name].copy_(values)
+            if self.normalizer is not None:
+                field = self._geometry[1] if self._geometry and name == GEOMETRY else name
+                self.normalizer.normalize_(field, item[name])
+        return item
+
+
+def _samples(store: Store, split: str | Iterable[str] | None) -> tuple[str, ...]:
+    known = store.samples
+    if split is None:
+        return tuple(known)
+    if isinstance(split, str):
+        if split not in store.splits:
+            raise StoreError(
+                f"The store has no split {split!r}.{did_you_mean(split, store.splits)} "
+                f"It has {', '.join(store.splits) or 'none: give the ids of the samples'}."
+            )
+        return store.splits[split]
+    samples = tuple(split)
+    unknown = set(samples) - set(known)
+    if unknown:
+        name = min(unknown)
+        raise StoreError(
+            f"The store has no sample {name!r}.{did_you_mean(name, known)} "
+            "Store.samples lists them."
+        )
+    return samples
+
+
+def _seed_of(seed: int, epoch: int, index: int) -> int:
+    """Return the seed of an item's draws: a hash, so that neighbours have nothing in common."""
+    digest = hashlib.sha256(f"{seed}:{epoch}:{index}".encode()).digest()
+    return int.from_bytes(digest[:8], "little") % 2**63

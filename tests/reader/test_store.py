@@ -1,0 +1,387 @@
+"""Reading a store that the workflow wrote, wherever it is."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import zarr
+
+from aerozarr import Store
+from aerozarr.errors import SettingsError, StoreError
+from aerozarr.fetching import Fetcher, Span
+from reader.harness import (
+    CHUNK,
+    SURFACE,
+    VOLUME,
+    Place,
+    assert_aligned,
+    copy_to,
+    flip,
+    put_json,
+    shard,
+)
+from workflow.harness import REPOSITORY
+
+ALL = {"surface": SURFACE, "volume": VOLUME}
+
+
+class Recorder(Fetcher):
+    """Passes on what is asked of a fetcher, and notes it, round by round."""
+
+    def __init__(self, fetcher: Fetcher) -> None:
+        self.fetcher = fetcher
+        self.rounds: list[Sequence[Span]] = []
+        self.fetched = 0
+
+    def fetch(self, spans: Sequence[Span]) -> list[bytes | None]:
+        self.rounds.append(spans)
+        contents = self.fetcher.fetch(spans)
+        self.fetched += sum(len(content or b"") for content in contents)
+        return contents
+
+
+def recorded(store: Store) -> Recorder:
+    recorder = Recorder(store._fetcher)
+    store._fetcher = recorder
+    return recorder
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def stored(folder: Path, sample: str, array: str) -> np.ndarray:
+    """What zarr-python reads."""
+    return np.asarray(zarr.open_array(folder / f"{sample}.zarr" / array, mode="r")[:])
+
+
+# Wherever the store is
+
+
+def test_a_store_says_what_is_in_it(place: Place) -> None:
+    store = place.open()
+    assert store.samples == ["a", "b", "deep/c"]
+    assert store.domains == ["surface", "volume"]
+    assert store.fields == [
+        "surface_position",
+        "surface_pressure",
+        "volume_position",
+        "volume_velocity",
+    ]
+    assert store.splits == {"train": ("b", "a"), "test": ("deep/c",)}
+    assert store.n_points("deep/c", "volume") == VOLUME
+    assert store.statistics()["surface_pressure_count"] == 3 * SURFACE
+    assert store.statistics("train")["surface_pressure_count"] == 2 * SURFACE
+
+
+@pytest.mark.parametrize("whole_chunks", [False, True])
+def test_the_rows_of_a_draw_belong_together(place: Place, whole_chunks: bool) -> None:
+    store = place.open()
+    points = {"surface": 300, "volume": 1500}
+    for seed in range(10):
+        draw = store.read("deep/c", points, generator=generator(seed), whole_chunks=whole_chunks)
+        assert {name: values.shape for name, values in draw.items()} == {
+            "surface_position": (300, 3),
+            "surface_pressure": (300, 1),
+            "volume_position": (1500, 3),
+            "volume_velocity": (1500, 3),
+        }
+        assert len(draw["volume_position"][:, 0].unique()) == 1500
+        assert_aligned(draw)
+
+
+def test_all_points_are_read_as_they_are_stored(place: Place, original: Path) -> None:
+    for draw in (place.open().read("b"), place.open().read("b", {"surface": None, "volume": None})):
+        for name, values in draw.items():
+            array = "/".join(name.split("_"))
+            np.testing.assert_array_equal(values.numpy(), stored(original, "b", array))
+            assert values.numpy().dtype == stored(original, "b", array).dtype
+
+
+def test_a_generator_decides_the_draw(place: Place) -> None:
+    store = place.open()
+    first, again, other = (
+        store.read("a", {"volume": 700}, generator=generator(seed)) for seed in (1, 1, 2)
+    )
+    torch.testing.assert_close(first, again, rtol=0, atol=0)
+    assert not torch.equal(first["volume_position"], other["volume_position"])
+
+
+def test_without_a_generator_torchs_own_decides(original: Path) -> None:
+    store = Store(original)
+    torch.manual_seed(3)
+    first = store.read("a", {"volume": 700})
+    torch.manual_seed(3)
+    torch.testing.assert_close(first, store.read("a", {"volume": 700}), rtol=0, atol=0)
+
+
+def test_only_what_is_asked_for_is_read(place: Place) -> None:
+    store = place.open()
+    assert list(store.read("a", {"volume": 10})) == ["volume_position", "volume_velocity"]
+    assert list(store.read("a", ALL, ["volume_velocity"])) == ["volume_velocity"]
+    recorder = recorded(store)
+    store.read("a", {"surface": 10}, ["surface_pressure"])
+    paths = {span.path for spans in recorder.rounds for span in spans}
+    shards = {"a.zarr/surface/pressure/c/0/0", "a.zarr/volume/velocity/c/0/0"}
+    assert paths & shards == {"a.zarr/surface/pressure/c/0/0"}
+    assert not any("position" in path or "volume" in path for path in paths)
+
+
+def test_a_missing_shard_is_an_error_everywhere(
+    folder: Path, place: Place, request: pytest.FixtureRequest
+) -> None:
+    shard(folder, "volume/velocity", 1).unlink()
+    endpoint = request.getfixturevalue("s3_endpoint") if "s3" in place.name else None
+    store = copy_to(folder, place.name, endpoint).open()
+    with pytest.raises(StoreError, match="a, volume/velocity, shard 1: it is not there"):
+        store.read("a")
+
+
+@pytest.mark.parametrize("kept", [0, 3, 100, -1])
+def test_a_shard_cut_short_is_an_error_everywhere(
+    folder: Path, place: Place, request: pytest.FixtureRequest, kept: int
+) -> None:
+    path = shard(folder, "volume/velocity", 1)
+    path.write_bytes(path.read_bytes()[:kept])
+    endpoint = request.getfixturevalue("s3_endpoint") if "s3" in place.name else None
+    store = copy_to(folder, place.name, endpoint).open()
+    with pytest.raises(StoreError, match="a, volume/velocity, shard 1: it ends before"):
+        store.read("a")
+
+
+def test_a_store_that_is_not_there_is_an_error_everywhere(
+    tmp_path: Path, place: Place, request: pytest.FixtureRequest
+) -> None:
+    (tmp_path / "empty").mkdir()
+    endpoint = request.getfixturevalue("s3_endpoint") if "s3" in place.name else None
+    with pytest.raises(StoreError, match=r"holds no manifest\.json"):
+        copy_to(tmp_path / "empty", place.name, endpoint).open()
+
+
+# How it is read
+
+
+def test_a_draw_costs_one_metadata_read_then_indexes_then_one_range_an_array(
+    original: Path,
+) -> None:
+    store = Store(original)
+    recorder = recorded(store)
+    store.read("a", {"surface": 10, "volume": 10}, generator=generator(2))
+    metadata, indexes, chunks = recorder.rounds
+    assert [span.path for span in metadata] == ["a.zarr/zarr.json"]
+    assert [span.start for span in indexes] == [0] * 4
+    assert [span.path for span in chunks] == [span.path for span in indexes]
+    recorder.rounds.clear()
+    store.read("a", {"surface": 10, "volume": 10}, generator=generator(2))
+    assert recorder.rounds == [chunks]
+
+
+@pytest.mark.parametrize("whole_chunks", [False, True])
+def test_no_byte_is_fetched_but_of_the_chunks_that_hold_the_points(
+    original: Path, whole_chunks: bool
+) -> None:
+    store = Store(original)
+    store.read("a")  # metadata and indexes are kept from here on
+    recorder = recorded(store)
+    rows = {row: place for place, row in enumerate(stored(original, "a", "volume/position")[:, 0])}
+    for seed in range(20):
+        recorder.fetched = 0
+        draw = store.read(
+            "a", {"volume": 600}, generator=generator(seed), whole_chunks=whole_chunks
+        )
+        places = {rows[row] // CHUNK for row in draw["volume_position"][:, 0].numpy()}
+        expected = 0
+        for array in ("volume/position", "volume/velocity"):
+            for number in places:
+                content = shard(original, array, number // 4).read_bytes()
+                index = np.frombuffer(content[: 16 * 4], "<u8").reshape(4, 2)
+                expected += int(index[number % 4, 1])
+        assert recorder.fetched == expected
+        # 600 points fill 3 chunks of 256 at least.
+        assert len(places) <= 4
+
+
+def test_what_is_kept_of_indexes_and_metadata_has_a_limit(original: Path) -> None:
+    store = Store(original, cache_bytes=0)
+    recorder = recorded(store)
+    for sample in ("a", "b", "a"):
+        assert_aligned(store.read(sample, {"volume": 2000}))
+    assert store._indexes.used < 1000
+    assert [len(spans) for spans in recorder.rounds if "zarr.json" in spans[0].path] == [1, 1, 1]
+
+
+@pytest.mark.parametrize("whole_chunks", [False, True])
+def test_every_point_is_as_likely_as_any_other(original: Path, whole_chunks: bool) -> None:
+    store = Store(original)
+    chance, draws, count = generator(0), 3000, 300
+    taken = torch.zeros(SURFACE, dtype=torch.int64)
+    for _ in range(draws):
+        drawn = store.read(
+            "a", {"surface": count}, ["surface_position"], chance, whole_chunks=whole_chunks
+        )
+        taken[drawn["surface_position"][:, 0].long()] += 1
+    share = count / SURFACE
+    deviation = (draws * share * (1 - share)) ** 0.5
+    assert (taken - draws * share).abs().max() < 5 * deviation
+
+
+@pytest.mark.parametrize("place", ["folder", "s3", "obstore-folder", "obstore-s3"], indirect=True)
+def test_a_pickled_store_opens_again_in_another_process(place: Place) -> None:
+    code = "import pickle, sys; print(pickle.load(sys.stdin.buffer).read('a').keys())"
+    path = os.pathsep.join((str(REPOSITORY / "scripts"), str(REPOSITORY / "tests")))
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        input=pickle.dumps(place.open()),
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        check=False,
+        cwd="/",
+    )
+    assert b"volume_velocity" in done.stdout, done.stderr.decode()
+
+
+def test_a_relative_path_holds_in_any_working_directory(
+    original: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(original.parent)
+    store = Store(original.name)
+    monkeypatch.chdir(tmp_path)
+    assert store.read("a", {"surface": 1}).keys() == {"surface_position", "surface_pressure"}
+    assert pickle.loads(pickle.dumps(store)).samples == store.samples
+
+
+def test_credentials_are_not_shown(place: Place) -> None:
+    assert "not-a-secret" not in repr(place.open())
+
+
+def test_the_package_imports_next_to_nothing_until_the_reader_is_used() -> None:
+    code = (
+        f"import sys; sys.path.insert(0, {str(REPOSITORY / 'scripts')!r}); import aerozarr;"
+        "print(sorted({'torch', 'numpy', 'zarr', 'typing', 'collections'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-S", "-E", "-c", code], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"
+
+
+# What is refused
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"sample": "deep/d"}, "no sample 'deep/d'. Did you mean deep/c?"),
+        ({"points": {"volumes": 1}}, "no domain 'volumes'. Did you mean volume?"),
+        ({"fields": ["volume_speed"]}, "no field 'volume_speed'. Did you mean volume_velocity?"),
+        (
+            {"points": {"surface": 1}, "fields": ["volume_velocity"]},
+            "volume_velocity is of the domain volume, of which no points are asked for",
+        ),
+        ({"points": {"surface": SURFACE + 1}}, f"{SURFACE + 1} points of the surface of a were"),
+        (
+            {"points": {"surface": 0}},
+            f"0 points of the surface of a were asked for; it has {SURFACE}",
+        ),
+    ],
+    ids=["sample", "domain", "field", "field without points", "too many points", "no points"],
+)
+def test_what_a_store_does_not_have_is_refused_by_name(
+    original: Path, arguments: dict, message: str
+) -> None:
+    with pytest.raises(StoreError, match=re.escape(message)):
+        Store(original).read(**{"sample": "a", **arguments})
+
+
+def test_another_format_version_is_refused_with_both_numbers(folder: Path) -> None:
+    manifest = json.loads((folder / "manifest.json").read_text())
+    put_json(folder / "manifest.json", manifest | {"format_version": 7})
+    with pytest.raises(StoreError, match="format version 7, this aerozarr reads version 1"):
+        Store(folder)
+
+
+def test_a_damaged_manifest_is_refused(folder: Path) -> None:
+    (folder / "manifest.json").write_text('{"format_version": 1')
+    with pytest.raises(StoreError, match=r"manifest\.json of .* is damaged"):
+        Store(folder)
+
+
+def test_a_url_that_cannot_be_opened_is_refused() -> None:
+    with pytest.raises(SettingsError, match="nosuch"):
+        Store("nosuch://x")
+
+
+def test_statistics_that_are_not_there_are_refused_by_name(folder: Path) -> None:
+    with pytest.raises(StoreError, match=r"holds no statistics\.test\.json"):
+        Store(folder).statistics("test")
+
+
+def test_a_store_without_splits_has_none(folder: Path) -> None:
+    (folder / "splits.json").unlink()
+    assert Store(folder).splits == {}
+
+
+def damage_group(folder: Path) -> None:
+    shutil.rmtree(folder / "a.zarr")
+
+
+def damage_metadata(folder: Path) -> None:
+    (folder / "a.zarr/zarr.json").write_text("{")
+
+
+def damage_index(folder: Path) -> None:
+    flip(shard(folder), 20)
+
+
+def damage_chunk(folder: Path) -> None:
+    flip(shard(folder), 16 * 4 + 4 + 5)  # the size in the first chunk's Blosc header
+
+
+def swap_shards(folder: Path) -> None:
+    shutil.copy(shard(folder, "volume/position"), shard(folder))
+
+
+def other_points(folder: Path) -> None:
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["samples"]["a"]["domains"]["volume"]["n_points"] = 2000
+    put_json(folder / "manifest.json", manifest)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (damage_group, "a, zarr.json: it is not there"),
+        (damage_metadata, "a, zarr.json: it is no JSON"),
+        (damage_index, "a, volume/velocity, shard 0: it has a damaged index"),
+        (damage_chunk, "a, volume/velocity, shard 0: chunk 0 cannot be decoded"),
+        (swap_shards, "a, volume/velocity, shard 0: chunk 0 cannot be decoded"),
+        (other_points, "its shape is (2500, 3), the manifest says (2000, 3)"),
+    ],
+)
+def test_what_is_damaged_is_an_error_that_says_where(folder: Path, damage, message: str) -> None:
+    damage(folder)
+    with pytest.raises(StoreError, match=re.escape(message)):
+        Store(folder).read("a")
+
+
+def test_damage_to_one_sample_leaves_the_others_readable(folder: Path) -> None:
+    damage_group(folder)
+    assert_aligned(Store(folder).read("b"))
+
+
+def test_fill_missing_reads_what_is_missing_as_zarr_does(folder: Path) -> None:
+    shard(folder, "volume/velocity", 1).unlink()
+    velocity = Store(folder, fill_missing=True).read("a")["volume_velocity"].numpy()
+    np.testing.assert_array_equal(velocity, stored(folder, "a", "volume/velocity"))
+    assert not velocity[4 * CHUNK : 8 * CHUNK].any()

@@ -1,0 +1,287 @@
+"""The torch dataset: its draws, its workers, its scaling."""
+
+from __future__ import annotations
+
+import pickle
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from aerozarr import ChunkDataset, Normalizer, Store
+from aerozarr.errors import StoreError
+from reader.harness import SURFACE, Place, assert_aligned, put_json
+
+POINTS = {"surface": 200, "volume": 300}
+Item = dict[str, torch.Tensor]
+
+
+def same(first: Item, second: Item) -> bool:
+    return first.keys() == second.keys() and all(
+        torch.equal(values, second[name]) for name, values in first.items()
+    )
+
+
+def items(dataset: ChunkDataset) -> list[Item]:
+    return [dataset[index] for index in range(len(dataset))]
+
+
+def loader(dataset: ChunkDataset, **options: Any) -> DataLoader[Item]:
+    return DataLoader(dataset, batch_size=None, **options)
+
+
+# Draws
+
+
+def test_an_item_is_a_draw_of_a_sample_as_float32(original: Path) -> None:
+    dataset = ChunkDataset(Store(original), points=POINTS)
+    assert len(dataset) == 3
+    for item in items(dataset):
+        assert {name: (values.shape, values.dtype) for name, values in item.items()} == {
+            "surface_position": ((200, 3), torch.float32),
+            "surface_pressure": ((200, 1), torch.float32),
+            "volume_position": ((300, 3), torch.float32),
+            "volume_velocity": ((300, 3), torch.float32),
+        }
+        assert_aligned(item)
+
+
+def test_a_split_gives_its_samples_in_its_order(original: Path) -> None:
+    store = Store(original)
+    train = ChunkDataset(store, "train", points={"surface": None})
+    assert train.samples == ("b", "a")
+    torch.testing.assert_close(
+        train[0]["surface_position"], store.read("b")["surface_position"], rtol=0, atol=0
+    )
+    assert ChunkDataset(store, ["deep/c", "a"]).samples == ("deep/c", "a")
+
+
+def test_an_items_draw_depends_on_seed_epoch_and_index_alone(original: Path) -> None:
+    store = Store(original)
+    dataset = ChunkDataset(store, points=POINTS, seed=5)
+    first = items(dataset)
+    assert all(same(item, dataset[index]) for index, item in reversed(list(enumerate(first))))
+    assert same(first[2], dataset[-1])
+    other = ChunkDataset(Store(original), points=POINTS, seed=5)
+    assert same(first[1], other[1])
+    assert not same(first[1], ChunkDataset(store, points=POINTS, seed=6)[1])
+    # The same sample twice in a dataset is drawn twice.
+    twice = ChunkDataset(store, ["a", "a"], points=POINTS)
+    assert not same(twice[0], twice[1])
+
+
+def test_each_epoch_draws_anew_and_always_the_same(original: Path) -> None:
+    dataset = ChunkDataset(Store(original), points=POINTS)
+    epochs = []
+    for epoch in (0, 1, 2):
+        dataset.set_epoch(epoch)
+        assert dataset.epoch == epoch
+        epochs.append(items(dataset))
+    assert not any(same(a, b) for a, b in zip(epochs[0], epochs[1], strict=True))
+    assert not any(same(a, b) for a, b in zip(epochs[1], epochs[2], strict=True))
+    dataset.set_epoch(1)
+    assert all(same(a, b) for a, b in zip(items(dataset), epochs[1], strict=True))
+
+
+def test_over_epochs_every_point_comes_equally_often(original: Path) -> None:
+    dataset = ChunkDataset(
+        Store(original), ["a"], points={"surface": 300}, fields=["surface_position"]
+    )
+    taken = torch.zeros(SURFACE, dtype=torch.int64)
+    epochs, share = 2000, 300 / SURFACE
+    for epoch in range(epochs):
+        dataset.set_epoch(epoch)
+        taken[dataset[0]["surface_position"][:, 0].long()] += 1
+    assert (taken - epochs * share).abs().max() < 5 * (epochs * share * (1 - share)) ** 0.5
+
+
+def test_the_geometry_is_a_draw_of_its_own(original: Path) -> None:
+    store = Store(original)
+    plain = ChunkDataset(store, points=POINTS)
+    dataset = ChunkDataset(store, points=POINTS, geometry_points=200)
+    for item, without in zip(items(dataset), items(plain), strict=True):
+        geometry = item.pop("geometry_position")
+        assert same(item, without)
+        assert geometry.shape == (200, 3)
+        assert not torch.equal(geometry, item["surface_position"])
+        known = store.read("a")["surface_position"][:, 0]
+        assert torch.isin(geometry[:, 0], known).all()
+    # The geometry alone, of a domain that is otherwise not drawn.
+    other = ChunkDataset(store, points={"volume": 10}, geometry_points=50)
+    assert set(other[0]) == {"volume_position", "volume_velocity", "geometry_position"}
+    cells = ChunkDataset(store, points=POINTS, geometry_points=50, geometry_domain="volume")
+    assert cells[0]["geometry_position"].shape == (50, 3)
+
+
+# Workers
+
+
+@pytest.mark.parametrize("place", ["folder", "s3"], indirect=True)
+@pytest.mark.parametrize("context", ["fork", "spawn"])
+def test_workers_give_what_the_main_process_gives(place: Place, context: str) -> None:
+    dataset = ChunkDataset(place.open(), points=POINTS, geometry_points=20, normalize=True)
+    expected = items(dataset)  # connections are open before the fork
+    got = list(loader(dataset, num_workers=2, multiprocessing_context=context))
+    assert len(got) == len(expected)
+    assert all(same(a, b) for a, b in zip(got, expected, strict=True))
+
+
+def test_spawned_workers_read_with_obstore(s3_endpoint: str, original: Path) -> None:
+    from reader.harness import copy_to
+
+    dataset = ChunkDataset(copy_to(original, "obstore-s3", s3_endpoint).open(), points=POINTS)
+    expected = items(dataset)
+    got = list(loader(dataset, num_workers=1, multiprocessing_context="spawn"))
+    assert all(same(a, b) for a, b in zip(got, expected, strict=True))
+
+
+@pytest.mark.parametrize("place", ["obstore-folder"], indirect=True)
+def test_forked_workers_with_obstore_are_refused_with_the_remedy(place: Place) -> None:
+    dataset = ChunkDataset(place.open(), points=POINTS)
+    with pytest.raises(StoreError, match='multiprocessing_context="spawn"'):
+        list(loader(dataset, num_workers=1, multiprocessing_context="fork"))
+
+
+@pytest.mark.parametrize("context", ["fork", "spawn"])
+def test_a_new_epoch_reaches_workers_that_are_running(original: Path, context: str) -> None:
+    dataset = ChunkDataset(Store(original), points=POINTS)
+    workers = loader(
+        dataset, num_workers=1, multiprocessing_context=context, persistent_workers=True
+    )
+    for epoch in (0, 3):
+        dataset.set_epoch(epoch)
+        got = list(workers)
+        assert all(same(a, b) for a, b in zip(got, items(dataset), strict=True))
+
+
+def test_items_go_into_batches_and_pinned_memory(original: Path) -> None:
+    dataset = ChunkDataset(Store(original), points=POINTS, geometry_points=20)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that there is nothing to pin for
+        batches = list(DataLoader(dataset, batch_size=2, num_workers=1, pin_memory=True))
+    assert [len(batch["surface_position"]) for batch in batches] == [2, 1]
+    assert batches[0]["geometry_position"].shape == (2, 20, 3)
+    assert torch.equal(batches[0]["volume_velocity"][1], dataset[1]["volume_velocity"])
+
+
+def test_a_pickled_dataset_draws_the_same(original: Path) -> None:
+    dataset = ChunkDataset(Store(original), "train", points=POINTS, normalize=True, seed=9)
+    dataset.set_epoch(4)
+    again = pickle.loads(pickle.dumps(dataset))
+    assert again.epoch == 4
+    assert all(same(a, b) for a, b in zip(items(again), items(dataset), strict=True))
+
+
+def test_an_error_in_a_worker_says_which_sample(folder: Path) -> None:
+    (folder / "b.zarr/volume/velocity/c/0/0").unlink()
+    dataset = ChunkDataset(Store(folder), points={"surface": None, "volume": None})
+    with pytest.raises(StoreError, match="b, volume/velocity, shard 0: it is not there"):
+        list(loader(dataset, num_workers=2))
+
+
+# Scaling
+
+
+def everything(store: Store, samples: list[str], field: str) -> torch.Tensor:
+    return torch.cat([store.read(sample)[field] for sample in samples]).double()
+
+
+def test_values_are_scaled_by_the_statistics_of_the_train_split(original: Path) -> None:
+    store = Store(original)
+    dataset = ChunkDataset(store, "train", normalize=True)
+    got = items(dataset)
+    for field in ("surface_pressure", "volume_velocity"):
+        values = torch.cat([item[field] for item in got])
+        assert values.dtype == torch.float32
+        torch.testing.assert_close(values.mean(0), torch.zeros(values.shape[1]), atol=1e-5, rtol=0)
+        torch.testing.assert_close(values.std(0), torch.ones(values.shape[1]), atol=1e-5, rtol=0)
+    # Positions are as they are stored.
+    assert torch.equal(got[0]["volume_position"], store.read("b")["volume_position"])
+
+
+def test_without_a_train_split_those_of_all_samples_are_used(folder: Path) -> None:
+    (folder / "statistics.train.json").unlink()
+    store = Store(folder)
+    raw = everything(store, store.samples, "volume_velocity")
+    expected = (store.read("a")["volume_velocity"].double() - raw.mean(0)) / raw.std(0)
+    got = ChunkDataset(store, ["a"], normalize=True)[0]["volume_velocity"]
+    torch.testing.assert_close(got.double(), expected, atol=1e-5, rtol=0)
+
+
+def test_a_normalizer_scales_positions_into_a_range_and_takes_logarithms(original: Path) -> None:
+    store = Store(original)
+    normalizer = Normalizer.of(
+        store, "train", position_range=(0.0, 1000.0), logscale=["volume_velocity"]
+    )
+    dataset = ChunkDataset(store, "train", normalize=normalizer, geometry_points=SURFACE)
+    assert dataset.normalizer is normalizer
+    got = items(dataset)
+    positions = torch.cat([item[name] for item in got for name in item if "position" in name])
+    assert positions.min() == pytest.approx(0, abs=1e-3)
+    assert positions.max() == pytest.approx(1000, abs=1e-3)
+    raw = store.read("b")["volume_velocity"].double()
+    log = everything(store, ["a", "b"], "volume_velocity").log1p()
+    torch.testing.assert_close(
+        got[0]["volume_velocity"].double(),
+        (raw.log1p() - log.mean(0)) / log.std(0),
+        atol=1e-5,
+        rtol=0,
+    )
+
+
+@pytest.mark.parametrize("logscale", [[], ["volume_velocity"]])
+def test_scaled_values_go_back_to_what_they_were(original: Path, logscale: list[str]) -> None:
+    store = Store(original)
+    normalizer = Normalizer.of(store, position_range=(-1.0, 1.0), logscale=logscale)
+    for name, values in store.read("a").items():
+        back = normalizer.denormalize(name, normalizer.normalize(name, values))
+        torch.testing.assert_close(back, values.float(), atol=1e-2, rtol=1e-4)
+
+
+def test_what_never_varies_is_only_shifted() -> None:
+    normalizer = Normalizer({"p_mean": [2.0], "p_std": [0.0]}, [])
+    assert normalizer.normalize("p", torch.full((3, 1), 2.0)).tolist() == [[0.0]] * 3
+
+
+# What is refused
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"split": "tests"}, "no split 'tests'. Did you mean test?"),
+        ({"split": ["a", "deep/d"]}, "no sample 'deep/d'. Did you mean deep/c?"),
+        ({"fields": ["surface_presure"]}, "Did you mean surface_pressure?"),
+        ({"points": {"volumes": 1}}, "Did you mean volume?"),
+        ({"geometry_points": 3, "geometry_domain": "surfaces"}, "Did you mean surface?"),
+    ],
+)
+def test_what_the_store_does_not_have_is_refused_at_once(
+    original: Path, arguments: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(StoreError) as error:
+        ChunkDataset(Store(original), **arguments)
+    assert message in str(error.value)
+
+
+def test_a_split_of_a_store_without_splits_is_refused(folder: Path) -> None:
+    (folder / "splits.json").unlink()
+    with pytest.raises(StoreError, match="It has none: give the ids of the samples"):
+        ChunkDataset(Store(folder), "train")
+
+
+def test_scaling_without_statistics_is_refused(folder: Path) -> None:
+    for path in folder.glob("statistics*.json"):
+        path.unlink()
+    with pytest.raises(StoreError, match=r"holds no statistics\.json"):
+        ChunkDataset(Store(folder), normalize=True)
+
+
+def test_scaling_a_field_without_statistics_is_refused_by_name(folder: Path) -> None:
+    put_json(folder / "statistics.train.json", {"surface_pressure_mean": [0.0]})
+    dataset = ChunkDataset(Store(folder), normalize=True)
+    with pytest.raises(StoreError, match=r"no 'surface_pressure_std'\. Did you mean"):
+        dataset[0]
