@@ -30,7 +30,10 @@ def test_a_sample_of_seven_fields_takes_at_most_20_requests(
     workspace.config = {"dataset": "shapenet_car", "source_url": "source"}
     use(workspace, bucket, store="store")
     workspace.run()
+    made = bucket.proxy.requests
+    # What the merge reads of a few samples, for the report, comes after the first file beside them.
+    merge = next(n for n, r in enumerate(made) if r.kind == "PUT" and ".zarr/" not in r.path)
     for name in ("a", "b", "c"):
-        mine = [r for r in bucket.proxy.requests if f"{name}.zarr" in r.target]
+        mine = [r for r in made[:merge] if f"{name}.zarr" in r.target]
         assert len(mine) <= 20, list(map(str, mine))
         assert {r.kind for r in mine} == {"PUT", "LIST"}
