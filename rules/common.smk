@@ -8,6 +8,7 @@ from snakemake.settings.types import DeploymentMethod
 
 from aerozarr.claims import begin_verification, folder_of
 from aerozarr.errors import AerozarrError
+from aerozarr.locations import is_url
 from aerozarr.needs import memory_mb, runtime_minutes
 from aerozarr.project import Project
 from aerozarr.slurm import check_run
@@ -116,10 +117,10 @@ def fingerprint(wildcards):
 
 def memory(wildcards, attempt):
     """Return the memory that a sample's job needs, in MiB; a retry asks for more."""
-    remote = not PROJECT.store.location.is_local
     return memory_mb(
         CLAIMED.get(wildcards.key) or sample_of(wildcards),
-        buffers_sample=remote,
+        buffers_sample=is_url(PROJECT.settings.store),
+        reads_ahead=is_url(PROJECT.source),
         beside_snakemake=not workflow.local_exec,
         attempt=attempt,
     )

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 
+from aerozarr.readahead import AHEAD_BYTES
 from aerozarr.samples import Sample
 
 # Measured, in MiB: Python with torch and the rest imported, and room for one chunk of everything.
 BASE_MB = 400
 # Of a sample whose files are not known (a class loads it).
 UNKNOWN_MB = 1600
-# A field as it is read and as it is stored, its permutation (8 bytes a point beside the position's
-# 12), and its compressed shard, each at most as large as the largest file.
+# A field as it is read and as it is stored, and its permutation (8 bytes a point beside the
+# position's 12), each at most as large as the largest file; and a reserve of as much.
 TIMES_LARGEST_FILE = 4
 # The Snakemake that does a group's jobs on a node, measured at 130 MiB, and SLURM's own processes.
 SNAKEMAKE_MB = 200
@@ -26,24 +27,36 @@ UNKNOWN_MINUTES = 15
 GROUP_MINUTES = 30
 
 
-def memory_mb(sample: Sample, *, buffers_sample: bool, beside_snakemake: bool, attempt: int) -> int:
+def memory_mb(
+    sample: Sample,
+    *,
+    attempt: int,
+    buffers_sample: bool = False,
+    reads_ahead: bool = False,
+    beside_snakemake: bool = False,
+) -> int:
     """Return the memory to ask for, in MiB.
 
     Parameters
     ----------
     sample
         The sample's row of the table.
-    buffers_sample
-        Whether the compressed sample is held until it is whole, as for a store behind a URL.
-    beside_snakemake
-        Whether the same memory has to hold the Snakemake that runs the job, as on a cluster.
     attempt
         1 at first; a retry asks for more.
+    buffers_sample
+        Whether the compressed sample is held until it is whole, as for a store behind a URL.
+    reads_ahead
+        Whether its files are read before they are wanted, as from a source behind a URL.
+    beside_snakemake
+        Whether the same memory has to hold the Snakemake that runs the job, as on a cluster.
     """
     base = BASE_MB + beside_snakemake * SNAKEMAKE_MB
     if not sample.sizes:
         return (base + UNKNOWN_MB) * attempt
     size = TIMES_LARGEST_FILE * max(sample.sizes) + buffers_sample * sum(sample.sizes)
+    if reads_ahead:
+        # As bytes, beside the tensor that they hold.
+        size += max(sample.sizes) + min(AHEAD_BYTES, sum(sample.sizes))
     return (base + size // 2**20) * attempt
 
 

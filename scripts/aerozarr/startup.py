@@ -64,6 +64,7 @@ def begin(project: Project, *, runs_jobs: bool) -> tuple[str, list[str]]:
     if not project.is_example:
         listing = list_source(project.settings, project.dataset, project.source)
     store = project.store  # opened in any case: a dry run should say that it cannot be
+    store.check()
     if runs_jobs:
         take_lock(project)
         messages += end_left_jobs(Path(project.workdir))
