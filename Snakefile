@@ -16,7 +16,9 @@ include: "rules/common.smk"
 include: "rules/example.smk"
 include: "rules/list.smk"
 include: "rules/convert.smk"
+include: "rules/estimate.smk"
 include: "rules/manifest.smk"
+include: "rules/verify.smk"
 
 
 rule all:

@@ -6,15 +6,20 @@ sys.path.insert(0, os.path.join(workflow.basedir, "scripts"))
 
 from snakemake.settings.types import DeploymentMethod
 
+from aerozarr.claims import begin_verification, folder_of
 from aerozarr.errors import AerozarrError
-from aerozarr.merging import read_summary
+from aerozarr.summary import read_summary
 from aerozarr.needs import memory_mb
 from aerozarr.project import Project
-from aerozarr.startup import begin
+from aerozarr.startup import begin, take_lock
 from aerozarr.tables import read_samples
 from aerozarr.served import serve_command
+from aerozarr.verdicts import read_verdict
 from aerozarr.warm import name_owner
 from aerozarr.warm import start as start_worker
+
+# Snakemake does not tell a Snakefile its targets while it is read.
+VERIFYING = workflow.is_main_process and "verify" in sys.argv[1:]
 
 
 def tell(*messages):
@@ -24,7 +29,10 @@ def tell(*messages):
 
 
 def start():
-    """Check the settings and list the source; end with one clear message if that fails."""
+    """Check the settings and list the source; end with one clear message if that fails.
+
+    Returns the project, what changes when the source does, and the keys of the samples to verify.
+    """
     # A dry run, or a mode that only looks (--lint, --dag …), must not touch anything.
     resources = workflow.resource_settings
     runs_jobs = not workflow.output_settings.dryrun and bool(
@@ -34,7 +42,11 @@ def start():
     try:
         project = Project.from_config(config)
         if not workflow.is_main_process:
-            return project, ""
+            return project, "", []
+        if VERIFYING:
+            if runs_jobs:
+                take_lock(project)
+            return project, "", begin_verification(project, write=runs_jobs)
         digest, messages = begin(project, runs_jobs=runs_jobs)
     # Not as a WorkflowError: Snakemake shows those with places in this file.
     except AerozarrError as error:
@@ -42,11 +54,13 @@ def start():
     except OSError as error:
         sys.exit(f"aerozarr: the source or the store cannot be reached: {error}")
     tell(*messages)
-    return project, digest
+    return project, digest, []
 
 
-PROJECT, SOURCE_DIGEST = start()
+PROJECT, SOURCE_DIGEST, CLAIMED = start()
 WORKDIR = PROJECT.workdir
+VERIFICATION = str(folder_of(PROJECT))
+VERDICT = folder_of(PROJECT) / "verdict.json"
 
 
 wildcard_constraints:
@@ -68,6 +82,13 @@ def samples_by_key():
 def fragments(wildcards):
     """Return the fragments of all samples, in sample order."""
     return [f"{PROJECT.fragments}/{key}.json" for key in samples_by_key()]
+
+
+def found_of_claimed(wildcards):
+    """Return what is to be found of every sample that the store claims."""
+    if not VERIFYING:
+        raise WorkflowError("give verify on the command line, as a target of its own")
+    return [f"{VERIFICATION}/found/{key}.json" for key in CLAIMED]
 
 
 def sample_of(wildcards):
@@ -112,8 +133,10 @@ def script(name):
 def start_early():
     """Have the warm worker import torch while the samples are still being listed."""
     if workflow.local_exec:
-        script = os.path.join(workflow.basedir, "scripts", "convert_sample.py")
-        start_worker(serve_command(script))
+        job = "verify_sample" if VERIFYING else "convert_sample"
+        start_worker(
+            serve_command(os.path.join(workflow.basedir, "scripts", f"{job}.py"))
+        )
 
 
 def tune_scheduler():
@@ -129,13 +152,16 @@ def tune_scheduler():
 
 def tell_result():
     """Say where the store is, how many samples it has, and what was skipped and why."""
-    summary = read_summary(PROJECT.place("merged.json"))
+    result = VERDICT if VERIFYING else PROJECT.place("merged.json")
+    summary = read_verdict(result) if VERIFYING else read_summary(result)
     if summary is not None:
         tell(*summary.lines())
 
 
 def tell_failure():
     """Say what to do after a run that did not finish."""
+    if VERIFYING and VERDICT.exists():
+        return tell_result()
     tell(
         "not finished; the messages above say why, and the logs are in "
         f"{WORKDIR}/logs. What is converted is kept: the same command goes on from here."

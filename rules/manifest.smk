@@ -12,6 +12,11 @@ rule merge_manifest:
     output:
         # The manifest itself may be on an object store; this says what was published.
         merged=f"{WORKDIR}/merged.json",
+        report=report(
+            f"{WORKDIR}/report.html",
+            caption="captions/report.rst",
+            category="Store",
+        ),
     log:
         f"{WORKDIR}/logs/merge_manifest.log",
     conda:
@@ -23,7 +28,8 @@ rule merge_manifest:
         "Merging {input.table} and the fragments into the manifest"
     shell:
         "{params.python:q} -S -E {params.script:q} --table={input.table:q}"
-        " --incomplete={input.incomplete:q} --merged={output.merged:q} 2> {log:q}"
+        " --incomplete={input.incomplete:q} --merged={output.merged:q}"
+        " --report={output.report:q} 2> {log:q}"
 
 
 # Only when asked for: snakemake remove_orphans --cores 1

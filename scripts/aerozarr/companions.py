@@ -13,14 +13,14 @@ import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import PurePosixPath
 from typing import Any
-from urllib.parse import quote
 
 from aerozarr import __version__
 from aerozarr.listing import sample_folder_base
 from aerozarr.manifest import Fragment
 from aerozarr.project import STARTED, Project
-from aerozarr.samples import LeftOut, Sample
+from aerozarr.samples import LeftOut, Sample, key_of
 from aerozarr.splits import IdListsRule
 from aerozarr.statistics import statistics
 from aerozarr.stores import SKIPPED, Stored
@@ -31,8 +31,14 @@ SPLITS = "splits.json"
 
 PACKAGES = ("snakemake", "torch", "zarr", "numcodecs", "numpy", "fsspec")
 
-_CREDENTIALS = re.compile(r"(?<=://)[^/@\s]*@")
-_QUERY = re.compile(r"(?<=\w)\?[^:]*")
+# Up to the last @ before a slash: a password may hold an @.
+_CREDENTIALS = re.compile(r"(?<=://)[^/]*@")
+# A provenance may come from elsewhere: nothing but such files is removed because it says so.
+_OWN = re.compile(
+    r"splits\.json|statistics(\.[\w.~%-]{1,180})?\.json|[\w.~%-]{1,180}_design_ids\.txt"
+    r"|blacklist\w{0,40}\.txt",
+    re.ASCII,
+)
 
 
 def companions(
@@ -63,7 +69,7 @@ def companions(
         files[SPLITS] = _json(splits)
         files |= _blacklists(project)
     for split, ids in splits.items():
-        name = quote(split, safe="")
+        name = key_of(split)
         files[f"statistics.{name}.json"] = _json(statistics(project.domains, of_split[split]))
         files[f"{name}_design_ids.txt"] = "".join(f"{id_}\n" for id_ in ids).encode("utf-8")
     return files
@@ -75,7 +81,7 @@ def _blacklists(project: Project) -> dict[str, bytes]:
     if not isinstance(rule, IdListsRule):
         return {}
     root = sample_folder_base(project.settings, project.dataset, project.source)
-    texts = {name: root.read_text(name) for name in rule.blacklists}
+    texts = {PurePosixPath(name).name: root.read_text(name) for name in rule.blacklists}
     return {name: text.encode("utf-8") for name, text in texts.items() if text is not None}
 
 
@@ -101,19 +107,24 @@ def checksums(fragments: Sequence[Fragment], beside: Mapping[str, bytes]) -> byt
 
 
 def provenance(project: Project, counts: Mapping[str, int], files: Sequence[str]) -> bytes:
-    """Return when, with what and from what the store was made.
+    """Return when, with what and from what the store was made, as a file.
 
     Parameters
     ----------
     project
-        The configuration; what could be a credential is left out.
+        The configuration.
     counts
         Numbers that describe the run.
     files
         The files beside the groups; a later merge removes those that it no longer writes.
     """
+    return _json({**provenance_of(project), **counts, "files": sorted(files)})
+
+
+def provenance_of(project: Project) -> dict[str, Any]:
+    """Return when, with what and from what a store is made, without credentials."""
     settings = project.settings.model_dump(mode="json", exclude={"storage_options"})
-    content = {
+    return {
         "aerozarr": __version__,
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in PACKAGES},
@@ -121,30 +132,37 @@ def provenance(project: Project, counts: Mapping[str, int], files: Sequence[str]
         "settings": without_credentials(settings),
         "started": os.environ.get(STARTED, ""),
         "ended": datetime.now(UTC).isoformat(timespec="seconds"),
-        **counts,
-        "files": sorted(files),
     }
-    return _json(content)
 
 
 def files_named_by(content: bytes | None) -> list[str]:
-    """Return the files that a store's provenance names; none if there is none to be read."""
+    """Return the files of a run that a store's provenance names; none if it cannot be read.
+
+    A name that no run gives a file is left out, however it came there.
+    """
     try:
-        files = json.loads(content or b"{}").get("files", [])
-        return [name for name in files if isinstance(name, str) and "/" not in name]
-    except (ValueError, AttributeError, TypeError):
+        files = json.loads(content or b"{}").get("files")
+    except (ValueError, AttributeError, RecursionError):
         return []
+    names = files if isinstance(files, list) else []
+    return [name for name in names if isinstance(name, str) and _OWN.fullmatch(name)]
 
 
 def without_credentials(value: Any) -> Any:
     """Return a value with user names, passwords and queries taken out of every URL in it."""
     if isinstance(value, str):
-        return _QUERY.sub("", _CREDENTIALS.sub("", value)) if "://" in value else value
+        return _url_without_credentials(value) if "://" in value else value
     if isinstance(value, Mapping):
         return {key: without_credentials(item) for key, item in value.items()}
     if isinstance(value, list):
         return [without_credentials(item) for item in value]
     return value
+
+
+def _url_without_credentials(url: str) -> str:
+    # By link of a chain such as simplecache::https://…, as fsspec cuts it.
+    links = [_CREDENTIALS.sub("", link.partition("?")[0]) for link in url.split("::")]
+    return "::".join(links)
 
 
 def _version(package: str) -> str | None:
@@ -155,4 +173,4 @@ def _version(package: str) -> str | None:
 
 
 def _json(content: Any) -> bytes:
-    return json.dumps(content, indent=2, ensure_ascii=False).encode("utf-8")
+    return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False).encode("utf-8")

@@ -23,7 +23,7 @@ from aerozarr.fields import Domain, Field
 from aerozarr.groups import ROOT_METADATA, Grid, encode_shards, metadata_files, shard_path
 from aerozarr.listing import sample_folder_base
 from aerozarr.manifest import FieldRecord, Fragment, write_aside
-from aerozarr.moments import Moments
+from aerozarr.measuring import moments_of
 from aerozarr.project import Project
 from aerozarr.rounding import Rounding
 from aerozarr.samples import LeftOut, Sample
@@ -156,7 +156,7 @@ def _write_domains(
             rows = to_storage(tensor, field)
             look = perm[: grids[domain.name].chunk_points]
             fields[field.canonical] = FieldRecord(
-                moments=Moments.of(rows),
+                moments=moments_of(rows),
                 rounding=Rounding.of(to_numpy(tensor[look]), rows[look]),
             )
             del tensor

@@ -14,6 +14,9 @@ from pathlib import Path
 from aerozarr.errors import AerozarrError
 from aerozarr.project import Project
 
+# Options that are no paths.
+TEXTS = ("key", "cores")
+
 
 def run(job: Callable[..., None], description: str | None, *options: str) -> None:
     """Run a job with the options of the command line, and end the process with its exit code.
@@ -25,7 +28,7 @@ def run(job: Callable[..., None], description: str | None, *options: str) -> Non
     description
         For `--help`.
     options
-        Names of the options, all required: paths, except `key`, which is a text.
+        Names of the options, all required: paths, except those of `TEXTS`.
     """
     sys.exit(run_job(job, sys.argv[1:], description, *options))
 
@@ -37,7 +40,8 @@ def run_job(
     # Written --key=value, because a key may begin with a dash.
     parser = argparse.ArgumentParser(description=description)
     for option in options:
-        parser.add_argument(f"--{option}", required=True, type=str if option == "key" else Path)
+        kind = str if option in TEXTS else Path
+        parser.add_argument(f"--{option}", required=True, type=kind)
     values = vars(parser.parse_args(arguments))
     try:
         job(Project.from_environment(), **values)

@@ -1,12 +1,10 @@
-"""Merging fragments into the manifest, and saying what came of the run."""
+"""Merging fragments into the manifest and the files beside it."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sys
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from aerozarr.companions import checksums, companions, files_named_by, provenance
@@ -19,103 +17,16 @@ from aerozarr.manifest import (
     write_aside,
 )
 from aerozarr.project import Project
+from aerozarr.report import Outcome, report_of
 from aerozarr.samples import LeftOut, Sample, printable
-from aerozarr.stores import CHECKSUMS, MANIFEST, PROVENANCE, SKIPPED, Store
+from aerozarr.stores import CHECKSUMS, MANIFEST, PROVENANCE, Store
+from aerozarr.summary import Summary, counted, digest_of, first_of, read_summary
 from aerozarr.tables import read_left_out, read_samples
 
-SHOWN = 10
-"""How many skipped samples or orphans the summary names; the table has them all."""
 
-
-@dataclass(frozen=True)
-class Summary:
-    """What a finished run says of itself; the merge's output in the work folder.
-
-    Attributes
-    ----------
-    store, dataset_name
-        Where the store is, and its name.
-    samples
-        Number of samples in the manifest.
-    skipped
-        What was left out, one text each.
-    orphans
-        Ids of groups in the store that the manifest does not list.
-    source_bytes, stored_bytes
-        Bytes of the samples' files, and of their groups.
-    manifest_digest
-        SHA-256 of the manifest that was published.
-    """
-
-    store: str
-    dataset_name: str
-    samples: int
-    skipped: list[str]
-    orphans: list[str]
-    source_bytes: int
-    stored_bytes: int
-    manifest_digest: str
-
-    def to_json(self) -> str:
-        """Return the summary as text."""
-        return json.dumps(asdict(self), indent=2)
-
-    def lines(self) -> list[str]:
-        """Return the summary for the person at the terminal; the last line is the result."""
-        lines = []
-        if self.skipped:
-            lines.append(f"{len(self.skipped)} skipped (all in {self.store}/{SKIPPED}):")
-            lines += _first(self.skipped)
-        if self.orphans:
-            lines.append(
-                f"{counted(len(self.orphans), 'group')} in the store not listed by the manifest; "
-                "if nothing else needs them, the same command with the target remove_orphans "
-                "(snakemake remove_orphans …) removes them:"
-            )
-            lines += _first(map(printable, self.orphans))
-        size = _readable(self.stored_bytes)
-        if self.source_bytes:
-            size += f", from {_readable(self.source_bytes)}"
-        lines.append(
-            f"{self.store}/{MANIFEST} lists {counted(self.samples, 'sample')} of "
-            f"{self.dataset_name} ({size}); {len(self.skipped)} skipped"
-        )
-        return lines
-
-
-def _first(items: Iterable[str]) -> list[str]:
-    shown = [f"  {item}" for item in items]
-    more = len(shown) - SHOWN
-    return shown if more <= 0 else [*shown[:SHOWN], f"  … and {more} more"]
-
-
-def counted(number: int, noun: str) -> str:
-    """Return a number with its noun, e.g. `1 sample`, `2 samples`."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
-def _readable(size: float) -> str:
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.3g} {unit}"
-        size /= 1000
-    return f"{size:.3g} TB"
-
-
-def digest_of(manifest: bytes) -> str:
-    """Return the hash by which a published manifest is known again."""
-    return hashlib.sha256(manifest).hexdigest()
-
-
-def read_summary(path: Path) -> Summary | None:
-    """Read a summary, or return None when there is none that can be read."""
-    try:
-        return Summary(**json.loads(path.read_bytes()))
-    except (FileNotFoundError, ValueError, TypeError):
-        return None
-
-
-def merge_fragments(project: Project, samples: list[Sample], left_out: list[LeftOut]) -> Summary:
+def merge_fragments(
+    project: Project, samples: list[Sample], left_out: list[LeftOut]
+) -> tuple[Summary, Outcome]:
     """Publish the manifest and the files beside it.
 
     Parameters
@@ -124,6 +35,11 @@ def merge_fragments(project: Project, samples: list[Sample], left_out: list[Left
         The configuration; the samples' fragments are in its work folder.
     samples, left_out
         The sample table, and the table of those left out when the source was listed.
+
+    Returns
+    -------
+    summary, outcome
+        What to tell, and what was merged.
 
     Raises
     ------
@@ -155,7 +71,7 @@ def merge_fragments(project: Project, samples: list[Sample], left_out: list[Left
     }
     _publish(store, files, checksums(converted, files), project, counts)
     store.clean()
-    return Summary(
+    summary = Summary(
         store=settings.store,
         dataset_name=name,
         samples=len(converted),
@@ -165,6 +81,7 @@ def merge_fragments(project: Project, samples: list[Sample], left_out: list[Left
         stored_bytes=counts["stored_bytes"],
         manifest_digest=digest_of(manifest),
     )
+    return summary, Outcome(kept, converted, skipped, name)
 
 
 def _publish(
@@ -190,7 +107,7 @@ def _why_failed(broken: list[LeftOut], converted: list[Fragment]) -> str:
         if converted
         else f"every sample is broken ({len(broken)}), so there is nothing to list"
     )
-    return "\n".join([f"{head}:", *_first(map(str, broken))])
+    return "\n".join([f"{head}:", *first_of(map(str, broken))])
 
 
 def _check_fragments(samples: list[Sample], fragments: list[Fragment]) -> None:
@@ -210,12 +127,13 @@ def _check_groups(converted: list[Fragment], store: Store, groups: set[str]) -> 
             f"{len(missing)} groups are gone from the store, so no manifest was written. "
             "Run snakemake again: it converts these samples again."
         )
-        raise StoreError("\n".join([head, *_first(map(printable, missing))]))
+        raise StoreError("\n".join([head, *first_of(map(printable, missing))]))
 
 
-def merge(project: Project, *, table: Path, incomplete: Path, merged: Path) -> None:
-    """Merge all fragments, and write the summary: the job of `merge_manifest`."""
-    summary = merge_fragments(project, read_samples(table), read_left_out(incomplete))
+def merge(project: Project, *, table: Path, incomplete: Path, merged: Path, report: Path) -> None:
+    """Merge all fragments, and write report and summary: the job of `merge_manifest`."""
+    summary, outcome = merge_fragments(project, read_samples(table), read_left_out(incomplete))
+    write_aside(report, report_of(project, outcome).encode("utf-8"))
     write_aside(merged, summary.to_json().encode("utf-8"))
 
 

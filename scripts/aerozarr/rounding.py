@@ -37,9 +37,9 @@ class Rounding(BaseModel):
     @classmethod
     def of(cls, source: Values, stored: Values) -> Self:
         """Compare values with what they were stored as; same shape, any real dtypes."""
-        if source.dtype == stored.dtype:
-            return cls(values=source.size)
         is_finite = np.isfinite(source)
+        if source.dtype == stored.dtype:
+            return cls(values=int(np.count_nonzero(is_finite)))
         before = source[is_finite].astype(np.float64)
         after = stored[is_finite].astype(np.float64)
         if before.size == 0:

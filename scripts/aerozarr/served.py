@@ -30,10 +30,10 @@ def main(job: str) -> int:
     """
     script, *arguments = sys.argv
     if arguments == ["--serve"]:
-        warm.serve(_load)
+        warm.serve(lambda: _load(job))
         return 0
     if arguments[:1] == ["--plain"]:
-        return _load()([job, *arguments[1:]])
+        return _load(job)([job, *arguments[1:]])
     try:
         code = warm.request([job, *arguments], serve_command(script))
     except KeyboardInterrupt:
@@ -45,12 +45,27 @@ def main(job: str) -> int:
 
 
 def serve_command(script: str) -> list[str]:
-    """Return what starts a warm worker; any script that calls `main` will do."""
+    """Return what starts a warm worker, which does the script's job and those that go with it."""
     return [sys.executable, script, "--serve"]
 
 
-def _load() -> warm.Job:
-    """Import what the jobs need, and return what does one."""
+def _load(job: str) -> warm.Job:
+    """Import what a job and those that go with it need, and return what does one."""
+    if job == "verify_sample":
+        return _verifying()
+    return _converting()
+
+
+def _verifying() -> warm.Job:
+    from aerozarr.comparison import verify_sample
+    from aerozarr.jobs import run_job
+    from aerozarr.project import Project
+
+    Project.from_environment()
+    return lambda texts: run_job(verify_sample, texts[1:], None, "key", "found")
+
+
+def _converting() -> warm.Job:
     from aerozarr.conversion import convert
     from aerozarr.jobs import run_job
     from aerozarr.merging import merge
@@ -59,7 +74,7 @@ def _load() -> warm.Job:
     Project.from_environment()
     jobs: dict[str, tuple[Callable[..., None], tuple[str, ...]]] = {
         "convert_sample": (convert, ("table", "key", "fragment")),
-        "merge_manifest": (merge, ("table", "incomplete", "merged")),
+        "merge_manifest": (merge, ("table", "incomplete", "merged", "report")),
     }
 
     def do(texts: list[str]) -> int:

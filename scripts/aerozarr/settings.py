@@ -187,6 +187,12 @@ class Settings(BaseModel):
         "says so, `fail` stops the run. Incomplete samples are left out in any case.",
         "Give skip or fail",
     )
+    verify: Literal["full", "quick"] = _setting(
+        "full",
+        "What the target `verify` compares: `full`, every value with the source and every file "
+        "with its checksum; `quick`, files and checksums alone, without the source.",
+        "Give full or quick",
+    )
     storage_options: dict[str, dict[str, Any]] = _setting(
         {},
         "Options for fsspec file systems by protocol, e.g. "

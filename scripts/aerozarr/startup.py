@@ -18,11 +18,11 @@ from aerozarr.errors import StoreError
 from aerozarr.listing import list_source, sample_folder_base
 from aerozarr.locations import Location
 from aerozarr.manifest import read_fragment, write_aside
-from aerozarr.merging import counted, digest_of, read_summary
 from aerozarr.project import Project, check_writable
 from aerozarr.samples import LeftOut, Listing, Sample
 from aerozarr.scanning import is_there
 from aerozarr.stores import MANIFEST, SKIPPED
+from aerozarr.summary import counted, digest_of, read_summary
 from aerozarr.tables import read_samples, rows_text
 
 SAMPLES = "samples.tsv"
@@ -63,9 +63,7 @@ def begin(project: Project, *, runs_jobs: bool) -> tuple[str, list[str]]:
         listing = list_source(project.settings, project.dataset, project.source)
     store = project.store  # opened in any case: a dry run should say that it cannot be
     if runs_jobs:
-        check_writable("workdir", Path(project.workdir))
-        Path(project.workdir).mkdir(parents=True, exist_ok=True)
-        _locks.append(lock(project.place(".lock")))
+        take_lock(project)
         store.clean()
         if listing is not None:
             write_aside(project.place(HANDED_OVER), listing.to_json().encode())
@@ -73,11 +71,26 @@ def begin(project: Project, *, runs_jobs: bool) -> tuple[str, list[str]]:
     if listing is None:
         return "example", messages
     if not runs_jobs:
-        messages.append(_forecast(project, listing))
+        messages.append(forecast(project, listing))
     return listing.digest(), [*_listing_messages(listing, project), *messages]
 
 
-def _forecast(project: Project, listing: Listing) -> str:
+def take_lock(project: Project) -> None:
+    """Make the work folder, and lock it for the life of this process.
+
+    Raises
+    ------
+    SettingsError
+        When it cannot be written.
+    StoreError
+        When another run is at work in it.
+    """
+    check_writable("workdir", Path(project.workdir))
+    Path(project.workdir).mkdir(parents=True, exist_ok=True)
+    _locks.append(lock(project.place(".lock")))
+
+
+def forecast(project: Project, listing: Listing) -> str:
     """Say what a run would convert, which Snakemake cannot before the samples are listed."""
     counts: Counter[str] = Counter()
     groups = project.store.group_ids()
@@ -196,23 +209,28 @@ def _says_converted(path: Path) -> bool:
         return True
 
 
+def read_listing(project: Project) -> Listing:
+    """Return the listing that the main process handed over to the jobs of this run.
+
+    The example is listed anew: its source did not exist then.
+    """
+    if project.is_example:
+        return list_source(project.settings, project.dataset, project.source)
+    return Listing.from_json(project.place(HANDED_OVER).read_text(encoding="utf-8"))
+
+
 def write_tables(project: Project, *, table: Path, incomplete: Path) -> None:
     """Write the sample table and that of the samples left out: the job of `list_samples`.
 
-    The main process has listed the source and handed the listing over; the example's source did
-    not exist then, and is listed here. Fragments of samples that are gone from the source go, so
+    Fragments of samples that are gone from the source go, so
     that a sample that comes back is converted again.
     """
-    handed_over = project.place(HANDED_OVER)
-    if project.is_example:
-        listing = list_source(project.settings, project.dataset, project.source)
-    else:
-        listing = Listing.from_json(handed_over.read_text(encoding="utf-8"))
+    listing = read_listing(project)
     if project.dataset.sample_class is None:
         _forget_gone(project, listing)
     write_aside(incomplete, rows_text(listing.left_out, LeftOut).encode("utf-8"))
     write_aside(table, rows_text(listing.samples, Sample).encode("utf-8"))
-    handed_over.unlink(missing_ok=True)
+    project.place(HANDED_OVER).unlink(missing_ok=True)
     print(f"{len(listing.samples)} samples, {len(listing.left_out)} left out", file=sys.stderr)
 
 

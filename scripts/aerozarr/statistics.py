@@ -26,9 +26,10 @@ def statistics(domains: tuple[Domain, ...], fragments: Sequence[Fragment]) -> di
     dict
         For each field `<canonical>_mean`, `_std` (with n−1), `_min`, `_max`, `_logscale_mean` and
         `_logscale_std` (of sign(x)·log1p(|x|)): a list with a number for each component, over the
-        finite values as stored; and `_count`, the number of rows. `_nans` and `_infinities` are
-        there for fields that hold some. `raw_pos_min` and `raw_pos_max` are lists of one number,
-        over all position fields and components.
+        finite values as stored; and `_count`, the number of rows. None stands for what cannot be
+        told: the component has no finite value, or float64 cannot hold the number. `_nans` and
+        `_infinities` are there for fields that hold some. `raw_pos_min` and `raw_pos_max` are lists
+        of one number, over all position fields and components.
     """
     result: dict[str, Any] = {}
     positions: list[Moments] = []
@@ -51,20 +52,27 @@ def statistics(domains: tuple[Domain, ...], fragments: Sequence[Fragment]) -> di
 
 
 def _entries(moments: Moments) -> dict[str, Any]:
+    counts = moments.finite
     entries: dict[str, Any] = {
-        "mean": moments.mean,
-        "std": _deviations(moments.m2, moments.finite),
+        "mean": _told(moments.mean, counts),
+        "std": _told(_deviations(moments.m2, counts), counts),
         "min": moments.low,
         "max": moments.high,
         "count": moments.rows,
-        "logscale_mean": moments.log_mean,
-        "logscale_std": _deviations(moments.log_m2, moments.finite),
+        "logscale_mean": _told(moments.log_mean, counts),
+        "logscale_std": _told(_deviations(moments.log_m2, counts), counts),
     }
     if any(moments.nans):
         entries["nans"] = moments.nans
     if any(moments.infinities):
         entries["infinities"] = moments.infinities
     return entries
+
+
+def _told(values: list[float], counts: list[int]) -> list[float | None]:
+    """Return the values that say something, None for the others; JSON has no NaN or infinity."""
+    pairs = zip(values, counts, strict=True)
+    return [value if n and math.isfinite(value) else None for value, n in pairs]
 
 
 def _deviations(m2: list[float], counts: list[int]) -> list[float]:

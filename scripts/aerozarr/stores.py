@@ -103,12 +103,20 @@ class Store(ABC):
         """Return the ids of all groups that are visible."""
 
     @abstractmethod
+    def files_of(self, sample_id: str) -> dict[str, int | None]:
+        """Return what lies in a group, visible or not: path below it to size, if that is told."""
+
+    @abstractmethod
+    def all_files(self) -> set[str]:
+        """Return the path of every file below the root, but of those being written aside."""
+
+    @abstractmethod
     def publish(self, name: str, content: bytes) -> None:
         """Put a file beside the groups, in one step, in place of one that is there."""
 
     @abstractmethod
     def read(self, name: str) -> bytes | None:
-        """Return a file beside the groups, or None when it is not there."""
+        """Return a file by its path below the root, or None when it is not there."""
 
     @abstractmethod
     def withdraw(self, name: str) -> None:
@@ -186,6 +194,15 @@ class LocalStore(Store):
             folders[:] = sorted(set(folders) - set(groups))
         return found
 
+    def files_of(self, sample_id: str) -> dict[str, int | None]:
+        group = self.root / _relpath(sample_id)
+        return {path: (group / path).stat().st_size for path in _files_below(group)}
+
+    def all_files(self) -> set[str]:
+        return {
+            path for path in _files_below(self.root) if path.partition("/")[0] != PARTIAL_FOLDER
+        }
+
     def publish(self, name: str, content: bytes) -> None:
         self.root.mkdir(parents=True, exist_ok=True)
         aside = self.new_partial()
@@ -205,6 +222,14 @@ class LocalStore(Store):
         shutil.rmtree(self.partial, ignore_errors=True)
         with contextlib.suppress(OSError):  # another run's, or never there
             self.partial.parent.rmdir()
+
+
+def _files_below(folder: Path) -> list[str]:
+    return [
+        os.path.relpath(os.path.join(path, name), folder)
+        for path, _, names in os.walk(folder)
+        for name in names
+    ]
 
 
 class _LocalGroup(GroupWriter):
@@ -275,6 +300,15 @@ class UrlStore(Store):
         prefix, suffix = self.path(""), f".zarr/{ROOT_METADATA}"
         found = (str(path).removeprefix(prefix) for path in self.location.fs.find(prefix))
         return {path.removesuffix(suffix) for path in found if _is_root(path, suffix)}
+
+    def files_of(self, sample_id: str) -> dict[str, int | None]:
+        group = self.path(_relpath(sample_id)) + "/"
+        found = self.location.fs.find(group, detail=True)
+        return {path.removeprefix(group): entry.get("size") for path, entry in found.items()}
+
+    def all_files(self) -> set[str]:
+        prefix = self.path("")
+        return {str(path).removeprefix(prefix) for path in self.location.fs.find(prefix)}
 
     def publish(self, name: str, content: bytes) -> None:
         self.location.fs.pipe_file(self.path(name), content)

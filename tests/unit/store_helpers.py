@@ -24,7 +24,7 @@ from zarr.storage import MemoryStore
 
 from aerozarr.fields import Field
 from aerozarr.manifest import FieldRecord
-from aerozarr.moments import Moments
+from aerozarr.measuring import moments_of
 from aerozarr.project import Project
 from aerozarr.rounding import Rounding
 from aerozarr.samples import Sample
@@ -194,7 +194,7 @@ def records_of(project: Project, seed: int = 0) -> dict[str, FieldRecord]:
     fields = [field for domain in project.domains for field in domain.fields]
     return {
         field.canonical: FieldRecord(
-            moments=Moments.of(generator.random((5, field.width))), rounding=Rounding()
+            moments=moments_of(generator.random((5, field.width))), rounding=Rounding()
         )
         for field in fields
     }

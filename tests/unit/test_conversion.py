@@ -1,5 +1,6 @@
 """Specification of converting one sample: what the store then holds, and what a failure leaves."""
 
+import hashlib
 import json
 import math
 import sys
@@ -15,7 +16,7 @@ import torch
 from aerozarr.conversion import convert, convert_sample, loader_for
 from aerozarr.errors import StoreError
 from aerozarr.fields import Field
-from aerozarr.manifest import Fragment
+from aerozarr.manifest import Fragment, read_fragment
 from aerozarr.project import Project
 from aerozarr.samples import Sample
 from aerozarr.tables import rows_text
@@ -264,6 +265,105 @@ def test_peak_memory_is_that_of_this_process_in_mib(make):
     status = Path("/proc/self/status").read_text(encoding="ascii")
     (line,) = [line for line in status.splitlines() if line.startswith("VmHWM")]
     assert fragment.peak_memory_mb == pytest.approx(int(line.split()[1]) / 1024, rel=0.1)
+
+
+# What is learnt of each field ------------------------------------------------------------------
+
+
+@each_place
+def test_the_fragment_has_size_and_checksum_of_every_file_of_the_group(make):
+    project = make()
+    fragment = convert_tensors(project, "ü/run 1", source_tensors())
+    files = group_files(project.settings.store, "ü/run 1")
+    assert "zarr.json" in files
+    assert fragment.objects == {
+        path: (len(content), hashlib.sha256(content).hexdigest()) for path, content in files.items()
+    }
+
+
+@pytest.mark.parametrize("place", ["folder"])
+@pytest.mark.parametrize("values", ["float16", "float32", "float64"])
+def test_moments_are_of_the_values_as_stored(make, values):
+    project, tensors = make(values_dtype=values), source_tensors()
+    tensors["sdf.pt"][3] = math.nan
+    tensors["volume_velocity.pt"][5, 1] = -math.inf
+    fragment = convert_tensors(project, "run_1", tensors)
+    arrays = stored_arrays(project, "run_1")
+    assert list(fragment.fields) == [name.replace("/", "_") for name in ARRAY_NAMES]
+    for name, array in arrays.items():
+        moments = fragment.fields[name.replace("/", "_")].moments
+        wide = np.where(np.isfinite(array), array, np.nan).astype(np.float64)
+        count = np.isfinite(array).sum(axis=0)
+        assert moments.rows == len(array)
+        assert moments.finite == count.tolist()
+        assert moments.nans == np.isnan(array).sum(axis=0).tolist()
+        assert moments.infinities == np.isinf(array).sum(axis=0).tolist()
+        assert moments.mean == pytest.approx(np.nanmean(wide, axis=0).tolist(), rel=1e-9)
+        m2 = np.nanvar(wide, axis=0) * count
+        assert moments.m2 == pytest.approx(m2.tolist(), rel=1e-9)
+        assert moments.low == np.nanmin(wide, axis=0).tolist()
+        assert moments.high == np.nanmax(wide, axis=0).tolist()
+
+
+@pytest.mark.parametrize("place", ["folder"])
+@pytest.mark.parametrize("chunk", [1, 4, 4096])
+def test_the_rounding_error_is_that_of_the_points_of_the_first_chunk(make, chunk):
+    project, tensors = make(chunk_points=chunk, shard_points=None), source_tensors()
+    tensors["sdf.pt"] *= 1e-8  # some are flushed to zero
+    fragment = convert_tensors(project, "run_1", tensors)
+    for name, (file, _) in WIDTHS.items():
+        domain, _, short = name.partition("/")
+        look = expected_order(COUNTS[domain], 0, "run_1", domain)[:chunk]
+        source = tensors[file].numpy()[look].astype(np.float64)
+        dtype = "float32" if short == "position" else "float16"
+        error = np.abs(source.astype(dtype).astype(np.float64) - source)
+        found = fragment.fields[f"{domain}_{short}"].rounding
+        assert found.values == source.size
+        assert found.max_absolute == error.max()
+        assert found.max_relative == pytest.approx((error / np.abs(source)).max(), rel=1e-12)
+        assert found.flushed == np.count_nonzero(source.astype(dtype) == 0)
+        assert (error.max() > 0) == (dtype == "float16")
+
+
+@pytest.mark.parametrize("place", ["folder"])
+@pytest.mark.parametrize(
+    "dtype", ["bfloat16", "float8_e5m2", "float8_e4m3fn", "uint16", "uint64", "int8", "bool"]
+)
+def test_fields_of_any_source_dtype_have_moments_and_a_rounding_error(make, dtype):
+    tensors = source_tensors()
+    tensors["sdf.pt"] = tensors["sdf.pt"].abs().to(getattr(torch, dtype))
+    fragment = convert_tensors(make(), "run_1", tensors)
+    record = fragment.fields["volume_sdf"]
+    wide = tensors["sdf.pt"].double().numpy()
+    assert record.moments.mean == pytest.approx([wide.mean()], rel=1e-9, abs=1e-12)
+    assert record.rounding.values == 4
+    assert record.rounding.max_absolute == 0.0
+
+
+@pytest.mark.parametrize("place", ["folder"])
+def test_values_whose_squares_overflow_leave_a_fragment_that_can_be_read(make, tmp_path):
+    tensors = source_tensors()
+    tensors["sdf.pt"] = tensors["sdf.pt"].double() * 1e300
+    fragment = convert_tensors(make(values_dtype="float64"), "run_1", tensors)
+    path = tmp_path / "fragment.json"
+    path.write_text(fragment.model_dump_json(), encoding="utf-8")
+    read = read_fragment(path)
+    assert repr(read) == repr(fragment)
+    assert read.fields["volume_sdf"].moments.low == [tensors["sdf.pt"].min().item()]
+
+
+@each_place
+def test_what_is_learnt_does_not_depend_on_the_conversion(make):
+    project, tensors = make(), source_tensors()
+    first = convert_tensors(project, "run_1", tensors)
+    again = convert_tensors(project, "run_1", tensors)
+    assert (again.fields, again.objects) == (first.fields, first.objects)
+
+
+@pytest.mark.parametrize("place", ["folder"])
+def test_of_a_broken_sample_nothing_is_learnt(make):
+    fragment = convert_tensors(make(), "run_1", changed("sdf.pt", lambda t: t[:2]))
+    assert (fragment.fields, fragment.objects, fragment.stored_bytes) == ({}, {}, 0)
 
 
 # Broken samples --------------------------------------------------------------------------------

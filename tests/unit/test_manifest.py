@@ -18,7 +18,7 @@ from aerozarr.manifest import (
     read_fragment,
     write_aside,
 )
-from aerozarr.moments import Moments
+from aerozarr.measuring import moments_of
 from aerozarr.project import Project
 from aerozarr.rounding import Rounding
 from aerozarr.samples import LeftOut
@@ -236,11 +236,11 @@ FRAGMENTS = {
         source_bytes=2**40,
         fields={
             "surface_pressure": FieldRecord(
-                moments=Moments.of(np.array([[1e-300], [np.pi], [np.nan], [np.inf]])),
+                moments=moments_of(np.array([[1e-300], [np.pi], [np.nan], [np.inf]])),
                 rounding=Rounding(values=3, max_absolute=0.1, max_relative=1 / 3, flushed=1),
             ),
             "volume_sdf": FieldRecord(
-                moments=Moments.of(np.full((2, 1), np.nan)), rounding=Rounding()
+                moments=moments_of(np.full((2, 1), np.nan)), rounding=Rounding()
             ),
         },
         objects={"surface/pressure/c/0/0": (2**40, "ab" * 32), "zarr.json": (3, "cd" * 32)},

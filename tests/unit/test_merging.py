@@ -9,21 +9,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+from aerozarr.conversion import convert_sample
 from aerozarr.errors import StoreError
 from aerozarr.groups import Grid
 from aerozarr.manifest import FRAGMENT_VERSION, Fragment
 from aerozarr.merging import (
-    SHOWN,
-    Summary,
     clear,
     merge,
     merge_fragments,
-    read_summary,
     remove_orphans,
 )
 from aerozarr.project import Project
 from aerozarr.samples import LeftOut, Sample
+from aerozarr.summary import SHOWN, Summary, read_summary
 from aerozarr.tables import rows_text
 from unit.store_helpers import files_below, project_of, put_file, records_of, sample_of, url_of
 
@@ -213,7 +213,7 @@ def test_time_and_memory_of_the_conversions_do_not_show(make, url):
 def test_broken_and_incomplete_samples_are_not_listed(make, url):
     project = make()
     samples = [converted(project, "a"), broken(project, "b"), converted(project, "c")]
-    summary = merge_fragments(project, samples, [left_out_row("d")])
+    summary, _ = merge_fragments(project, samples, [left_out_row("d")])
     assert files_below(url)[MANIFEST] == expected_manifest(["a", "c"])
     assert summary.samples == 2
 
@@ -222,14 +222,14 @@ def test_an_older_manifest_is_replaced(make, url):
     project = make()
     project.store.publish(MANIFEST, b"x" * 10_000)
     merge_fragments(project, [converted(project, "run_1")], [])
-    assert files_below(url)[MANIFEST] == expected_manifest(["run_1"])
+    assert listed(url) == ["run_1"]
 
 
 def test_fragments_that_are_not_in_the_table_are_not_listed(make, url):
     project = make()
     converted(project, "run_2")
     merge_fragments(project, [converted(project, "run_1")], [])
-    assert files_below(url)[MANIFEST] == expected_manifest(["run_1"])
+    assert listed(url) == ["run_1"]
 
 
 def test_the_merge_writes_files_beside_the_groups_and_none_in_them(make, url):
@@ -341,7 +341,7 @@ def test_with_fail_incomplete_samples_are_still_left_out(make, url):
     # They have no files to convert; the listing has said so.
     project = make(on_broken_sample="fail")
     merge_fragments(project, [converted(project, "run_1")], [left_out_row("run_2")])
-    assert files_below(url)[MANIFEST] == expected_manifest(["run_1"])
+    assert listed(url) == ["run_1"]
 
 
 def test_a_missing_group_is_refused_and_named(make, url):
@@ -425,7 +425,7 @@ def test_summary_of_a_merge(make, url):
         broken(project, "run_3"),
     ]
     put_group(project, "old/run_9")
-    summary = merge_fragments(project, samples, [left_out_row("run_0")])
+    summary, _ = merge_fragments(project, samples, [left_out_row("run_0")])
     assert summary == Summary(
         store=url,
         dataset_name="cars",
@@ -483,7 +483,7 @@ def test_orphans_are_reported_in_order_and_left_alone(make, url):
     for name in ("run_9", "old/run_1", *ODD_IDS):
         put_group(project, name)
     before = files_below(url)
-    summary = merge_fragments(project, samples, [])
+    summary, _ = merge_fragments(project, samples, [])
     assert summary.orphans == sorted(["run_9", "old/run_1", *ODD_IDS])
     assert any("remove_orphans" in line for line in summary.lines())
     after = files_below(url)
@@ -536,18 +536,46 @@ def put_tables(project: Project, samples: list[Sample], left_out: list[LeftOut])
         (incomplete, rows_text(left_out, LeftOut)),
     ):
         path.write_text(text, encoding="utf-8", newline="")
-    return {"table": table, "incomplete": incomplete, "merged": project.place("merged.json")}
+    made = {name: project.place(name) for name in ("merged.json", "report.html")}
+    return {
+        "table": table,
+        "incomplete": incomplete,
+        "merged": made["merged.json"],
+        "report": made["report.html"],
+    }
+
+
+def really_converted(project: Project, sample_id: str) -> Sample:
+    """A sample with its fragment, and a group that can be read."""
+    sample = sample_of(sample_id)
+    rows = {"x.pt": torch.rand(10, 3), "p.pt": torch.rand(10), "v.pt": torch.rand(23, 3)}
+    fragment = convert_sample(
+        sample,
+        lambda field: rows[field.file],
+        project.domains,
+        project.settings,
+        project.store,
+    )
+    put_fragment(project, sample, fragment)
+    return sample
+
+
+def listed(url: str) -> list[str]:
+    return list(json.loads(files_below(url)[MANIFEST])["samples"])
 
 
 def test_the_merge_job_reads_the_tables_and_writes_the_summary(make, url):
     project = make()
-    samples = [converted(project, name) for name in ("run_2", 'ü/"a\tb"', "run_1")]
+    samples = [really_converted(project, name) for name in ("run_2", 'ü/"a\tb"', "run_1")]
     places = put_tables(project, samples, [left_out_row("run_0")])
     merge(project, **places)
-    assert files_below(url)[MANIFEST] == expected_manifest([sample.id for sample in samples])
+    assert listed(url) == [sample.id for sample in samples]
     summary = read_summary(places["merged"])
     assert summary is not None
     assert (summary.samples, len(summary.skipped)) == (3, 1)
+    report = places["report"].read_text(encoding="utf-8")
+    assert "surface_pressure" in report
+    assert "run_0" in report
 
 
 def test_a_merge_job_that_is_refused_writes_no_summary(make):
@@ -560,7 +588,7 @@ def test_a_merge_job_that_is_refused_writes_no_summary(make):
 
 def test_the_clearing_job_takes_orphans_out_of_the_store_and_the_summary(make, url, capsys):
     project = make()
-    places = put_tables(project, [converted(project, "run_1")], [])
+    places = put_tables(project, [really_converted(project, "run_1")], [])
     put_group(project, "run_9")
     merge(project, **places)
     before = read_summary(places["merged"])
@@ -573,4 +601,4 @@ def test_the_clearing_job_takes_orphans_out_of_the_store_and_the_summary(make, u
     assert after.manifest_digest == before.manifest_digest
     assert project.store.group_ids() == {"run_1"}
     assert "run_9" in capsys.readouterr().err
-    assert files_below(url)[MANIFEST] == expected_manifest(["run_1"])
+    assert listed(url) == ["run_1"]

@@ -1,0 +1,21 @@
+# Only when asked for: what would a run take? snakemake estimate --cores 4
+localrules:
+    estimate,
+
+
+rule estimate:
+    input:
+        # Only the example's files: a real source is there.
+        rules.make_example.output if PROJECT.is_example else [],
+    log:
+        f"{WORKDIR}/logs/estimate.log",
+    conda:
+        "../envs/aerozarr.yaml"
+    params:
+        **script("estimate"),
+        cores=workflow.cores or 1,
+    message:
+        "Converting a few samples to see what all of them take"
+    shell:
+        "{params.python:q} {params.script:q} --cores={params.cores:q} 2>&1"
+        " | tee {log:q} >&2"

@@ -1,0 +1,107 @@
+"""What a finished run says of itself to the person at the terminal."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from aerozarr.companions import without_credentials
+from aerozarr.samples import printable
+from aerozarr.stores import MANIFEST, SKIPPED
+
+SHOWN = 10
+"""How many skipped samples or orphans the summary names; the table has them all."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a finished run says of itself; the merge's output in the work folder.
+
+    Attributes
+    ----------
+    store, dataset_name
+        Where the store is, and its name.
+    samples
+        Number of samples in the manifest.
+    skipped
+        What was left out, one text each.
+    orphans
+        Ids of groups in the store that the manifest does not list.
+    source_bytes, stored_bytes
+        Bytes of the samples' files, and of their groups.
+    manifest_digest
+        SHA-256 of the manifest that was published.
+    """
+
+    store: str
+    dataset_name: str
+    samples: int
+    skipped: list[str]
+    orphans: list[str]
+    source_bytes: int
+    stored_bytes: int
+    manifest_digest: str
+
+    def to_json(self) -> str:
+        """Return the summary as text."""
+        return json.dumps(asdict(self), indent=2)
+
+    def lines(self) -> list[str]:
+        """Return the summary for the person at the terminal; the last line is the result."""
+        lines = []
+        store = without_credentials(self.store)
+        if self.skipped:
+            lines.append(f"{len(self.skipped)} skipped (all in {store}/{SKIPPED}):")
+            lines += first_of(self.skipped)
+        if self.orphans:
+            lines.append(
+                f"{counted(len(self.orphans), 'group')} in the store not listed by the manifest; "
+                "if nothing else needs them, the same command with the target remove_orphans "
+                "(snakemake remove_orphans …) removes them:"
+            )
+            lines += first_of(map(printable, self.orphans))
+        size = readable(self.stored_bytes)
+        if self.source_bytes:
+            size += f", from {readable(self.source_bytes)}"
+        lines.append(
+            f"{store}/{MANIFEST} lists {counted(self.samples, 'sample')} of "
+            f"{self.dataset_name} ({size}); {len(self.skipped)} skipped"
+        )
+        return lines
+
+
+def first_of(items: Iterable[str]) -> list[str]:
+    """Return the first few of some lines, indented, and how many more there are."""
+    shown = [f"  {item}" for item in items]
+    more = len(shown) - SHOWN
+    return shown if more <= 0 else [*shown[:SHOWN], f"  … and {more} more"]
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun, e.g. `1 sample`, `2 samples`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def readable(size: float) -> str:
+    """Return a number of bytes as a person says it, e.g. `2.28 MB`."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:.3g} TB"
+
+
+def digest_of(manifest: bytes) -> str:
+    """Return the hash by which a published manifest is known again."""
+    return hashlib.sha256(manifest).hexdigest()
+
+
+def read_summary(path: Path) -> Summary | None:
+    """Read a summary, or return None when there is none that can be read."""
+    try:
+        return Summary(**json.loads(path.read_bytes()))
+    except (FileNotFoundError, ValueError, TypeError):
+        return None

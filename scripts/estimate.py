@@ -1,0 +1,7 @@
+"""Says what a run would read, write and take, from the listing and a few samples."""
+
+from aerozarr.estimating import estimate
+from aerozarr.jobs import run
+
+if __name__ == "__main__":
+    run(estimate, __doc__, "cores")
