@@ -19,12 +19,14 @@ include: "rules/convert.smk"
 include: "rules/estimate.smk"
 include: "rules/manifest.smk"
 include: "rules/verify.smk"
+include: "rules/slurm.smk"
 
 
 rule all:
     default_target: True
     input:
         merged=f"{WORKDIR}/merged.json",
+        report=f"{WORKDIR}/report.html",
         # The fragments too: the manifest alone would hide that one of them was deleted.
         fragments=fragments,
     message:
@@ -33,10 +35,12 @@ rule all:
 
 onstart:
     tune_scheduler()
+    begin_slurm()
     start_early()
 
 
 onsuccess:
+    end_slurm()
     tell_result()
 
 

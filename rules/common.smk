@@ -8,10 +8,12 @@ from snakemake.settings.types import DeploymentMethod
 
 from aerozarr.claims import begin_verification, folder_of
 from aerozarr.errors import AerozarrError
-from aerozarr.summary import read_summary
-from aerozarr.needs import memory_mb
+from aerozarr.locations import is_url
+from aerozarr.needs import memory_mb, runtime_minutes
 from aerozarr.project import Project
+from aerozarr.slurm import check_run
 from aerozarr.startup import begin, take_lock
+from aerozarr.summary import read_summary
 from aerozarr.tables import read_samples
 from aerozarr.served import serve_command
 from aerozarr.verdicts import read_verdict
@@ -31,7 +33,7 @@ def tell(*messages):
 def start():
     """Check the settings and list the source; end with one clear message if that fails.
 
-    Returns the project, what changes when the source does, and the keys of the samples to verify.
+    Returns the project, what changes when the source does, and the samples to verify by key.
     """
     # A dry run, or a mode that only looks (--lint, --dag …), must not touch anything.
     resources = workflow.resource_settings
@@ -40,9 +42,9 @@ def start():
     )
     name_owner()
     try:
-        project = Project.from_config(config)
         if not workflow.is_main_process:
-            return project, "", []
+            return start_job(), "", {}
+        project = Project.from_config(config)
         if VERIFYING:
             if runs_jobs:
                 take_lock(project)
@@ -54,7 +56,16 @@ def start():
     except OSError as error:
         sys.exit(f"aerozarr: the source or the store cannot be reached: {error}")
     tell(*messages)
-    return project, digest, []
+    return project, digest, {}
+
+
+def start_job():
+    """Return the project in a Snakemake that runs jobs for another, maybe on another machine."""
+    # An executor that takes no environment along gives the configuration on the command line.
+    sent = Project.is_in_environment()
+    project = Project.from_environment() if sent else Project.from_config(config)
+    check_run(Path(project.workdir))
+    return project
 
 
 PROJECT, SOURCE_DIGEST, CLAIMED = start()
@@ -105,9 +116,27 @@ def fingerprint(wildcards):
 
 
 def memory(wildcards, attempt):
-    """Return the memory that a conversion needs, in MiB; a retry asks for more."""
-    remote = not PROJECT.store.location.is_local
-    return memory_mb(sample_of(wildcards), buffers_sample=remote, attempt=attempt)
+    """Return the memory that a sample's job needs, in MiB; a retry asks for more."""
+    return memory_mb(
+        CLAIMED.get(wildcards.key) or sample_of(wildcards),
+        buffers_sample=is_url(PROJECT.settings.store),
+        reads_ahead=is_url(PROJECT.source),
+        beside_snakemake=not workflow.local_exec,
+        attempt=attempt,
+    )
+
+
+def runtime(wildcards, attempt):
+    """Return what a conversion adds to the time of its group, in minutes."""
+    settings = workflow.group_settings
+    group = settings.overwrite_groups.get("convert_sample")
+    size = settings.group_components.get(group, 1)
+    return runtime_minutes(sample_of(wildcards), group_size=size, attempt=attempt)
+
+
+def cluster_needs():
+    """Return what only a cluster has to be told about a conversion."""
+    return dict(runtime=runtime) if workflow.resource_settings.nodes else {}
 
 
 def untracked(value):
@@ -144,6 +173,8 @@ def tune_scheduler():
     if PROJECT.settings.on_broken_sample == "fail":
         # Undo the profile's keep-going: stop at the first.
         workflow.scheduler.keepgoing = False
+        # Nor would it be less broken when it is tried again.
+        workflow.get_rule("convert_sample").restart_times = 0
     if workflow.local_exec:
         # The limit on jobs per timespan spares cluster schedulers. Here, every round of scheduling
         # would leave a timer that starts another round, for ever, and holds up the end.

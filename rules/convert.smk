@@ -12,6 +12,7 @@ rule convert_sample:
     conda:
         "../envs/aerozarr.yaml"
     resources:
+        **cluster_needs(),
         mem_mb=memory,
     params:
         **script("convert_sample"),

@@ -2,6 +2,10 @@
 from aerozarr.example import example_files
 
 
+localrules:
+    make_example,
+
+
 rule make_example:
     output:
         [f"{WORKDIR}/example_source/{file}" for file in example_files()],

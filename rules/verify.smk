@@ -11,6 +11,9 @@ rule verify_sample:
         f"{WORKDIR}/logs/verify_sample/{{key}}.log",
     conda:
         "../envs/aerozarr.yaml"
+    resources:
+        mem_mb=memory,
+        runtime=1,
     params:
         **script("verify_sample"),
     message:

@@ -3,6 +3,15 @@
 # root, no apt) it says so and goes on: the tests that need them are then skipped, and say why.
 set -euo pipefail
 cd "$(dirname "$0")"
+# azurite, which stands in for Azure; its version is in package.json.
+if [ ! -x remote/node_modules/.bin/azurite-blob ]; then
+    if command -v npm >/dev/null; then
+        npm install --prefix remote --no-package-lock --no-audit --no-fund --silent ||
+            echo "azurite could not be installed, so the tests of Azure will be skipped" >&2
+    else
+        echo "npm is not installed, so the tests of Azure will be skipped" >&2
+    fi
+fi
 missing=()
 while read -r package _; do
     case "$package" in '' | '#'*) continue ;; esac

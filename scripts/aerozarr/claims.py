@@ -160,8 +160,8 @@ def folder_of(project: Project) -> Path:
     return project.place("verification")
 
 
-def begin_verification(project: Project, *, write: bool) -> list[str]:
-    """Write down what the store claims, a file for each sample, and return the samples' keys.
+def begin_verification(project: Project, *, write: bool) -> dict[str, Sample]:
+    """Write down what the store claims, a file for each sample.
 
     Parameters
     ----------
@@ -169,6 +169,11 @@ def begin_verification(project: Project, *, write: bool) -> list[str]:
         The configuration.
     write
         False for a dry run: then nothing is written.
+
+    Returns
+    -------
+    dict
+        The samples' rows by key, to tell what verifying them needs.
 
     Raises
     ------
@@ -187,4 +192,10 @@ def begin_verification(project: Project, *, write: bool) -> list[str]:
             write_aside(path, claim.model_dump_json().encode("utf-8"))
         listed = {"source": [sample.id for sample in source]}
         write_aside(folder / "source.json", json.dumps(listed).encode("utf-8"))
-    return [key_of(claim.sample_id) for claim in made]
+    return {key_of(claim.sample_id): claim.source or _nowhere(claim) for claim in made}
+
+
+def _nowhere(claim: Claim) -> Sample:
+    """Return a row for a sample whose source is not looked at: as large as what is stored of it."""
+    sizes = tuple(size for size, _ in claim.objects.values())
+    return Sample(key_of(claim.sample_id), claim.sample_id, "", -1, (*claim.objects,), sizes, "")

@@ -1,8 +1,9 @@
 """Converting one sample: from its files, or what a class loads, to its group and its fragment.
 
-One field at a time: read (mapped where it is local), cast, check, gather chunk by chunk, compress,
-write. So the memory needed is one field in storage dtype and the domain's permutation (for a remote
-store, the compressed sample too).
+One field at a time: read (mapped where it is local, ahead of its use where it is not), cast, check,
+gather chunk by chunk, compress, write. So the memory needed is one field in storage dtype and the
+domain's permutation (for a remote store, the compressed sample too; for a remote source, what is
+read ahead).
 """
 
 from __future__ import annotations
@@ -25,19 +26,26 @@ from aerozarr.listing import sample_folder_base
 from aerozarr.manifest import FieldRecord, Fragment, write_aside
 from aerozarr.measuring import moments_of
 from aerozarr.project import Project
+from aerozarr.readahead import ReadAhead
 from aerozarr.rounding import Rounding
 from aerozarr.samples import LeftOut, Sample
 from aerozarr.settings import Settings
 from aerozarr.shuffle import permutation, seed_of
 from aerozarr.stores import GroupWriter, Store
 from aerozarr.tables import find_sample
-from aerozarr.tensors import as_rows, load_file, to_numpy, to_storage
+from aerozarr.tensors import as_rows, load_bytes, load_file, to_numpy, to_storage
 
 Loader = Callable[[Field], object]
 """Returns what a sample holds for a field, not yet checked."""
 
 
-def loader_for(sample: Sample, settings: Settings, dataset: Dataset, source: str) -> Loader:
+def loader_for(
+    sample: Sample,
+    settings: Settings,
+    dataset: Dataset,
+    source: str,
+    domains: tuple[Domain, ...] = (),
+) -> Loader:
     """Return how the fields of a sample are loaded.
 
     Parameters
@@ -48,12 +56,18 @@ def loader_for(sample: Sample, settings: Settings, dataset: Dataset, source: str
         The settings, and the dataset that they name.
     source
         The source's URL or root.
+    domains
+        What will be loaded, in this order; behind a URL it is then read ahead.
     """
     if dataset.sample_class is not None:
         samples = ClassSamples(dataset.sample_class, source, sample.split, dataset.filemap)
         return lambda field: samples.load(sample.position, field.file)
     folder = sample_folder_base(settings, dataset, source).below(sample.id)
-    return lambda field: load_file(folder, field.file, sample.size_of(field.file), field)
+    if folder.is_local:
+        return lambda field: load_file(folder, field.file, sample.size_of(field.file), field)
+    files = dict.fromkeys(field.file for domain in domains for field in domain.fields)
+    ahead = ReadAhead(folder, {file: sample.size_of(file) for file in files})
+    return lambda field: load_bytes(ahead.read(field.file), field)
 
 
 def convert_sample(
@@ -175,7 +189,7 @@ def convert(project: Project, *, table: Path, key: str, fragment: Path) -> None:
     """
     settings = project.settings
     sample = find_sample(table, key)
-    load = loader_for(sample, settings, project.dataset, project.source)
+    load = loader_for(sample, settings, project.dataset, project.source, project.domains)
     made = convert_sample(sample, load, project.domains, settings, project.store)
     if made.left_out is not None:
         print(f"aerozarr: broken: {made.left_out}", file=sys.stderr)

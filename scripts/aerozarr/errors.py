@@ -1,8 +1,9 @@
-"""What can go wrong, in three kinds, because each has another consequence.
+"""What can go wrong, in four kinds, because each has another consequence.
 
 * `SettingsError`: the run cannot start; the person has to change a setting or a path.
 * `BrokenSample`: one sample is at fault; it is left out and listed, the others go on.
 * `StoreError`: the store or the work folder is not in the state that a step relies on.
+* `RemoteError`: what is behind a URL cannot be reached, or refuses. Fails the job, not the sample.
 
 Anything else (no disk, no network, no permission, a bug) is left as the exception it is: it fails
 the job, and Snakemake's retries apply.
@@ -24,6 +25,10 @@ class SettingsError(AerozarrError):
 
 class StoreError(AerozarrError):
     """The store or the work folder does not hold what a step needs."""
+
+
+class RemoteError(AerozarrError):
+    """A source or store behind a URL that cannot be reached, or refuses access."""
 
 
 class BrokenSample(AerozarrError):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from aerozarr.conversion import convert_sample, loader_for
 from aerozarr.errors import StoreError
+from aerozarr.locations import is_url
 from aerozarr.manifest import Fragment
 from aerozarr.needs import memory_mb
 from aerozarr.project import Project
@@ -110,14 +111,19 @@ def estimate_of(project: Project, listing: Listing) -> Estimate:
         share = total / sum(sum(sample.sizes) for sample, _ in timed)
         read = sum(sum(sample.sizes) for sample, _ in converted)
         stored = round(total * sum(fragment.stored_bytes for _, fragment in converted) / read)
-    remote = not project.store.location.is_local
     return Estimate(
         samples=len(listing.samples),
         left_out=len(listing.left_out),
         source_bytes=total,
         stored_bytes=stored,
         memory_mb=max(
-            memory_mb(sample, buffers_sample=remote, attempt=1) for sample in listing.samples
+            memory_mb(
+                sample,
+                buffers_sample=is_url(project.settings.store),
+                reads_ahead=is_url(project.source),
+                attempt=1,
+            )
+            for sample in listing.samples
         ),
         conversion_seconds=share * sum(fragment.seconds for _, fragment in timed),
         measured=len(converted),

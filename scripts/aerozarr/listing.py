@@ -42,19 +42,8 @@ def list_source(settings: Settings, dataset: Dataset, url: str) -> Listing:
     """
     key = "source_root" if settings.source_root else "source_url"
     source = open_location(url, settings.storage_options, key=key)
-    try:
-        is_folder = source.fs.isdir(source.path)
-    except (ValueError, TypeError) as error:
-        # Some file systems look at their options only when they are first used. The text of
-        # such an error may repeat a value of theirs, such as a secret.
-        raise SettingsError(
-            f"{key}: {url!r} cannot be opened: {type(error).__name__}. Check storage_options."
-        ) from None
-    if not is_folder:
-        raise SettingsError(
-            f"{key}: {url!r} is not there, or is no folder. Check the path; a relative one is "
-            f"looked up from {os.getcwd()}."
-        )
+    if source.is_local or settings.source_root is not None:
+        _check_there(source)
     if settings.source_root is None:
         listing = _list_prefix(settings, dataset, source)
     elif dataset.sample_class is not None:
@@ -62,9 +51,18 @@ def list_source(settings: Settings, dataset: Dataset, url: str) -> Listing:
     else:
         listing = _list_root(settings, dataset, source)
     if not listing.samples:
+        _check_there(source)
         why = _why_none(listing, dataset)
         raise SettingsError(f"{key}: no complete sample below {url!r}. {why}")
     return listing
+
+
+def _check_there(source: Location) -> None:
+    if not source.is_folder():
+        where = f"; a relative one is looked up from {os.getcwd()}" if source.is_local else ""
+        raise SettingsError(
+            f"{source.key}: {source.url!r} is not there, or is no folder. Check the path{where}."
+        )
 
 
 def _why_none(listing: Listing, dataset: Dataset) -> str:
@@ -83,9 +81,11 @@ def sample_folder_base(settings: Settings, dataset: Dataset, url: str) -> Locati
     """Return the folder that sample ids are paths below."""
     key = "source_root" if settings.source_root else "source_url"
     source = open_location(url, settings.storage_options, key=key)
-    if settings.source_root and dataset.subfolder:
-        below = source.below(dataset.subfolder)
-        if below.fs.isdir(below.path):
+    subfolder = dataset.subfolder
+    # Each job asks this: no request for a root that is the subfolder already.
+    if settings.source_root and subfolder and source.path.rpartition("/")[2] != subfolder:
+        below = source.below(subfolder)
+        if below.is_folder():
             return below
     return source
 
@@ -130,6 +130,8 @@ def _list_root(settings: Settings, dataset: Dataset, root: Location) -> Listing:
         others = set(dataset.rule.files) - set(ids_of)
         known = [split_ids(split, dataset.rule, base, root, settings) for split in others]
         ids_of = _of_categories(ids_of, known, settings.categories)
+    # Behind a URL, one listing of everything is far cheaper than one a sample.
+    folders = None if base.is_local else walk(base, wanted)
     for request in requests:
         ids = ids_of[request.name]
         if ids is None:
@@ -141,7 +143,10 @@ def _list_root(settings: Settings, dataset: Dataset, root: Location) -> Listing:
                 listing.warnings.append(_twice(sample_id))
                 continue
             asked.add(sample_id)
-            _add(listing, sample_id, request.name, files_of(base, sample_id, wanted), dataset)
+            files = (
+                files_of(base, sample_id, wanted) if folders is None else folders.get(sample_id, {})
+            )
+            _add(listing, sample_id, request.name, files, dataset)
         _cut(listing, first, settings)
     if all(ids is None for ids in ids_of.values()):
         raise SettingsError(
@@ -194,8 +199,7 @@ def _check_root(settings: Settings, dataset: Dataset, base: Location) -> None:
     if settings.split_files or dataset.rule is None:
         return
     marks = dataset.rule.marks()
-    names = {entry.rstrip("/").rsplit("/", 1)[-1] for entry in base.fs.ls(base.path, detail=False)}
-    if names.isdisjoint(marks):
+    if base.entries().keys().isdisjoint(marks):
         raise SettingsError(
             f"source_root: {settings.source_root!r} is no {dataset.name} dataset: it has none of "
             f"{', '.join(marks[:3])}{' …' if len(marks) > 3 else ''}. Set source_root to the "

@@ -21,6 +21,7 @@ from aerozarr.datasets import Dataset, resolve_dataset
 from aerozarr.errors import SettingsError, StoreError
 from aerozarr.fields import Domain, domains_of
 from aerozarr.groups import BYTES_VERSION
+from aerozarr.locations import prepare_for
 from aerozarr.manifest import FORMAT_VERSION, FRAGMENT_VERSION
 from aerozarr.settings import (
     EXAMPLE,
@@ -76,6 +77,11 @@ class Project:
         os.environ[ENVIRONMENT] = settings_to_json(settings)
         os.environ.setdefault(STARTED, datetime.now(UTC).isoformat(timespec="seconds"))
         return project
+
+    @staticmethod
+    def is_in_environment() -> bool:
+        """Whether a Snakemake process handed its configuration on."""
+        return ENVIRONMENT in os.environ
 
     @classmethod
     def from_environment(cls) -> Project:
@@ -142,6 +148,11 @@ class Project:
         if store.location.is_local:
             check_writable("store", Path(store.location.path))
         return store
+
+    def prepare(self) -> None:
+        """Import what source and store need: for a process that forks one child a job."""
+        for place in (self.source, self.settings.store):
+            prepare_for(place, self.settings.storage_options)
 
     @property
     def stored_as(self) -> str:

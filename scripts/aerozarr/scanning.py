@@ -32,10 +32,10 @@ def files_of(base: Location, folder: str, wanted: set[str]) -> dict[str, FileInf
     try:
         if base.is_local:
             return dict(_local_files(base.join(folder), wanted))
-        entries = base.fs.ls(base.join(folder), detail=True)
+        entries = base.entries(folder)
     except (FileNotFoundError, NotADirectoryError):
         return {}
-    return {name: _info(e) for e in entries if (name := _name(e)) in wanted and _is_file(e)}
+    return {name: _info(e) for name, e in entries.items() if name in wanted and _is_file(e)}
 
 
 def walk(source: Location, wanted: set[str]) -> Folders:
@@ -43,10 +43,9 @@ def walk(source: Location, wanted: set[str]) -> Folders:
     if isinstance(source.fs, LocalFileSystem):
         return _walk_local(source.path, wanted)
     folders: Folders = {}
-    prefix = source.path.rstrip("/") + "/"
-    for path, entry in source.fs.find(source.path, detail=True).items():
-        folder, _, name = path.removeprefix(prefix).rpartition("/")
-        if name in wanted and _is_file(entry):
+    for path, entry in source.files().items():
+        folder, _, name = path.rpartition("/")
+        if name in wanted:
             folders.setdefault(folder, {})[name] = _info(entry)
     return folders
 
@@ -93,10 +92,6 @@ def _local_files(folder: str, wanted: set[str]) -> Iterator[tuple[str, FileInfo]
                     raise
                 if stat.S_ISREG(status.st_mode):
                     yield entry.name, FileInfo(status.st_size, str(status.st_mtime_ns))
-
-
-def _name(entry: dict[str, Any]) -> str:
-    return str(entry["name"]).rstrip("/").rsplit("/", 1)[-1]
 
 
 def _is_file(entry: dict[str, Any]) -> bool:

@@ -71,7 +71,7 @@ def _converting() -> warm.Job:
     from aerozarr.merging import merge
     from aerozarr.project import Project
 
-    Project.from_environment()
+    Project.from_environment().prepare()
     jobs: dict[str, tuple[Callable[..., None], tuple[str, ...]]] = {
         "convert_sample": (convert, ("table", "key", "fragment")),
         "merge_manifest": (merge, ("table", "incomplete", "merged", "report")),

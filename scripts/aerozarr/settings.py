@@ -72,7 +72,7 @@ class Compression(BaseModel):
         return f"blosc-{self.cname}-{self.clevel}"
 
 
-# Choices with a name; docs/compression.md shows what each was measured to give.
+# Choices with a name; tests/benchmarks/README.md shows what each was measured to give.
 COMPRESSIONS = {
     "default": Compression(),
     "fast": Compression(cname="zstd", clevel=1),

@@ -98,14 +98,14 @@ class FoldersRule(BaseModel):
         found: list[str] | None = None
         for folder in self.parts.get(split, []):
             place = base.below(folder)
-            if place.fs.isdir(place.path):
+            if place.is_folder():
                 found = found or []
-                entries = place.fs.ls(place.path, detail=True)
                 names = [
-                    entry["name"].rstrip("/").rsplit("/", 1)[-1]
-                    for entry in entries
+                    name
+                    for name, entry in place.entries().items()
                     # A linked folder is listed as "link" or "other": look behind it.
-                    if entry["type"] != "file" and place.fs.isdir(entry["name"])
+                    if entry["type"] == "directory"
+                    or (entry["type"] != "file" and place.is_folder(name))
                 ]
                 found += [f"{folder}/{name}" for name in sorted(names)]
         return found

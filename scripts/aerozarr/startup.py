@@ -21,6 +21,7 @@ from aerozarr.manifest import read_fragment, write_aside
 from aerozarr.project import Project, check_writable
 from aerozarr.samples import LeftOut, Listing, Sample
 from aerozarr.scanning import is_there
+from aerozarr.slurm import end_left_jobs
 from aerozarr.stores import MANIFEST, SKIPPED
 from aerozarr.summary import counted, digest_of, read_summary
 from aerozarr.tables import read_samples, rows_text
@@ -58,16 +59,19 @@ def begin(project: Project, *, runs_jobs: bool) -> tuple[str, list[str]]:
     StoreError
         When another run is at work in the same work folder.
     """
+    messages: list[str] = []
     listing = None
     if not project.is_example:
         listing = list_source(project.settings, project.dataset, project.source)
     store = project.store  # opened in any case: a dry run should say that it cannot be
+    store.check()
     if runs_jobs:
         take_lock(project)
+        messages += end_left_jobs(Path(project.workdir))
         store.clean()
         if listing is not None:
             write_aside(project.place(HANDED_OVER), listing.to_json().encode())
-    messages = _forget_lost(project, forget=runs_jobs)
+    messages += _forget_lost(project, forget=runs_jobs)
     if listing is None:
         return "example", messages
     if not runs_jobs:

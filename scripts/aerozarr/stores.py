@@ -12,14 +12,16 @@ import os
 import shutil
 import uuid
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from aerozarr.errors import StoreError
 from aerozarr.groups import ROOT_METADATA, Shard
 from aerozarr.locations import Location, StorageOptions, open_location
-from aerozarr.samples import PARTIAL_FOLDER
+from aerozarr.samples import PARTIAL_FOLDER, printable
 
 MANIFEST = "manifest.json"
 SKIPPED = "skipped.tsv"
@@ -125,6 +127,15 @@ class Store(ABC):
     def withdraw_manifest(self) -> None:
         """Remove the manifest, if it is there: a group that it lists is about to change."""
         self.withdraw(MANIFEST)
+
+    def check(self) -> None:  # noqa: B027 - a folder can be made, and `check_writable` looks at it
+        """Check that the store can be reached.
+
+        Raises
+        ------
+        RemoteError
+            When it cannot.
+        """
 
     def clean(self) -> None:  # noqa: B027 - most stores leave nothing behind
         """Remove what killed runs of the same owner left half-written."""
@@ -282,46 +293,49 @@ class UrlStore(Store):
     def write_group(self, sample_id: str) -> GroupWriter:
         return _UrlGroup(self, sample_id)
 
-    def path(self, relative: str) -> str:
-        """Return the file system's path of something below the root."""
-        return self.location.join(relative)
-
     def has_group(self, sample_id: str) -> bool:
-        return bool(self.location.fs.exists(self.path(f"{_relpath(sample_id)}/{ROOT_METADATA}")))
+        return self.location.has_file(f"{_relpath(sample_id)}/{ROOT_METADATA}")
 
     def remove_group(self, sample_id: str) -> None:
-        # Not fs.rm, which takes a name for a pattern. The root goes first, so that all does.
-        fs, group = self.location.fs, self.path(_relpath(sample_id))
-        root = f"{group}/{ROOT_METADATA}"
-        for path in sorted(fs.find(group), key=lambda path: str(path) != root):
-            fs.rm_file(path)
-
-    def group_ids(self) -> set[str]:
-        prefix, suffix = self.path(""), f".zarr/{ROOT_METADATA}"
-        found = (str(path).removeprefix(prefix) for path in self.location.fs.find(prefix))
-        return {path.removesuffix(suffix) for path in found if _is_root(path, suffix)}
+        self.remove_files(sample_id, self.files_of(sample_id))
 
     def files_of(self, sample_id: str) -> dict[str, int | None]:
-        group = self.path(_relpath(sample_id)) + "/"
-        found = self.location.fs.find(group, detail=True)
-        return {path.removeprefix(group): entry.get("size") for path, entry in found.items()}
+        start = f"{_relpath(sample_id)}/"
+        found = self.location.files(_relpath(sample_id))
+        return {path.removeprefix(start): entry.get("size") for path, entry in found.items()}
+
+    def remove_files(self, sample_id: str, paths: Iterable[str]) -> None:
+        """Remove files of a group; its root metadata goes first, so that all of it does."""
+        group, rest = _relpath(sample_id), set(paths)
+        if ROOT_METADATA in rest:
+            rest.remove(ROOT_METADATA)
+            self.location.remove(f"{group}/{ROOT_METADATA}")
+        self.location.remove(*(f"{group}/{path}" for path in sorted(rest)))
+
+    def check(self) -> None:
+        self.read(MANIFEST)
+
+    def group_ids(self) -> set[str]:
+        # One request for every thousand objects. Asking for folders alone would take fewer, but
+        # they do not tell a group from what is left of one.
+        suffix = f".zarr/{ROOT_METADATA}"
+        found = self.location.files()
+        return {path.removesuffix(suffix) for path in found if _is_root(path, suffix)}
 
     def all_files(self) -> set[str]:
-        prefix = self.path("")
-        return {str(path).removeprefix(prefix) for path in self.location.fs.find(prefix)}
+        return set(self.location.files())
 
     def publish(self, name: str, content: bytes) -> None:
-        self.location.fs.pipe_file(self.path(name), content)
+        self.location.write(name, content)
 
     def read(self, name: str) -> bytes | None:
         try:
-            return bytes(self.location.fs.cat_file(self.path(name)))
+            return self.location.read(name)
         except FileNotFoundError:
             return None
 
     def withdraw(self, name: str) -> None:
-        if self.location.fs.exists(self.path(name)):
-            self.location.fs.rm_file(self.path(name))
+        self.location.remove(name)
 
 
 def _is_root(path: str, suffix: str) -> bool:
@@ -347,14 +361,40 @@ class _UrlGroup(GroupWriter):
         self.put(path, b"".join([shard.header(), *chunks]))
 
     def commit(self, root_metadata: bytes) -> None:
-        if self.store.has_group(self.sample_id):
-            self.store.withdraw_manifest()
-        self.store.remove_group(self.sample_id)
-        group = self.store.path(_relpath(self.sample_id))
-        for path, content in self.files.items():
-            self.store.location.fs.pipe_file(f"{group}/{path}", content)
-        self.store.location.fs.pipe_file(f"{group}/{ROOT_METADATA}", root_metadata)
+        store, group = self.store, _relpath(self.sample_id)
+        there = store.files_of(self.sample_id)
+        if ROOT_METADATA in there:
+            store.withdraw_manifest()
+        # What will not be overwritten: an older group's root, and shards of another grid.
+        store.remove_files(self.sample_id, there.keys() - self.files.keys())
+        store.location.write_all(
+            {f"{group}/{path}": content for path, content in self.files.items()}
+        )
+        store.location.write(f"{group}/{ROOT_METADATA}", root_metadata)
         self.stored[ROOT_METADATA] = Stored.of(root_metadata)
+        self._check()
+
+    def _check(self) -> None:
+        """Compare what the store lists with what was written.
+
+        A shard that is missing reads as zeros, and so would not be noticed later.
+        """
+        found = self.store.files_of(self.sample_id)
+        wrong = [
+            path
+            for path in sorted(found.keys() | self.stored.keys())
+            if path not in found
+            or path not in self.stored
+            or found[path] not in (None, self.stored[path].size)
+        ]
+        if wrong:
+            group = printable(f"{self.store.location.url}/{_relpath(self.sample_id)}")
+            raise StoreError(
+                f"{group} does not hold what was written: {wrong[0]!r} is missing, too many, or of "
+                f"another size ({len(wrong)} of {len(self.stored)} files). "
+                "Run snakemake again: it converts the sample again. "
+                "No two runs may write to one store at the same time."
+            )
 
     def discard(self) -> None:
         self.files.clear()

@@ -18,9 +18,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from aerozarr.errors import AerozarrError, BrokenSample
+from aerozarr.errors import BrokenSample
 from aerozarr.fields import Field
 from aerozarr.locations import Location
+from aerozarr.readahead import check_size, read_file
 
 Rows = npt.NDArray[np.floating]
 
@@ -40,10 +41,6 @@ _TRUNCATED = "it is truncated or damaged"
 # Rows that are looked at together.
 _BLOCK = 2**18
 _SAVE_AGAIN = "write the file again with torch.save(tensor, path)"
-
-
-class SourceChangedError(AerozarrError):
-    """A file is not what the listing saw; a new run lists it again."""
 
 
 def load_file(base: Location, file: str, size: int | None, field: Field) -> object:
@@ -71,23 +68,24 @@ def load_file(base: Location, file: str, size: int | None, field: Field) -> obje
         path = Path(base.join(file))
         with path.open("rb") as stream:
             found = stream.seek(0, io.SEEK_END)
-            _check_size(base, file, found, size)
+            check_size(base, file, found, size)
             record = _largest_plain_record(stream)
         value = _unpickle(path, field, found, mmap=record is not None)
         if record is not None and isinstance(value, torch.Tensor):
             _check_record(value, record, field)
         return value
-    content = base.fs.cat_file(base.join(file))
-    _check_size(base, file, len(content), size)
+    return load_bytes(read_file(base, file, size), field)
+
+
+def load_bytes(content: bytes, field: Field) -> object:
+    """Return what the content of a `.pt` file holds, as `load_file` does.
+
+    Raises
+    ------
+    BrokenSample
+        When it cannot be read as a tensor.
+    """
     return _unpickle(io.BytesIO(content), field, len(content), mmap=False)
-
-
-def _check_size(base: Location, file: str, found: int, listed: int | None) -> None:
-    if listed is not None and found != listed:
-        raise SourceChangedError(
-            f"{base.join(file)} has {found} bytes, {listed} were listed: it changed while the run "
-            "was under way. Run snakemake again when the source is complete."
-        )
 
 
 def _largest_plain_record(stream: BinaryIO) -> int | None:

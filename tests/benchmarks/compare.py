@@ -31,6 +31,8 @@ SNAKEFILE = HERE.parents[1] / "Snakefile"
 DATASETS = {
     "shapenet": ("shapenet_car", 60),
     "drivaernet": ("drivaernet", 12),
+    "large": ("drivaernet", 1),
+    "drivaerml": ("drivaerml", 1),
     "tiny": ("shapenet_car", 10),
 }
 
@@ -302,7 +304,7 @@ def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kind", choices=DATASETS, default="tiny", help="the data's shape")
-    parser.add_argument("--samples", type=int, help="default: 60, 12 or 10, by kind")
+    parser.add_argument("--samples", type=int, help="default: by kind")
     parser.add_argument("--cores", type=int, default=os.cpu_count(), help="jobs, and workers")
     parser.add_argument("--clevel", type=int, default=5, help="level of Blosc zstd, of both")
     parser.add_argument("--repeat", type=int, default=3, help="runs of each")

@@ -94,6 +94,19 @@ def drivaernet_files(surface: Flow, volume: Flow) -> Fields:
     }
 
 
+def drivaerml_files(surface: Flow, volume: Flow) -> Fields:
+    """Return the files of a DrivAerML sample."""
+    return {
+        "surface_position_vtp": surface.position,
+        "surface_pressure": surface.pressure,
+        "surface_wallshearstress": surface.friction,
+        "volume_cell_position": volume.position,
+        "volume_cell_totalpcoeff": volume.pressure,
+        "volume_cell_velocity": volume.velocity,
+        "volume_cell_vorticity": volume.vorticity,
+    }
+
+
 def shapenet_id(number: int) -> str:
     """Return an id of ShapeNet-Car's form."""
     return f"param{number % 9}/{hashlib.sha256(str(number).encode()).hexdigest()[:32]}"
@@ -104,9 +117,16 @@ def drivaernet_id(number: int) -> str:
     return f"E_S_WWC_WM_{number + 1:03}"
 
 
+def drivaerml_id(number: int) -> str:
+    """Return an id of DrivAerML's form."""
+    return f"run_{number + 1}"
+
+
 KINDS = {
     "shapenet": Kind(3_586, 28_504, shapenet_files, shapenet_id),
     "drivaernet": Kind(100_000, 1_000_000, drivaernet_files, drivaernet_id),
+    "large": Kind(500_000, 4_800_000, drivaernet_files, drivaernet_id),
+    "drivaerml": Kind(1_000_000, 60_000_000, drivaerml_files, drivaerml_id),
     "tiny": Kind(300, 1_000, shapenet_files, shapenet_id),
 }
 

@@ -18,9 +18,9 @@ from aerozarr.errors import StoreError
 from aerozarr.fields import Field
 from aerozarr.manifest import Fragment, read_fragment
 from aerozarr.project import Project
+from aerozarr.readahead import SourceChangedError
 from aerozarr.samples import Sample
 from aerozarr.tables import rows_text
-from aerozarr.tensors import SourceChangedError
 from unit.store_helpers import (
     ARRAY_NAMES,
     FILEMAP,

@@ -40,12 +40,19 @@ class Vault(MemoryFileSystem):  # type: ignore[misc]
     def _strip_protocol(cls, path: str) -> str:
         return str(super()._strip_protocol(path.replace("vault://", "memory://")))
 
-    def info(self, path: str, **options: Any) -> Any:
+    def used(self, path: str) -> None:
         if self.fails_at == "first use":
             raise ValueError(f"Invalid endpoint: {self.token!r}")
         if self.token != TOKEN:
             raise FileNotFoundError(path)
+
+    def info(self, path: str, **options: Any) -> Any:
+        self.used(path)
         return super().info(path, **options)
+
+    def find(self, path: str, *args: Any, **options: Any) -> Any:
+        self.used(path)
+        return super().find(path, *args, **options)
 
 
 @pytest.fixture

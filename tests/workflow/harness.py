@@ -103,13 +103,18 @@ class Workspace:
             *("--configfile", str(configfile)),
         ]
 
-    def run(self, *arguments: str, cores: int = 2, ok: bool | None = True) -> Run:
-        """Run snakemake to its end; `ok` is what is expected of it, None for either."""
+    def run(
+        self, *arguments: str, cores: int = 2, ok: bool | None = True, deadline: float = 300
+    ) -> Run:
+        """Run snakemake to its end; `ok` is what is expected of it, None for either.
+
+        A run that has not ended after `deadline` seconds fails the test.
+        """
         done = subprocess.run(
             self.command(*arguments, cores=cores),
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=deadline,
             check=False,
             cwd=self.root.parent,
         )
