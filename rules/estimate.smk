@@ -13,7 +13,7 @@ rule estimate:
         "../envs/aerozarr.yaml"
     params:
         **script("estimate"),
-        cores=workflow.cores or 1,
+        cores=workflow.resource_settings.cores or 1,
     message:
         "Converting a few samples to see what all of them take"
     shell:

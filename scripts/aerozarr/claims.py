@@ -180,10 +180,11 @@ def begin_verification(project: Project, *, write: bool) -> dict[str, Sample]:
     StoreError, SettingsError
         When the store has no manifest that can be read, or the source cannot be listed.
     """
+    manifest, checksums = read_manifest(project.store), read_checksums(project.store)
     source: list[Sample] = []
     if project.settings.verify == "full":
         source = list_source(project.settings, project.dataset, project.source).samples
-    made = claims(read_manifest(project.store), read_checksums(project.store), source)
+    made = claims(manifest, checksums, source)
     if write:
         folder = folder_of(project)
         shutil.rmtree(folder, ignore_errors=True)

@@ -18,6 +18,7 @@ from typing import Any
 
 from aerozarr import __version__
 from aerozarr.listing import sample_folder_base
+from aerozarr.locations import without_credentials
 from aerozarr.manifest import Fragment
 from aerozarr.project import STARTED, Project
 from aerozarr.samples import LeftOut, Sample, key_of
@@ -32,7 +33,6 @@ SPLITS = "splits.json"
 PACKAGES = ("snakemake", "torch", "zarr", "numcodecs", "numpy", "fsspec")
 
 # Up to the last @ before a slash: a password may hold an @.
-_CREDENTIALS = re.compile(r"(?<=://)[^/]*@")
 # A provenance may come from elsewhere: nothing but such files is removed because it says so.
 _OWN = re.compile(
     r"splits\.json|statistics(\.[\w.~%-]{1,180})?\.json|[\w.~%-]{1,180}_design_ids\.txt"
@@ -146,23 +146,6 @@ def files_named_by(content: bytes | None) -> list[str]:
         return []
     names = files if isinstance(files, list) else []
     return [name for name in names if isinstance(name, str) and _OWN.fullmatch(name)]
-
-
-def without_credentials(value: Any) -> Any:
-    """Return a value with user names, passwords and queries taken out of every URL in it."""
-    if isinstance(value, str):
-        return _url_without_credentials(value) if "://" in value else value
-    if isinstance(value, Mapping):
-        return {key: without_credentials(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [without_credentials(item) for item in value]
-    return value
-
-
-def _url_without_credentials(url: str) -> str:
-    # By link of a chain such as simplecache::https://…, as fsspec cuts it.
-    links = [_CREDENTIALS.sub("", link.partition("?")[0]) for link in url.split("::")]
-    return "::".join(links)
 
 
 def _version(package: str) -> str | None:

@@ -53,15 +53,22 @@ def check_sample(claim: Claim, project: Project) -> Found:
     problems: list[tuple[str, str]] = []
     group = _Group(project.store, claim.sample_id)
     problems += group.check_files(claim)
+    intact = bool(claim.objects) and not problems
     rounding: dict[str, Rounding] = {}
     if project.settings.verify == "full":
         problems += _check_layout(group, claim, project.domains)
         if claim.source is None:
-            problems.append((MANIFEST, "the source has no such sample any more"))
+            problems.append(
+                (
+                    MANIFEST,
+                    "is not among the samples that source and settings (splits, limit) give",
+                )
+            )
         elif group.has(ROOT_METADATA):
             load = loader_for(claim.source, project.settings, project.dataset, project.source)
             for domain in project.domains:
                 compared = _Comparison(group, claim, domain, project.settings.shuffle_seed)
+                compared.intact = intact
                 problems += compared.run(load)
                 rounding |= compared.rounding
     return Found(
@@ -187,6 +194,7 @@ class _Comparison:
         self.group = group
         self.domain = domain
         self.seed = seed_of(shuffle_seed, claim.sample_id, domain.name)
+        self.intact = False  # whether the group's files are those that were written
         self.rounding: dict[str, Rounding] = {}
 
     def run(self, load: Loader) -> Iterable[tuple[str, str]]:
@@ -224,12 +232,16 @@ class _Comparison:
             # What zarr-python and its codecs raise for bytes that are none of theirs.
             yield field.canonical, f"cannot be decoded: {type(error).__name__}"
             return
-        self.rounding[field.canonical] = Rounding.merged(parts)
-        if different:
-            yield (
-                field.canonical,
-                f"{different} of {source.size} values are not the source's, shuffled and cast",
-            )
+        if not different:
+            self.rounding[field.canonical] = Rounding.merged(parts)
+            return
+        why = (
+            "; the files are as they were written, so the source has changed" if self.intact else ""
+        )
+        yield (
+            field.canonical,
+            f"{different} of {source.size} values are not the source's, shuffled and cast{why}",
+        )
 
 
 def _count_different(source: Array, stored: Array) -> int:

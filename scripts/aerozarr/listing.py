@@ -9,7 +9,7 @@ import os
 
 from aerozarr.datasets import Dataset, class_ids
 from aerozarr.errors import SettingsError, did_you_mean
-from aerozarr.locations import Location, open_location
+from aerozarr.locations import Location, open_location, without_credentials
 from aerozarr.samples import (
     FileInfo,
     LeftOut,
@@ -53,7 +53,7 @@ def list_source(settings: Settings, dataset: Dataset, url: str) -> Listing:
     if not listing.samples:
         _check_there(source)
         why = _why_none(listing, dataset)
-        raise SettingsError(f"{key}: no complete sample below {url!r}. {why}")
+        raise SettingsError(f"{key}: no complete sample below {without_credentials(url)!r}. {why}")
     return listing
 
 
@@ -61,7 +61,8 @@ def _check_there(source: Location) -> None:
     if not source.is_folder():
         where = f"; a relative one is looked up from {os.getcwd()}" if source.is_local else ""
         raise SettingsError(
-            f"{source.key}: {source.url!r} is not there, or is no folder. Check the path{where}."
+            f"{source.key}: {without_credentials(source.url)!r} is not there, or is no folder. "
+            f"Check the path{where}."
         )
 
 

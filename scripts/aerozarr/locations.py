@@ -26,6 +26,9 @@ StorageOptions = Mapping[str, Mapping[str, Any]]
 _PASSWORD = re.compile(r"://[^/@]*:[^/@]*@")
 
 
+_CREDENTIALS = re.compile(r"(?<=://)[^/]*@")
+
+
 @dataclass(frozen=True)
 class Location:
     """A folder on a file system.
@@ -182,6 +185,7 @@ class Location:
 
     def _named(self, relative: str) -> str:
         url = f"{self.url.rstrip('/')}/{relative}" if relative else self.url
+        url = without_credentials(url)
         return f"{self.key}: {url!r}" if self.key else repr(url)
 
 
@@ -199,6 +203,23 @@ def prepare_for(url: str, options: StorageOptions) -> None:
         protocol = get_protocol(url.rpartition("::")[2])
         with contextlib.suppress(ImportError):
             prepare(protocol, options.get(protocol, {}))
+
+
+def without_credentials(value: Any) -> Any:
+    """Return a value with user names, passwords and queries taken out of every URL in it."""
+    if isinstance(value, str):
+        return _url_without_credentials(value) if "://" in value else value
+    if isinstance(value, Mapping):
+        return {key: without_credentials(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [without_credentials(item) for item in value]
+    return value
+
+
+def _url_without_credentials(url: str) -> str:
+    # By link of a chain such as simplecache::https://…, as fsspec cuts it.
+    links = [_CREDENTIALS.sub("", link.partition("?")[0]) for link in url.split("::")]
+    return "::".join(links)
 
 
 def read_text(url: str, options: StorageOptions, *, key: str) -> str | None:
@@ -242,6 +263,7 @@ def open_location(url: str, options: StorageOptions, *, key: str) -> Location:
             f"in storage_options: {{{protocol}: …}} or in the provider's environment variables."
         )
     kind = kind_of(protocol)
+    shown = without_credentials(url)
     try:
         if "::" not in url:
             own = with_defaults(protocol, options.get(protocol, {}))
@@ -257,16 +279,16 @@ def open_location(url: str, options: StorageOptions, *, key: str) -> Location:
         if kind.package:
             hint = f"it (pip install -r {kind.requirements})"
         raise SettingsError(
-            f"{key}: {url!r} needs {kind.package or 'a package'}, which is not installed. "
+            f"{key}: {shown!r} needs {kind.package or 'a package'}, which is not installed. "
             f"Install {hint}."
         ) from None
     except (ValueError, TypeError) as error:
         # Only the kind of error: its text may repeat a value of the options, such as a secret.
         raise SettingsError(
-            f"{key}: {url!r} cannot be opened: {type(error).__name__}. Check its protocol and "
+            f"{key}: {shown!r} cannot be opened: {type(error).__name__}. Check its protocol and "
             f"storage_options: {{{protocol}: …}}."
         ) from None
     except Exception as error:  # noqa: BLE001 - of a foreign package, such as a missing profile
-        raise in_words(f"{key}: {url!r}", error) from None
+        raise in_words(f"{key}: {shown!r}", error) from None
     tune(fs)
     return Location(fs, path.rstrip("/"), url.rstrip("/"), key, kind)

@@ -7,6 +7,7 @@ at the end. A fragment is this workflow's own: what became of one sample.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -111,6 +112,23 @@ def read_fragment(path: Path) -> Fragment:
         raise StoreError(
             f"{path} is no fragment, or damaged. Delete it and run snakemake again."
         ) from None
+
+
+def is_whole(fragment: Fragment, files: Mapping[str, int | None]) -> bool:
+    """Whether a store holds every file of a converted sample, in its size.
+
+    Parameters
+    ----------
+    fragment
+        The sample's.
+    files
+        What the store holds: path to size, None where that is not told.
+    """
+    group = f"{fragment.sample_id}.zarr"
+    return all(
+        files.get(f"{group}/{path}", -1) in (size, None)
+        for path, (size, _) in fragment.objects.items()
+    )
 
 
 def write_aside(path: Path, content: bytes) -> None:

@@ -72,7 +72,7 @@ def merge_fragments(
     _publish(store, files, checksums(converted, files), project, counts)
     store.clean()
     summary = Summary(
-        store=settings.store,
+        store=settings.store.rstrip("/"),
         dataset_name=name,
         samples=len(converted),
         skipped=[str(row) for row in skipped],
@@ -80,8 +80,19 @@ def merge_fragments(
         source_bytes=counts["source_bytes"],
         stored_bytes=counts["stored_bytes"],
         manifest_digest=digest_of(manifest),
+        not_finite=[_not_finite(fragment) for fragment in converted if _not_finite(fragment)],
     )
     return summary, Outcome(kept, converted, skipped, name)
+
+
+def _not_finite(fragment: Fragment) -> str:
+    """Return a sample's id and its fields that hold NaN or infinite values; empty if none does."""
+    names = [
+        name
+        for name, record in fragment.fields.items()
+        if any(record.moments.nans) or any(record.moments.infinities)
+    ]
+    return f"{fragment.sample_id}: {', '.join(names)}" if names else ""
 
 
 def _publish(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -13,9 +14,11 @@ import torch
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from aerozarr.companions import provenance_of, without_credentials
+from aerozarr.companions import provenance_of
 from aerozarr.drawing import histogram, scatter
+from aerozarr.errors import StoreError
 from aerozarr.fields import Domain, Field
+from aerozarr.locations import without_credentials
 from aerozarr.manifest import Fragment
 from aerozarr.project import Project
 from aerozarr.reader import Store
@@ -134,29 +137,39 @@ def _seconds(outcome: Outcome) -> Markup:
 
 
 class _Looks:
-    """A few points of a few samples, read back from the store."""
+    """A few points of a few samples, read back from the store.
+
+    A sample that cannot be read is left out, with a warning in the log: it is for `verify` to say
+    what is wrong with a store, and not a reason to have no manifest.
+    """
 
     def __init__(self, project: Project, outcome: Outcome) -> None:
         store = Store(project.settings.store, storage_options=project.settings.storage_options)
         every = [fragment.sample_id for fragment in outcome.fragments]
         few = min(LOOKED_INTO, len(every))
-        self.samples = [every[number * len(every) // few] for number in range(few)]
+        self.samples: list[str] = []
         self.values: list[Mapping[str, Any]] = []
-        for number, sample in enumerate(self.samples):
+        for number, sample in enumerate(every[n * len(every) // few] for n in range(few)):
             points = {
                 domain.name: min(POINTS, store.n_points(sample, domain.name))
                 for domain in project.domains
             }
             # The same points at every merge.
             generator = torch.Generator().manual_seed(number)
-            read = store.read(sample, points, generator=generator, whole_chunks=True)
+            try:
+                read = store.read(sample, points, generator=generator, whole_chunks=True)
+            except StoreError as error:
+                print(f"aerozarr: not in the report's pictures: {error}", file=sys.stderr)
+                continue
+            self.samples.append(sample)
             self.values.append({name: value.double().numpy() for name, value in read.items()})
 
     def histograms(self, domains: tuple[Domain, ...]) -> list[tuple[str, Markup]]:
         """Return name and drawing of every field."""
         drawn = []
         for field in (field for domain in domains for field in domain.fields):
-            values = np.concatenate([values[field.canonical] for values in self.values])
+            looks = [values[field.canonical] for values in self.values]
+            values = np.concatenate([np.empty((0, field.width)), *looks])
             drawing = histogram(values, f"distribution of {field.canonical}")
             drawn.append((field.canonical, Markup(drawing)))
         return drawn

@@ -11,13 +11,16 @@ import fcntl
 import os
 import sys
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO
 
-from aerozarr.errors import StoreError
+from fsspec import available_protocols
+
+from aerozarr.errors import SettingsError, StoreError, did_you_mean
 from aerozarr.listing import list_source, sample_folder_base
-from aerozarr.locations import Location
-from aerozarr.manifest import read_fragment, write_aside
+from aerozarr.locations import Location, without_credentials
+from aerozarr.manifest import is_whole, read_fragment, write_aside
 from aerozarr.project import Project, check_writable
 from aerozarr.samples import LeftOut, Listing, Sample
 from aerozarr.scanning import is_there
@@ -59,7 +62,7 @@ def begin(project: Project, *, runs_jobs: bool) -> tuple[str, list[str]]:
     StoreError
         When another run is at work in the same work folder.
     """
-    messages: list[str] = []
+    messages = _check_urls(project)
     listing = None
     if not project.is_example:
         listing = list_source(project.settings, project.dataset, project.source)
@@ -77,6 +80,23 @@ def begin(project: Project, *, runs_jobs: bool) -> tuple[str, list[str]]:
     if not runs_jobs:
         messages.append(forecast(project, listing))
     return listing.digest(), [*_listing_messages(listing, project), *messages]
+
+
+def _check_urls(project: Project) -> list[str]:
+    """Refuse places that no two processes share; return a warning of options for nothing."""
+    settings = project.settings
+    for key, url in (("source_url", settings.source_url), ("store", settings.store)):
+        if url and url.startswith("memory://"):
+            raise SettingsError(
+                f"{key}: {url!r} is the memory of one process, and each sample is converted by a "
+                "process of its own. Give a folder or another URL."
+            )
+    known = available_protocols()
+    unknown = [name for name in settings.storage_options if name not in known]
+    return [
+        f"warning: storage_options: {name!r} is no protocol.{did_you_mean(name, known)}"
+        for name in unknown
+    ]
 
 
 def take_lock(project: Project) -> None:
@@ -97,14 +117,14 @@ def take_lock(project: Project) -> None:
 def forecast(project: Project, listing: Listing) -> str:
     """Say what a run would convert, which Snakemake cannot before the samples are listed."""
     counts: Counter[str] = Counter()
-    groups = project.store.group_ids()
+    files = project.store.all_files()
     for sample in listing.samples:
         try:
             fragment = read_fragment(project.fragment(sample.key))
         except StoreError:
             counts["new"] += 1
             continue
-        if fragment.status == "converted" and sample.id not in groups:
+        if fragment.status == "converted" and not is_whole(fragment, files):
             counts["gone from the store"] += 1
         elif fragment.fingerprint != sample.fingerprint:
             counts["changed"] += 1
@@ -120,7 +140,8 @@ def _listing_messages(listing: Listing, project: Project) -> list[str]:
     left_out = f", {len(listing.left_out)} left out" if listing.left_out else ""
     name = project.settings.dataset_name or project.dataset.name
     messages.append(
-        f"{counted(len(listing.samples), 'sample')} of {name} in {project.source}{left_out}"
+        f"{counted(len(listing.samples), 'sample')} of {name} in "
+        f"{without_credentials(project.source)}{left_out}"
     )
     return messages
 
@@ -156,16 +177,18 @@ def lock(path: Path) -> IO[str]:
 
 
 def _forget_lost(project: Project, *, forget: bool) -> list[str]:
-    """Forget fragments whose groups are gone from the store, and a merge whose manifest is.
+    """Forget fragments whose groups are not whole in the store, and a merge whose manifest is gone.
 
-    A fragment says that its group is there; when it is not, the sample has to be converted again.
+    A fragment says that its group is there, and with which files; when one is missing, or of
+    another size, the sample has to be converted again.
     """
     table = project.place(SAMPLES)
     if not table.exists():
         return []
+    store = without_credentials(project.settings.store).rstrip("/")
     merged = project.place(MERGED)
     summary = read_summary(merged)
-    if summary is not None and summary.store != project.settings.store:
+    if summary is not None and summary.store != project.settings.store.rstrip("/"):
         summary = None  # the last run in this work folder was for another store
     manifest = project.store.read(MANIFEST)
     is_ours = (
@@ -174,14 +197,9 @@ def _forget_lost(project: Project, *, forget: bool) -> list[str]:
         and (digest_of(manifest) == summary.manifest_digest)
     )
     is_foreign = manifest is not None and summary is not None and not is_ours
-    groups = set() if is_foreign else project.store.group_ids()
-    lost = [
-        path
-        for sample in read_samples(table)
-        if sample.id not in groups
-        and (path := project.fragment(sample.key)).exists()
-        and _says_converted(path)
-    ]
+    files = {} if is_foreign else project.store.all_files()
+    paths = (project.fragment(sample.key) for sample in read_samples(table))
+    lost = [path for path in paths if path.exists() and _is_lost(path, files)]
     if forget:
         for path in lost:
             path.unlink()
@@ -190,27 +208,27 @@ def _forget_lost(project: Project, *, forget: bool) -> list[str]:
     messages = []
     if is_foreign:
         messages.append(
-            f"{project.settings.store}/{MANIFEST} was not written from {project.workdir}, so its "
+            f"{store}/{MANIFEST} was not written from {project.workdir}, so its "
             "groups may not be either"
         )
     elif lost:
-        messages.append(f"{counted(len(lost), 'group')} gone from {project.settings.store}")
+        messages.append(f"{counted(len(lost), 'group')} gone from {store}, or not whole in it")
     if lost and forget:
         messages.append(f"{counted(len(lost), 'sample')} to convert again")
     elif not lost and is_ours and summary is not None and summary.skipped:
         messages.append(
-            f"{len(summary.skipped)} skipped when it was last merged "
-            f"({project.settings.store}/{SKIPPED})"
+            f"{len(summary.skipped)} skipped when it was last merged ({store}/{SKIPPED})"
         )
     return messages
 
 
-def _says_converted(path: Path) -> bool:
-    """Whether a fragment says that there is a group; one that cannot be read counts as lost."""
+def _is_lost(path: Path, files: Mapping[str, int | None]) -> bool:
+    """Whether a fragment says that there is a group which is not whole, or cannot be read."""
     try:
-        return read_fragment(path).status == "converted"
+        fragment = read_fragment(path)
     except StoreError:
         return True
+    return fragment.status == "converted" and not is_whole(fragment, files)
 
 
 def read_listing(project: Project) -> Listing:

@@ -109,8 +109,8 @@ class Store(ABC):
         """Return what lies in a group, visible or not: path below it to size, if that is told."""
 
     @abstractmethod
-    def all_files(self) -> set[str]:
-        """Return the path of every file below the root, but of those being written aside."""
+    def all_files(self) -> dict[str, int | None]:
+        """Return what lies below the root, but for what is being written aside: path to size."""
 
     @abstractmethod
     def publish(self, name: str, content: bytes) -> None:
@@ -206,13 +206,11 @@ class LocalStore(Store):
         return found
 
     def files_of(self, sample_id: str) -> dict[str, int | None]:
-        group = self.root / _relpath(sample_id)
-        return {path: (group / path).stat().st_size for path in _files_below(group)}
+        return _files_below(self.root / _relpath(sample_id))
 
-    def all_files(self) -> set[str]:
-        return {
-            path for path in _files_below(self.root) if path.partition("/")[0] != PARTIAL_FOLDER
-        }
+    def all_files(self) -> dict[str, int | None]:
+        found = _files_below(self.root)
+        return {p: size for p, size in found.items() if p.partition("/")[0] != PARTIAL_FOLDER}
 
     def publish(self, name: str, content: bytes) -> None:
         self.root.mkdir(parents=True, exist_ok=True)
@@ -235,12 +233,22 @@ class LocalStore(Store):
             self.partial.parent.rmdir()
 
 
-def _files_below(folder: Path) -> list[str]:
-    return [
-        os.path.relpath(os.path.join(path, name), folder)
-        for path, _, names in os.walk(folder)
-        for name in names
-    ]
+def _files_below(folder: Path) -> dict[str, int | None]:
+    """Return the files below a folder, if it is there: path from it to size."""
+    found: dict[str, int | None] = {}
+    waiting = [("", str(folder))]
+    while waiting:
+        start, path = waiting.pop()
+        with (
+            contextlib.suppress(FileNotFoundError, NotADirectoryError),
+            os.scandir(path) as entries,
+        ):
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append((f"{start}{entry.name}/", entry.path))
+                else:
+                    found[start + entry.name] = entry.stat(follow_symlinks=False).st_size
+    return found
 
 
 class _LocalGroup(GroupWriter):
@@ -322,8 +330,8 @@ class UrlStore(Store):
         found = self.location.files()
         return {path.removesuffix(suffix) for path in found if _is_root(path, suffix)}
 
-    def all_files(self) -> set[str]:
-        return set(self.location.files())
+    def all_files(self) -> dict[str, int | None]:
+        return {path: entry.get("size") for path, entry in self.location.files().items()}
 
     def publish(self, name: str, content: bytes) -> None:
         self.location.write(name, content)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from aerozarr.companions import without_credentials
+from aerozarr.locations import without_credentials
 from aerozarr.samples import printable
 from aerozarr.stores import MANIFEST, SKIPPED
 
@@ -34,6 +34,8 @@ class Summary:
         Bytes of the samples' files, and of their groups.
     manifest_digest
         SHA-256 of the manifest that was published.
+    not_finite
+        Samples with NaN or infinite values, one text each.
     """
 
     store: str
@@ -44,6 +46,7 @@ class Summary:
     source_bytes: int
     stored_bytes: int
     manifest_digest: str
+    not_finite: list[str] = field(default_factory=list)
 
     def to_json(self) -> str:
         """Return the summary as text."""
@@ -56,6 +59,11 @@ class Summary:
         if self.skipped:
             lines.append(f"{len(self.skipped)} skipped (all in {store}/{SKIPPED}):")
             lines += first_of(self.skipped)
+        if self.not_finite:
+            have = "has" if len(self.not_finite) == 1 else "have"
+            number = counted(len(self.not_finite), "sample")
+            lines.append(f"warning: {number} {have} values that are not finite, kept as they are:")
+            lines += first_of(map(printable, self.not_finite))
         if self.orphans:
             lines.append(
                 f"{counted(len(self.orphans), 'group')} in the store not listed by the manifest; "

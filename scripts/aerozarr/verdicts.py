@@ -64,6 +64,7 @@ class Verdict:
         if self.mode == "full":
             looked_at += f", {self.values:,} values compared with the source"
         if self.problems:
+            lines += self._remedies()
             wrong = len({sample_id for sample_id, *_ in self.problems if sample_id})
             lines.append(
                 f"{self.store} is NOT as it should be: {counted(len(self.problems), 'problem')}, "
@@ -72,6 +73,21 @@ class Verdict:
         else:
             lines.append(f"{self.store} is as it should be ({looked_at})")
         return lines
+
+    def _remedies(self) -> list[str]:
+        of_samples = [problem for sample_id, _, problem in self.problems if sample_id]
+        remedies = []
+        if of_samples:
+            remedies.append(
+                "what to do: run snakemake again, which converts samples that lack a file or whose "
+                "source has changed; remove other damaged groups (<sample>.zarr) first"
+            )
+        if len(of_samples) < len(self.problems):
+            remedies.append(
+                f"for files beside the groups: remove {MANIFEST} and run snakemake again, which "
+                "writes all of them anew and converts nothing"
+            )
+        return remedies
 
 
 def _rounding_table(rounding: Mapping[str, Mapping[str, float]]) -> list[str]:
@@ -140,7 +156,7 @@ def conclude(project: Project, *, table: Path, verdict: Path) -> None:
     write_aside(table, table_text(problems, columns).encode("utf-8"))
     write_aside(verdict, json.dumps(asdict(result), indent=2).encode("utf-8"))
     if problems:
-        raise StoreError(result.lines()[-1])
+        raise StoreError(f"not everything is as it should be; {table} has the list")
 
 
 def check_store(
@@ -178,7 +194,7 @@ def check_store(
         if content is None:
             yield path, "is missing"
         elif len(content) != size or hashlib.sha256(content).hexdigest() != digest:
-            yield path, "is not what was written last; run snakemake again"
+            yield path, "is not what was written last"
     listed = set(manifest["samples"])
     for sample_id in sorted(_samples_of(recorded) - listed):
         yield sample_id, f"is in {CHECKSUMS} and not in {MANIFEST}"
@@ -191,7 +207,7 @@ def check_store(
         sample_id, inside, _ = path.partition(".zarr/")
         if inside and sample_id not in listed:
             orphans[sample_id] = orphans.get(sample_id, 0) + 1
-        elif not inside and path not in {*recorded, CHECKSUMS, PROVENANCE}:
+        elif not inside and recorded and path not in {*recorded, CHECKSUMS, PROVENANCE}:
             yield path, "is no file of the store"
     for sample_id, files in sorted(orphans.items()):
         what = f"{counted(files, 'file')} that {MANIFEST} does not list"

@@ -46,6 +46,14 @@ def delete_a_group(w: Workspace) -> None:
     shutil.rmtree(w.store / "deep" / "c.zarr")
 
 
+def delete_a_shard(w: Workspace) -> None:
+    (w.store / "b.zarr/volume/velocity/c/0/0").unlink()
+
+
+def cut_a_shard(w: Workspace) -> None:
+    os.truncate(w.store / "b.zarr/volume/velocity/c/0/0", 100)
+
+
 def delete_a_groups_root_metadata(w: Workspace) -> None:
     (w.store / "b.zarr" / "zarr.json").unlink()
 
@@ -95,6 +103,8 @@ def swap_two_numbers(w: Workspace) -> None:
         (remove_a_sample_and_bring_it_back, ["b"]),
         (delete_a_group, ["deep%2Fc"]),
         (delete_a_groups_root_metadata, ["b"]),
+        (delete_a_shard, ["b"]),
+        (cut_a_shard, ["b"]),
         (delete_a_fragment, ["a"]),
         (damage_a_fragment_of_a_lost_group, ["a"]),
         (delete_the_store, ALL),

@@ -134,10 +134,11 @@ VALUES = "of 210 values are not the source's"
         (put_an_older_manifest_back, "", "new", "is in the source and not in manifest.json"),
         (change_a_value_of_the_source, "b", "volume_velocity", f"1 {VALUES}"),
         (add_a_sample_to_the_source, "", "new", "is in the source and not in manifest.json"),
-        (remove_a_sample_of_the_source, "b", "manifest.json", "the source has no such sample"),
+        (remove_a_sample_of_the_source, "b", "manifest.json", "is not among the samples"),
         (change_a_setting, "", "manifest.json", "shuffle_seed is 0, and the settings say 1"),
         (edit_the_statistics, "", "statistics.json", "is not what was written last"),
         (delete_the_checksums, "", "checksums.tsv", "is not there"),
+        (change_a_value_of_the_source, "b", "volume_velocity", "so the source has changed"),
     ],
 )
 def test_what_is_not_as_it_should_be_is_named(
@@ -242,3 +243,49 @@ def test_a_dry_run_writes_nothing(converted: Workspace) -> None:
 def test_verifying_leaves_the_next_run_nothing_to_do(converted: Workspace, tmp_path: Path) -> None:
     verify(converted)
     assert converted.run().nothing_to_do
+
+
+def test_values_that_are_not_the_sources_are_no_rounding_error(converted: Workspace) -> None:
+    remove_a_shard(converted)
+    verify(converted, ok=False)
+    verdict = json.loads((converted.work / "verification/verdict.json").read_bytes())
+    assert verdict["rounding"]["volume_velocity"]["max_relative"] < 1e-3
+
+
+@pytest.mark.parametrize(
+    ("damage", "again"),
+    [
+        (remove_a_shard, ["b"]),
+        (cut_a_shard, ["b"]),
+        (remove_a_group, ["b"]),
+        (change_a_value_of_the_source, ["b"]),
+        (put_an_older_manifest_back, ["a", "b", "deep%2Fc", "new"]),
+        (add_a_sample_to_the_source, ["new"]),
+    ],
+)
+def test_what_the_next_run_mends_is_as_it_should_be_after_it(
+    converted: Workspace, damage: Callable[[Workspace], None], again: list[str]
+) -> None:
+    damage(converted)
+    assert converted.run().converted == again
+    verify(converted)
+
+
+@pytest.mark.parametrize("name", ["statistics.json", "checksums.tsv", "skipped.tsv"])
+def test_without_its_manifest_the_next_run_writes_every_file_beside_it_anew(
+    converted: Workspace, name: str
+) -> None:
+    (converted.store / name).write_text("damaged")
+    run = verify(converted, ok=False)
+    assert "remove manifest.json and run snakemake again" in run.output
+    (converted.store / "manifest.json").unlink()
+    assert converted.run().converted == []
+    verify(converted)
+
+
+def test_a_flipped_byte_is_mended_once_its_group_is_removed(converted: Workspace) -> None:
+    flip_a_byte_of_a_chunk(converted)
+    verify(converted, ok=False)
+    remove_a_group(converted)
+    assert converted.run().converted == ["b"]
+    verify(converted)
