@@ -100,11 +100,39 @@ class OracleFileSystem(OCIFileSystem):  # type: ignore[misc]
         self._object("delete_object", path)
         self.invalidate_cache(self._parent(path))
 
+    def info(self, path: str, **kwargs: Any) -> Any:
+        """Return what is known of a file, folder or bucket.
+
+        Raises
+        ------
+        FileNotFoundError
+            When it is not there.
+        """
+        bucket, namespace, key = self.split_path(path)
+        if key or not bucket:
+            return super().info(path, **kwargs)
+        # For a bucket, ocifs gives its client an argument that the client refuses.
+        try:
+            self._call_oci(
+                self.oci_client.head_bucket, namespace_name=namespace, bucket_name=bucket
+            )
+        except ServiceError as error:
+            raise translate_oci_error(error) from error
+        return {"name": f"{bucket}@{namespace}", "type": "directory", "size": 0}
+
     def exists(self, path: str, **kwargs: Any) -> bool:
-        """Whether there is such a file, folder or bucket; fails when that cannot be told."""
+        """Whether there is such a file or folder.
+
+        Raises
+        ------
+        OSError
+            When that cannot be told, or there is not even its bucket.
+        """
         try:
             self.info(path, **kwargs)
-        except FileNotFoundError:
+        except FileNotFoundError as error:
+            if getattr(error.__cause__, "code", None) == "BucketNotFound":
+                raise
             return False
         return True
 

@@ -27,7 +27,7 @@ NAMESPACE = "namespace"
 TENANCY = "ocid1.tenancy.oc1..tests"
 USER = "ocid1.user.oc1..tests"
 FINGERPRINT = ":".join(["0a"] * 16)
-PAGE = 3
+PAGE = 20
 
 _SPAN = re.compile(r"bytes=(\d*)-(\d*)$")
 
