@@ -41,6 +41,8 @@ class OracleFileSystem(OCIFileSystem):  # type: ignore[misc]
             Whether to return what is known of each.
         prefix
             What the path of a file, from the folder, begins with.
+        kwargs
+            Further options of ocifs's own listing.
         """
         if maxdepth is not None or withdirs:
             return super().find(path, maxdepth, withdirs, detail, **kwargs)

@@ -93,6 +93,8 @@ def open_backend(name: str, request: pytest.FixtureRequest, monkeypatch: pytest.
     fs = fsspec.filesystem(protocol)
     if name == "s3":
         fs.call_s3("create_bucket", Bucket=bucket)
+    elif name == "oci":
+        fs.mkdir(bucket, compartment_id=TENANCY)
     else:
         fs.mkdir(bucket)
     return f"{protocol}://{bucket}/store"

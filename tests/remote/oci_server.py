@@ -3,8 +3,8 @@
     python oci_server.py PORT
 
 Answers as the service's API reference says. It is stricter than needed where that finds mistakes:
-each request must be signed by the one key that it knows, and a listing has at most three objects a
-page, so that whoever lists must turn pages.
+each request must be signed by the one key that it knows, and a listing has few objects a page, so that
+whoever lists must turn pages.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import parse_qs, unquote, urlsplit
 
 NAMESPACE = "namespace"
@@ -72,7 +72,7 @@ class Handler(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
-    buckets: dict[str, dict[str, Object]] = {}
+    buckets: ClassVar[dict[str, dict[str, Object]]] = {}
     lock = threading.Lock()
 
     def handle_expect_100(self) -> bool:
