@@ -3,7 +3,7 @@
     python oci_server.py PORT
 
 Answers as the service's API reference says. It is stricter than needed where that finds mistakes:
-each request must be signed by the one key that it knows, and a listing has few objects a page, so that
+each request must name the one key that it knows, and a listing has few objects a page, so that
 whoever lists must turn pages.
 """
 

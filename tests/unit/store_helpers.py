@@ -18,7 +18,6 @@ import torch
 import zarr
 from fsspec.core import url_to_fs
 from numpy.typing import NDArray
-from oci.pagination import list_call_get_all_results
 from zarr.codecs import BloscCodec
 from zarr.core.buffer import default_buffer_prototype
 from zarr.storage import MemoryStore
@@ -79,6 +78,9 @@ def files_below(url: str) -> Files:
 
 def _oci_files(fs: Any, prefix: str) -> Files:
     """As `files_below`; ocifs itself would take several requests for each file and folder."""
+    # Imported here: most unit tests need not wait for it.
+    from oci.pagination import list_call_get_all_results
+
     bucket, _, key = prefix.partition("/")
     where = tuple(reversed(bucket.split("@")))
     found = list_call_get_all_results(fs.oci_client.list_objects, *where, prefix=key)
