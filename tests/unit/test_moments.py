@@ -21,7 +21,7 @@ INF, NAN = math.inf, math.nan
 EXACT = ("rows", "finite", "nans", "infinities", "low", "high")
 ROUNDED = ("mean", "m2", "log_mean", "log_m2")
 # From where on rows are looked at in blocks, and float16 values are counted.
-BLOCK, COUNTED = 2**15, 2**17
+BLOCK, COUNTED = 2**14, 2**16
 
 each_dtype = pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
 many_examples = settings(max_examples=100, deadline=None, database=None, derandomize=True)
