@@ -43,3 +43,12 @@ def azure_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     address = ["--disableTelemetry", "--blobHost=127.0.0.1", f"--blobPort={port}"]
     with process([*command, *address], port, tmp_path_factory.mktemp("azure") / "log"):
         yield port
+
+
+@pytest.fixture(scope="session")
+def oci_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """The port of a stand-in for OCI Object Storage."""
+    port = free_port()
+    command = [sys.executable, str(HERE / "remote/oci_server.py"), str(port)]
+    with process(command, port, tmp_path_factory.mktemp("oci") / "log"):
+        yield port

@@ -43,7 +43,10 @@ _DENIED = {
 }
 _BUSY = {408, 429, 500, 502, 503, 504}
 _BUSY_CODES = {"SlowDown", "InternalError", "ServiceUnavailable", "RequestTimeout", "ServerBusy"}
-_NO_BUCKET = {"NoSuchBucket", "ContainerNotFound", "BucketNotFound", "ContainerBeingDeleted"}
+_NO_BUCKET = {
+    *("NoSuchBucket", "ContainerNotFound", "ContainerBeingDeleted"),
+    *("BucketNotFound", "NamespaceNotFound"),
+}
 _CODE = re.compile(r"[A-Za-z][A-Za-z0-9._-]{1,60}")
 
 

@@ -10,14 +10,13 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 from fsspec.spec import AbstractFileSystem
 from fsspec.utils import get_protocol
 
 from aerozarr.errors import RemoteError, SettingsError
 from aerozarr.faults import in_words, patiently
-from aerozarr.remote import UNKNOWN, Kind, at_once, kind_of, prepare, tune, with_defaults
+from aerozarr.remote import UNKNOWN, Kind, at_once, kind_of, open_fs, prepare, with_defaults
 
 StorageOptions = Mapping[str, Mapping[str, Any]]
 """Options for fsspec's file systems, by protocol."""
@@ -273,7 +272,7 @@ def open_location(url: str, options: StorageOptions, *, key: str) -> Location:
             given = {name: options.get(name, {}) for name in chain}
             own = {name: with_defaults(name, values) for name, values in given.items()}
             kind = Kind(has_folders=kind.has_folders)
-        fs, path = url_to_fs(url, **own)
+        fs, path = open_fs(url, own)
     except ImportError as error:
         hint = f"the fsspec package for {protocol}:// ({error})"
         if kind.package:
@@ -290,5 +289,4 @@ def open_location(url: str, options: StorageOptions, *, key: str) -> Location:
         ) from None
     except Exception as error:  # noqa: BLE001 - of a foreign package, such as a missing profile
         raise in_words(f"{key}: {shown!r}", error) from None
-    tune(fs)
     return Location(fs, path.rstrip("/"), url.rstrip("/"), key, kind)

@@ -17,7 +17,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from fsspec.config import conf
+from fsspec.core import url_to_fs
 from fsspec.spec import AbstractFileSystem
+from fsspec.utils import get_protocol
 
 Result = TypeVar("Result")
 
@@ -104,12 +107,13 @@ _AZURE = Kind(
 _OCI = Kind(
     package="ocifs",
     requirements="requirements-oci.txt",
-    modules=("ocifs",),
+    modules=("aerozarr.oracle",),
     defaults={
         "use_listings_cache": False,
         "config_kwargs": {"timeout": (_CONNECT_SECONDS, _READ_SECONDS)},
     },
     has_folders=False,
+    finds_by_prefix=True,
     at_once=AT_ONCE,
 )
 _KINDS = {
@@ -122,7 +126,7 @@ _KINDS = {
 UNKNOWN = Kind()
 
 # Some tell every error at once, with its text, which may hold a secret; see `faults`.
-for _name in ("s3fs", "gcsfs", "adlfs", "ocifs", "azure", "google", "asyncio", "fsspec"):
+for _name in ("s3fs", "gcsfs", "adlfs", "ocifs", "oci", "azure", "google", "asyncio", "fsspec"):
     logging.getLogger(_name).setLevel(logging.CRITICAL + 1)
 
 
@@ -151,12 +155,36 @@ def prepare(protocol: str, options: Mapping[str, Any]) -> None:
 
 def with_defaults(protocol: str, options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options to open a file system with: those given, and the defaults beside them."""
-    merged = _merged(kind_of(protocol).defaults, options)
+    # fsspec's own configuration too, of which fsspec would take no mapping that is given here.
+    configured = _merged(kind_of(protocol).defaults, conf.get(protocol, {}))
+    merged = _merged(configured, options)
     if kind_of(protocol) is _S3 and "session" not in merged:
         merged["session"] = _session(merged.pop("profile", None))
     if kind_of(protocol) is _GCS and "requests_timeout" not in merged:
         merged["requests_timeout"] = _gcs_timeout()
+    if kind_of(protocol) is _OCI:
+        merged["config_kwargs"] = {**_oci_patience(), **merged["config_kwargs"]}
     return merged
+
+
+def open_fs(url: str, options: Mapping[str, Any]) -> tuple[AbstractFileSystem, str]:
+    """Open the file system of a URL, or of a chain of them; return it and the URL's path on it.
+
+    Raises
+    ------
+    ImportError
+        When a package is not installed.
+    """
+    if "::" not in url and kind_of(get_protocol(url)) is _OCI:
+        # Imported here: its package need not be installed.
+        from aerozarr.oracle import OracleFileSystem
+
+        fs = OracleFileSystem(**options)
+        path = fs._strip_protocol(url)
+    else:
+        fs, path = url_to_fs(url, **options)
+    tune(fs)
+    return fs, str(path)
 
 
 def tune(fs: AbstractFileSystem) -> None:
@@ -165,6 +193,9 @@ def tune(fs: AbstractFileSystem) -> None:
     if "s3" in protocols:
         # Beside botocore's own attempts, and twice around each other when a file is read.
         fs.retries = 1
+    if "oci" in protocols:
+        for adapter in fs.oci_client.base_client.session.adapters.values():
+            adapter.init_poolmanager(AT_ONCE, 2 * AT_ONCE)
 
 
 def _merged(defaults: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
@@ -205,6 +236,24 @@ def _gcs_timeout() -> Any:
     from aiohttp import ClientTimeout
 
     return ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS, sock_read=10)
+
+
+@functools.cache
+def _oci_patience() -> dict[str, Any]:
+    """Return how often OCI is asked again: four times, and not for ten minutes.
+
+    Nor is there a circuit breaker, which would refuse without asking when some of the requests
+    under way at the same time have failed. The same objects each time, because fsspec compares.
+    """
+    # Imported here: only those who use it pay for it.
+    from oci.circuit_breaker import NoCircuitBreakerStrategy
+    from oci.retry import RetryStrategyBuilder
+
+    builder = RetryStrategyBuilder(max_attempts=4, total_elapsed_time_seconds=60)
+    return {
+        "retry_strategy": builder.get_retry_strategy(),
+        "circuit_breaker_strategy": NoCircuitBreakerStrategy(),
+    }
 
 
 def at_once(limit: int, calls: Sequence[Callable[[], Result]]) -> list[Result]:

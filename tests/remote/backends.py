@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 import uuid
 from collections.abc import Callable
 from typing import Any
 
 import fsspec
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
 from fsspec.config import conf
 
+from remote.oci_server import FINGERPRINT, NAMESPACE, TENANCY, USER
 from remote.s3 import options_for
 
-BACKENDS = ("s3", "gcs", "azure")
+BACKENDS = ("s3", "gcs", "azure", "oci")
 
 # What azurite knows, as its documentation gives them.
 AZURE_ACCOUNT = "devstoreaccount1"
@@ -35,10 +39,31 @@ def azure_options(server: str) -> dict[str, Any]:
     return {"connection_string": text, "account_name": AZURE_ACCOUNT}
 
 
+@functools.cache
+def oci_key() -> str:
+    """A key to sign requests to OCI with."""
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    form = (serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption())
+    return key.private_bytes(serialization.Encoding.PEM, *form).decode()
+
+
+def oci_options(server: str) -> dict[str, Any]:
+    """Storage options of the stand-in for OCI Object Storage."""
+    config = {
+        "user": USER,
+        "tenancy": TENANCY,
+        "fingerprint": FINGERPRINT,
+        "key_content": oci_key(),
+        "region": "us-ashburn-1",
+    }
+    return {"config": config, "config_kwargs": {"service_endpoint": server}}
+
+
 _OPTIONS: dict[str, tuple[str, Callable[[str], dict[str, Any]]]] = {
     "s3": ("s3", options_for),
     "gcs": ("gs", gcs_options),
     "azure": ("abfs", azure_options),
+    "oci": ("oci", oci_options),
 }
 
 
@@ -59,7 +84,7 @@ def open_backend(name: str, request: pytest.FixtureRequest, monkeypatch: pytest.
     The options that reach its server hold for all file systems that this process opens for the
     rest of the test.
     """
-    bucket = f"bucket-{uuid.uuid4().hex}"
+    bucket = f"bucket-{uuid.uuid4().hex}{f'@{NAMESPACE}' if name == 'oci' else ''}"
     protocol, server = _OPTIONS[name][0], server_of(name, request)
     options = _OPTIONS[name][1]
     # gcsfs looks for its own name first.
@@ -68,6 +93,8 @@ def open_backend(name: str, request: pytest.FixtureRequest, monkeypatch: pytest.
     fs = fsspec.filesystem(protocol)
     if name == "s3":
         fs.call_s3("create_bucket", Bucket=bucket)
+    elif name == "oci":
+        fs.mkdir(bucket, compartment_id=TENANCY)
     else:
         fs.mkdir(bucket)
     return f"{protocol}://{bucket}/store"

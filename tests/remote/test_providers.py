@@ -16,7 +16,15 @@ from fsspec.registry import _registry
 from aerozarr.errors import SettingsError
 from aerozarr.locations import open_location
 from aerozarr.settings import load_settings
-from remote.backends import AZURE_KEY, BACKENDS, open_backend, server_of, storage_options
+from remote.backends import (
+    AZURE_KEY,
+    BACKENDS,
+    oci_key,
+    open_backend,
+    server_of,
+    storage_options,
+)
+from remote.oci_server import FINGERPRINT
 from remote.s3 import hashes, told
 from unit.store_helpers import files_below
 from workflow.harness import REPOSITORY, Workspace, digests, write_sample
@@ -49,8 +57,9 @@ def test_a_run_within_a_bucket_gives_the_bytes_of_a_local_one(
     workspace.config.update(source_url="source", store="results/local")
     workspace.run()
     assert found == digests(workspace.root / "results/local")
-    if backend == "azure":
-        assert AZURE_KEY not in "".join(told(workspace, run.output).values())
+    secrets = {"azure": [AZURE_KEY], "oci": [FINGERPRINT, *oci_key().splitlines()[1:-1]]}
+    for secret in secrets.get(backend, ()):
+        assert secret not in "".join(told(workspace, run.output).values())
 
 
 PACKAGES = {
@@ -72,6 +81,7 @@ def test_a_url_whose_package_is_missing_says_what_to_install(
     monkeypatch.setitem(sys.modules, package, None)  # what import finds when it is not installed
     monkeypatch.delitem(_registry, protocol, raising=False)
     monkeypatch.setitem(sys.modules, "aiobotocore.session", None)
+    monkeypatch.delitem(sys.modules, "aerozarr.oracle", raising=False)
     with pytest.raises(SettingsError) as caught:
         open_location(url, {}, key="store")
     assert f"pip install -r {requirements}" in str(caught.value)
@@ -104,11 +114,11 @@ def test_a_url_with_a_password_is_refused_and_not_repeated(url: str) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="threads are counted in /proc")
-@pytest.mark.parametrize("url", ["s3://bucket/x", "gs://bucket/x", "abfs://bucket/x"])
+@pytest.mark.parametrize("url", ["s3://b/x", "gs://b/x", "abfs://b/x", "oci://b@n/x"])
 def test_what_a_process_imports_before_it_forks_starts_no_thread(url: str) -> None:
     code = (
         "import os, sys; from aerozarr.locations import prepare_for; prepare_for(sys.argv[1], {});"
-        "imported = {'s3fs', 'gcsfs', 'adlfs'} & {*sys.modules};"
+        "imported = {'s3fs', 'gcsfs', 'adlfs', 'ocifs'} & {*sys.modules};"
         "print(len(os.listdir('/proc/self/task')), len(imported))"
     )
     done = subprocess.run(
