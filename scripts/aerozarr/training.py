@@ -56,7 +56,10 @@ class ChunkDataset(Dataset[dict[str, torch.Tensor]]):
     Raises
     ------
     StoreError
-        When the store has no such split, sample, domain or field, or no statistics to scale by.
+        When the store has no such split, sample, domain or field, when a sample has fewer points
+        than asked for, or when there are no statistics to scale by.
+    TypeError
+        When `store` is not an open store.
 
     Notes
     -----
@@ -81,6 +84,8 @@ class ChunkDataset(Dataset[dict[str, torch.Tensor]]):
         geometry_domain: str = "surface",
         whole_chunks: bool = False,
     ) -> None:
+        if not isinstance(store, Store):
+            raise TypeError(f"store is no Store; open it first: Store({store!r})")
         self.store = store
         self.samples = _samples(store, split)
         self.normalizer: Normalizer | None
@@ -97,6 +102,8 @@ class ChunkDataset(Dataset[dict[str, torch.Tensor]]):
         self._geometry = None
         if geometry_points is not None:
             self._geometry = geometry_domain, store.position_of(geometry_domain), geometry_points
+            _check_points(store, self.samples, {geometry_domain: geometry_points})
+        _check_points(store, self.samples, points or {})
         self._seed = seed
         self._whole_chunks = whole_chunks
         # Shared memory: workers that are running see it change.
@@ -136,6 +143,19 @@ class ChunkDataset(Dataset[dict[str, torch.Tensor]]):
                 field = self._geometry[1] if self._geometry and name == GEOMETRY else name
                 self.normalizer.normalize_(field, item[name])
         return item
+
+
+def _check_points(store: Store, samples: Iterable[str], points: Points) -> None:
+    """Refuse now what would otherwise be an error in some worker, late in an epoch."""
+    for domain, count in points.items():
+        for sample in samples:
+            n_points = store.n_points(sample, domain)
+            if count is not None and not 0 < count <= n_points:
+                raise StoreError(
+                    f"{count} points of the {domain} were asked for; {sample} has {n_points}. "
+                    f"Ask for 1 to {n_points}, leave the sample out, or take all: "
+                    f"{{{domain!r}: None}}."
+                )
 
 
 def _samples(store: Store, split: str | Iterable[str] | None) -> tuple[str, ...]:

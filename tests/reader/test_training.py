@@ -49,6 +49,21 @@ def test_an_item_is_a_draw_of_a_sample_as_float32(original: Path) -> None:
         assert_aligned(item)
 
 
+@pytest.mark.parametrize("count", [0, -1, 10**6])
+@pytest.mark.parametrize("what", ["points", "geometry_points"])
+def test_points_that_a_sample_does_not_have_are_refused_at_once(
+    original: Path, what: str, count: int
+) -> None:
+    asked = {"surface": count} if what == "points" else count
+    with pytest.raises(StoreError, match=rf"{count} points of the surface were asked for; \w+ has"):
+        ChunkDataset(Store(original), **{what: asked})  # type: ignore[arg-type]
+
+
+def test_a_path_is_not_taken_for_an_open_store(original: Path) -> None:
+    with pytest.raises(TypeError, match="open it first"):
+        ChunkDataset(str(original), points=POINTS)  # type: ignore[arg-type]
+
+
 def test_a_split_gives_its_samples_in_its_order(original: Path) -> None:
     store = Store(original)
     train = ChunkDataset(store, "train", points={"surface": None})
