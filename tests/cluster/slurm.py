@@ -239,9 +239,30 @@ class Cluster:
             _kill(process)
         daemon.wait()
 
+    def stall(self, job: str) -> list[int]:
+        """Stop a job's processes where they are, and return them; SLURM can still end them."""
+        stopped = []
+        for folder in Path("/proc").iterdir():
+            if not folder.name.isdigit():
+                continue
+            try:
+                variables = (folder / "environ").read_bytes().split(b"\0")
+            except OSError:  # ended since
+                continue
+            if f"SLURM_JOB_ID={job}".encode() in variables and self._is_mine(variables):
+                with suppress(ProcessLookupError):
+                    os.kill(int(folder.name), signal.SIGSTOP)
+                    stopped.append(int(folder.name))
+        return stopped
+
+    def _is_mine(self, variables: list[bytes]) -> bool:
+        """Whether a process with these variables belongs to a job of this cluster."""
+        path = f"PATH={self.bin}:".encode()
+        return any(value.startswith(path) for value in variables)
+
     def _processes_of(self, node: str) -> list[int]:
         """Return the processes of a node's jobs, and the supervisors that SLURM gave them."""
-        name, path = f"SLURMD_NODENAME={node}".encode(), f"PATH={self.bin}:".encode()
+        name = f"SLURMD_NODENAME={node}".encode()
         parents: dict[int, int] = {}
         supervisors, found = set(), set()
         for folder in Path("/proc").iterdir():
@@ -256,7 +277,7 @@ class Cluster:
             parents[process] = int(fields.split()[1])
             if command.endswith("(slurmstepd"):
                 supervisors.add(process)
-            if name in variables and any(value.startswith(path) for value in variables):
+            if name in variables and self._is_mine(variables):
                 found.add(process)
         return [*found, *(supervisors & {parents[process] for process in found})]
 

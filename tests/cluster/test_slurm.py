@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,8 @@ import torch
 import yaml
 
 from cluster.slurm import Cluster, missing_programs
+from remote.proxy import Proxy
+from remote.s3 import KEY, SECRET, hashes, make_bucket, told, use
 from workflow.harness import REPOSITORY, Run, Workspace, digests, write_sample
 
 pytestmark = [
@@ -268,6 +271,38 @@ def test_a_broken_sample_in_a_group_costs_the_others_nothing(
         assert "open-sesame" not in text
 
 
+def test_from_bucket_to_bucket_on_two_nodes_without_a_home(
+    cluster: Cluster, on_one_machine: Workspace, tmp_path: Path, s3_server: int
+) -> None:
+    workspace = Workspace(tmp_path / "workspace")
+    workspace.root.mkdir()
+    with Proxy(s3_server) as proxy:
+        bucket = make_bucket(proxy)
+        for path in on_one_machine.source.rglob("*.pt"):
+            bucket.put(f"source/{path.relative_to(on_one_machine.source)}", path.read_bytes())
+        use(workspace, bucket, source_url="source", store="store")
+        on_cluster = OnCluster(workspace, cluster)
+        cache = tmp_path / "cache"
+        on_cluster.environment |= {"HOME": "/dev/null/nowhere", "XDG_CACHE_HOME": str(cache)}
+        run = on_cluster.run(group=20)
+        assert run.converted == NAMES
+        assert hashes(bucket.objects("store")) == digests(on_one_machine.store)
+    assert not workspace.source.exists()
+    assert not workspace.store.exists()
+
+    done = cluster.run("squeue", "--noheader", "--states=all", "--format=%i %N").splitlines()
+    latest = sorted((line.split() for line in done), key=lambda job: int(job[0]))[-2:]
+    assert {node for _, node in latest} == {"node1", "node2"}
+    texts = {**told(workspace, run.output), "sbatch": "\n".join(cluster.submissions())}
+    for number, _ in latest:
+        texts[number] = cluster.run("scontrol", "write", "batch_script", number, "-")
+    for log in (*cluster.root.glob("*.log"), *cluster.root.glob("*.out")):
+        texts[str(log)] = log.read_text(errors="replace")
+    for place, text in texts.items():
+        assert KEY not in text, place
+        assert SECRET not in text, place
+
+
 def test_a_cancelled_job_is_noticed_and_tried_again(
     forty: OnCluster, on_one_machine: Workspace
 ) -> None:
@@ -279,6 +314,35 @@ def test_a_cancelled_job_is_noticed_and_tried_again(
     assert "CANCELLED" in run.output
     assert len(forty.cluster.submissions()) == 2
     assert forty.has_the_groups_of(on_one_machine, 20)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("retries", [2, 0], ids=["retry", "rerun"])
+def test_what_a_job_had_no_time_for_is_done_by_a(
+    forty: OnCluster, on_one_machine: Workspace, retries: int
+) -> None:
+    cluster = forty.cluster
+    process = forty.start(f"--retries={retries}", group=SAMPLES)
+    forty.wait_for(lambda: forty.fragments() > 0, "first fragment")
+    (number,) = cluster.jobs("RUNNING")
+    stopped = cluster.stall(number)
+    # The end of its time, which SLURM looks for every half a minute.
+    cluster.run("scontrol", "update", f"jobid={number}", "endtime=now+1")
+    forty.wait_for(lambda: number in cluster.jobs("TIMEOUT"), "job whose time has run out")
+    for left in stopped:  # SLURM's simplest way of tracking loses a worker that is stopped
+        with suppress(ProcessLookupError):
+            os.kill(left, signal.SIGKILL)
+    assert 0 < forty.fragments() < SAMPLES
+    if retries:
+        said = forty.finish(process).output
+    else:
+        assert process.wait(timeout=300) != 0
+        said = (forty.workspace.root / "output.txt").read_text()
+        assert not (forty.workspace.store / "manifest.json").exists()
+        forty.run(group=SAMPLES)
+    assert "Error in group convert" in said
+    assert len(cluster.submissions()) == 2
+    assert digests(forty.workspace.store) == digests(on_one_machine.store)
 
 
 def test_the_jobs_of_a_node_that_dies_are_done_on_another(
