@@ -12,7 +12,7 @@ from aerozarr.locations import is_url
 from aerozarr.needs import memory_mb, runtime_minutes
 from aerozarr.project import Project
 from aerozarr.slurm import check_run
-from aerozarr.startup import begin, take_lock
+from aerozarr.startup import begin, take_over
 from aerozarr.summary import read_summary
 from aerozarr.tables import read_samples
 from aerozarr.served import serve_command
@@ -47,7 +47,7 @@ def start():
         project = Project.from_config(config)
         if VERIFYING:
             if runs_jobs:
-                take_lock(project)
+                tell(*take_over(project))
             return project, "", begin_verification(project, write=runs_jobs)
         digest, messages = begin(project, runs_jobs=runs_jobs)
     # Not as a WorkflowError: Snakemake shows those with places in this file.

@@ -78,7 +78,8 @@ def estimate(project: Project, *, cores: str) -> None:
     """Say what a run would take: the job of `estimate`."""
     listing = read_listing(project)
     made = estimate_of(project, listing)
-    print(forecast(project, listing), *made.lines(int(cores)), sep="\n", file=sys.stderr)
+    converts = forecast(project, listing, project.store.all_files())
+    print(converts, *made.lines(int(cores)), sep="\n", file=sys.stderr)
 
 
 def estimate_of(project: Project, listing: Listing) -> Estimate:

@@ -70,7 +70,9 @@ def patiently(where: str, call: Callable[[], Result]) -> Result:
         When it was opened with options that it cannot use.
     """
     begun = time.monotonic()
-    for attempt in range(1, ATTEMPTS + 1):
+    attempt = 0
+    while True:
+        attempt += 1
         try:
             return call()
         except (RemoteError, SettingsError, MemoryError):
@@ -80,8 +82,9 @@ def patiently(where: str, call: Callable[[], Result]) -> Result:
             last = attempt == ATTEMPTS or waited > PATIENCE_SECONDS
             if last or not _may_pass(error):
                 raise in_words(where, error) from None
+        # Longer each time, for a server that is busy; by chance, so that jobs that failed together
+        # do not come back together.
         time.sleep(2 ** (attempt - 1) * random.uniform(0.5, 1))
-    raise AssertionError("unreachable")
 
 
 def in_words(where: str, error: Exception) -> Exception:

@@ -68,7 +68,7 @@ class LocalFetcher(Fetcher):
     def __init__(self, root: str) -> None:
         self.root = root
 
-    def fetch(self, spans: Sequence[Span]) -> list[bytes | None]:  # noqa: D102
+    def fetch(self, spans: Sequence[Span]) -> list[bytes | None]:
         found: list[bytes | None] = []
         for path, group in groupby(spans, key=lambda span: span.path):
             try:
@@ -104,7 +104,7 @@ class FsspecFetcher(Fetcher):
     def __init__(self, location: Location) -> None:
         self.location = location
 
-    def fetch(self, spans: Sequence[Span]) -> list[bytes | None]:  # noqa: D102
+    def fetch(self, spans: Sequence[Span]) -> list[bytes | None]:
         fs: AbstractFileSystem = self.location.fs
         paths = [self.location.join(span.path) for span in spans]
         # Always with a start: without one, s3fs asks for the object's size first.
@@ -132,7 +132,7 @@ class ObstoreFetcher(Fetcher):
     def __init__(self, store: ObjectStore) -> None:
         self.store = store
 
-    def fetch(self, spans: Sequence[Span]) -> list[bytes | None]:  # noqa: D102
+    def fetch(self, spans: Sequence[Span]) -> list[bytes | None]:
         # On fsspec's loop and not asyncio.run's: a notebook has one running in this thread.
         found: list[bytes | None] = sync(get_loop(), self._fetch_all, spans)
         return found

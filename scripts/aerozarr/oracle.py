@@ -17,7 +17,7 @@ from ocifs.errors import translate_oci_error
 _FIELDS = "name,size,etag,timeCreated,timeModified"
 
 
-class OracleFileSystem(OCIFileSystem):  # type: ignore[misc]
+class OracleFileSystem(OCIFileSystem):  # type: ignore[misc] # ocifs ships no types
     """What ocifs opens, but for the methods below. Paths are `bucket@namespace/name`."""
 
     def find(

@@ -92,7 +92,7 @@ def end_left_jobs(workdir: Path) -> list[str]:
                     f"{' '.join(left)}. They may still write. See squeue --jobs={','.join(left)}; "
                     "start again when they are gone."
                 )
-            time.sleep(1)
+            time.sleep(1)  # one squeue a second, for as long as SLURM takes to kill
         messages.append(f"cancelled SLURM jobs that an earlier run left: {' '.join(jobs)}")
     shutil.rmtree(folder)
     return messages

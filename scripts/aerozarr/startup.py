@@ -69,16 +69,17 @@ def begin(project: Project, *, runs_jobs: bool) -> tuple[str, list[str]]:
     store = project.store  # opened in any case: a dry run should say that it cannot be
     store.check()
     if runs_jobs:
-        take_lock(project)
-        messages += end_left_jobs(Path(project.workdir))
+        messages += take_over(project)
         store.clean()
         if listing is not None:
             write_aside(project.place(HANDED_OVER), listing.to_json().encode())
-    messages += _forget_lost(project, forget=runs_jobs)
+    # Listed once, because that takes a request for every thousand objects.
+    files = store.all_files() if Path(project.fragments).is_dir() else {}
+    messages += _forget_lost(project, files, forget=runs_jobs)
     if listing is None:
         return "example", messages
     if not runs_jobs:
-        messages.append(forecast(project, listing))
+        messages.append(forecast(project, listing, files))
     return listing.digest(), [*_listing_messages(listing, project), *messages]
 
 
@@ -99,25 +100,38 @@ def _check_urls(project: Project) -> list[str]:
     ]
 
 
-def take_lock(project: Project) -> None:
-    """Make the work folder, and lock it for the life of this process.
+def take_over(project: Project) -> list[str]:
+    """Make the work folder, lock it for the life of this process, and end what others left at work.
+
+    Returns
+    -------
+    list of str
+        What the person should know.
 
     Raises
     ------
     SettingsError
-        When it cannot be written.
+        When the folder cannot be written.
     StoreError
-        When another run is at work in it.
+        When another run is at work in it, or jobs that one left cannot be ended.
     """
     check_writable("workdir", Path(project.workdir))
     Path(project.workdir).mkdir(parents=True, exist_ok=True)
     _locks.append(lock(project.place(".lock")))
+    return end_left_jobs(Path(project.workdir))
 
 
-def forecast(project: Project, listing: Listing) -> str:
-    """Say what a run would convert, which Snakemake cannot before the samples are listed."""
+def forecast(project: Project, listing: Listing, files: Mapping[str, int | None]) -> str:
+    """Say what a run would convert, which Snakemake cannot before the samples are listed.
+
+    Parameters
+    ----------
+    project, listing
+        The configuration, and what its source holds.
+    files
+        What the store holds: path to size, None where that is not told.
+    """
     counts: Counter[str] = Counter()
-    files = project.store.all_files()
     for sample in listing.samples:
         try:
             fragment = read_fragment(project.fragment(sample.key))
@@ -176,7 +190,7 @@ def lock(path: Path) -> IO[str]:
     return file
 
 
-def _forget_lost(project: Project, *, forget: bool) -> list[str]:
+def _forget_lost(project: Project, files: Mapping[str, int | None], *, forget: bool) -> list[str]:
     """Forget fragments whose groups are not whole in the store, and a merge whose manifest is gone.
 
     A fragment says that its group is there, and with which files; when one is missing, or of
@@ -197,7 +211,7 @@ def _forget_lost(project: Project, *, forget: bool) -> list[str]:
         and (digest_of(manifest) == summary.manifest_digest)
     )
     is_foreign = manifest is not None and summary is not None and not is_ours
-    files = {} if is_foreign else project.store.all_files()
+    files = {} if is_foreign else files
     paths = (project.fragment(sample.key) for sample in read_samples(table))
     lost = [path for path in paths if path.exists() and _is_lost(path, files)]
     if forget:

@@ -108,7 +108,7 @@ class ChunkDataset(Dataset[dict[str, torch.Tensor]]):
         self._whole_chunks = whole_chunks
         # Shared memory: workers that are running see it change.
         self._epoch = torch.zeros((), dtype=torch.int64)
-        self._epoch.share_memory_()  # type: ignore[no-untyped-call]
+        self._epoch.share_memory_()  # type: ignore[no-untyped-call] # torch has no type for it
 
     @property
     def epoch(self) -> int:
