@@ -12,7 +12,7 @@ from aerozarr.locations import is_url
 from aerozarr.needs import memory_mb, runtime_minutes
 from aerozarr.project import Project
 from aerozarr.slurm import check_run
-from aerozarr.startup import begin, take_over
+from aerozarr.startup import MERGED, begin, take_over
 from aerozarr.summary import read_summary
 from aerozarr.tables import read_samples
 from aerozarr.served import serve_command
@@ -30,6 +30,15 @@ def tell(*messages):
         print(f"aerozarr: {message}", file=sys.stderr, flush=True)
 
 
+def start_early():
+    """Have the warm worker import torch before the first job asks for it."""
+    if workflow.local_exec:
+        job = "verify_sample" if VERIFYING else "convert_sample"
+        start_worker(
+            serve_command(os.path.join(workflow.basedir, "scripts", f"{job}.py"))
+        )
+
+
 def start():
     """Check the settings and list the source; end with one clear message if that fails.
 
@@ -45,6 +54,8 @@ def start():
         if not workflow.is_main_process:
             return start_job(), "", {}
         project = Project.from_config(config)
+        if runs_jobs and (VERIFYING or not project.place(MERGED).exists()):
+            start_early()  # there will be jobs: have torch imported while the samples are listed
         if VERIFYING:
             if runs_jobs:
                 tell(*take_over(project))
@@ -157,15 +168,6 @@ def script(name):
         python=untracked("python" if uses_conda else sys.executable),
         script=untracked(os.path.join(workflow.basedir, "scripts", f"{name}.py")),
     )
-
-
-def start_early():
-    """Have the warm worker import torch while the samples are still being listed."""
-    if workflow.local_exec:
-        job = "verify_sample" if VERIFYING else "convert_sample"
-        start_worker(
-            serve_command(os.path.join(workflow.basedir, "scripts", f"{job}.py"))
-        )
 
 
 def tune_scheduler():

@@ -22,5 +22,5 @@ rule convert_sample:
         "Converting {wildcards.key}"
     shell:
         # Started once a sample: without -S and -E, Python alone would cost as much as a conversion.
-        "{params.python:q} -S -E {params.script:q} --table={input.table:q}"
+        "exec {params.python:q} -S -E {params.script:q} --table={input.table:q}"
         " --key={wildcards.key:q} --fragment={output.fragment:q} 2> {log:q}"

@@ -27,7 +27,7 @@ rule merge_manifest:
     message:
         "Merging {input.table} and the fragments into the manifest"
     shell:
-        "{params.python:q} -S -E {params.script:q} --table={input.table:q}"
+        "exec {params.python:q} -S -E {params.script:q} --table={input.table:q}"
         " --incomplete={input.incomplete:q} --merged={output.merged:q}"
         " --report={output.report:q} 2> {log:q}"
 

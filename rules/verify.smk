@@ -19,7 +19,7 @@ rule verify_sample:
     message:
         "Verifying {wildcards.key}"
     shell:
-        "{params.python:q} -S -E {params.script:q} --key={wildcards.key:q}"
+        "exec {params.python:q} -S -E {params.script:q} --key={wildcards.key:q}"
         " --found={output.found:q} 2> {log:q}"
 
 

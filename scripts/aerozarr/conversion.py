@@ -8,7 +8,6 @@ read ahead).
 
 from __future__ import annotations
 
-import resource
 import sys
 import time
 from collections.abc import Callable
@@ -25,6 +24,7 @@ from aerozarr.groups import ROOT_METADATA, Grid, encode_shards, metadata_files, 
 from aerozarr.listing import sample_folder_base
 from aerozarr.manifest import FieldRecord, Fragment, write_aside
 from aerozarr.measuring import moments_of
+from aerozarr.peaks import forget_peak, peak_memory_mb
 from aerozarr.project import Project
 from aerozarr.readahead import ReadAhead
 from aerozarr.rounding import Rounding
@@ -97,6 +97,7 @@ def convert_sample(
         Whatever is not the sample's own fault: OSError, MemoryError, a network error, a bug.
     """
     start = time.perf_counter()
+    forget_peak()
     # One job runs on each core: more threads would only get in each other's way.
     torch.set_num_threads(1)
     with store.write_group(sample.id) as group:
@@ -120,7 +121,7 @@ def convert_sample(
         objects={path: (file.size, file.sha256) for path, file in group.stored.items()},
         source_bytes=sum(sample.sizes),
         seconds=round(time.perf_counter() - start, 4),
-        peak_memory_mb=_peak_memory_mb(),
+        peak_memory_mb=peak_memory_mb(),
     )
 
 
@@ -134,11 +135,6 @@ def _left_out(sample: Sample, error: BrokenSample) -> LeftOut:
         cause=error.cause,
         remedy=error.remedy,
     )
-
-
-def _peak_memory_mb() -> float:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return round(peak / (2**20 if sys.platform == "darwin" else 2**10), 1)
 
 
 def _write_domains(

@@ -14,6 +14,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from aerozarr.warm_server import Job
+
 
 def main(job: str) -> int:
     """Do a job with the options of the command line; with `--serve`, be the warm worker.
@@ -30,7 +32,10 @@ def main(job: str) -> int:
     """
     script, *arguments = sys.argv
     if arguments == ["--serve"]:
-        warm.serve(lambda: _load(job))
+        # Here: a client needs none of it.
+        from aerozarr.warm_server import serve
+
+        serve(lambda: _load(job))
         return 0
     if arguments[:1] == ["--plain"]:
         return _load(job)([job, *arguments[1:]])
@@ -49,14 +54,14 @@ def serve_command(script: str) -> list[str]:
     return [sys.executable, script, "--serve"]
 
 
-def _load(job: str) -> warm.Job:
+def _load(job: str) -> Job:
     """Import what a job and those that go with it need, and return what does one."""
     if job == "verify_sample":
         return _verifying()
     return _converting()
 
 
-def _verifying() -> warm.Job:
+def _verifying() -> Job:
     from aerozarr.comparison import verify_sample
     from aerozarr.jobs import run_job
     from aerozarr.project import Project
@@ -65,7 +70,7 @@ def _verifying() -> warm.Job:
     return lambda texts: run_job(verify_sample, texts[1:], None, "key", "found")
 
 
-def _converting() -> warm.Job:
+def _converting() -> Job:
     from aerozarr.conversion import convert
     from aerozarr.jobs import run_job
     from aerozarr.merging import merge

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -20,6 +21,8 @@ import os, signal, sys, time, pathlib
 sys.path.insert(0, {scripts!r})
 from aerozarr import warm
 
+kept = []
+
 def job(texts):
     what, *rest = texts
     if what == "exit":
@@ -32,6 +35,12 @@ def job(texts):
     if what == "wait":
         pathlib.Path(rest[0]).write_text(str(os.getpid()))
         time.sleep(600)
+    if what == "worker":
+        print(os.getpid(), file=sys.stderr)
+        return 0
+    if what == "keep":
+        kept.append(bytearray(int(rest[0])))
+        return 0
     if what == "pids":
         print(os.getppid(), file=sys.stderr)
         return 0
@@ -43,7 +52,8 @@ def load():
     return job
 
 if sys.argv[1:] == ["--serve"]:
-    warm.serve(load)
+    from aerozarr.warm_server import serve
+    serve(load)
 else:
     code = warm.request(sys.argv[1:], [sys.executable, __file__, "--serve"])
     sys.exit(99 if code is None else code)
@@ -86,6 +96,12 @@ class Bench:
         code, said = self.do("pids")
         assert code == 0
         self.servers.add(int(said))
+        return int(said)
+
+    def worker(self) -> int:
+        """Return the process id of the worker that does the next job."""
+        code, said = self.do("worker")
+        assert code == 0
         return int(said)
 
     def waiting_child(self) -> tuple[subprocess.Popen[str], int]:
@@ -143,6 +159,60 @@ def test_a_child_that_crashes_ends_alone(bench: Bench) -> None:
     server = bench.server()
     assert bench.do("crash")[0] == 128 + signal.SIGSEGV
     assert bench.server() == server
+
+
+def test_a_worker_does_one_job_after_another(bench: Bench) -> None:
+    assert len({bench.worker() for _ in range(5)}) == 1
+
+
+def test_jobs_at_once_have_a_worker_each(bench: Bench) -> None:
+    client, busy = bench.waiting_child()
+    first = bench.worker()
+    assert first != busy
+    assert bench.worker() == first
+    client.kill()
+    client.communicate()
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        pytest.param(("exit", "1"), id="that failed"),
+        pytest.param(("raise",), id="with a bug"),
+        pytest.param(("crash",), id="that crashed"),
+        pytest.param(("keep", str(200 * 2**20)), id="that kept much memory"),
+    ],
+)
+def test_a_worker_is_not_used_again_after_a_job(bench: Bench, texts: tuple[str, ...]) -> None:
+    first = bench.worker()
+    bench.do(*texts)
+    until(lambda: gone(first))
+    assert bench.worker() != first
+
+
+def test_a_client_that_is_killed_takes_no_other_worker_along(bench: Bench) -> None:
+    first = bench.worker()
+    client, busy = bench.waiting_child()
+    assert busy == first
+    other = bench.worker()
+    client.kill()
+    client.communicate()
+    until(lambda: gone(busy))
+    assert bench.worker() == other
+
+
+def test_an_idle_worker_ends_with_the_owner(bench: Bench) -> None:
+    idle = bench.worker()
+    bench.owner.kill()
+    bench.owner.wait()
+    until(lambda: gone(idle))
+
+
+def test_a_client_that_says_nothing_costs_nobody_anything(bench: Bench) -> None:
+    bench.server()
+    with socket.socket(socket.AF_UNIX) as silent:
+        silent.connect(f"{bench.warm}/socket")
+    assert bench.do("exit", "0")[0] == 0
 
 
 def test_clients_that_start_at_once_share_one_server(bench: Bench) -> None:
