@@ -1,5 +1,6 @@
 # Settings, the start of a run, and the helpers of the rules.
 import functools
+import gc
 import sys
 
 sys.path.insert(0, os.path.join(workflow.basedir, "scripts"))
@@ -80,6 +81,8 @@ def start_job():
 
 
 PROJECT, SOURCE_DIGEST, CLAIMED = start()
+# All that is imported stays: collections, and the interpreter's end, need not look at it again.
+gc.freeze()
 WORKDIR = PROJECT.workdir
 VERIFICATION = str(folder_of(PROJECT))
 VERDICT = folder_of(PROJECT) / "verdict.json"
