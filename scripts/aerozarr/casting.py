@@ -10,11 +10,13 @@ import torch
 
 from aerozarr.errors import BrokenSample
 from aerozarr.fields import Field
-from aerozarr.gathering import PackedRows, Permutation, Rows, columns_for
+from aerozarr.gathering import PackedRows, Rows, columns_for
 from aerozarr.measuring import Measuring
 from aerozarr.moments import Moments
 from aerozarr.rounding import Rounding
 from aerozarr.tensors import BLOCK, as_rows, blocks_of, to_numpy
+
+Order = npt.NDArray[np.int64]
 
 
 class Room:
@@ -64,7 +66,7 @@ class Cast:
         return self.padded[:, : self.width]
 
 
-def cast(value: object, field: Field, room: Room, look: Permutation) -> Cast:
+def cast(value: object, field: Field, room: Room, look: Order) -> Cast:
     """Cast what was loaded for a field to its storage dtype, rounding to nearest even.
 
     Parameters
@@ -77,7 +79,7 @@ def cast(value: object, field: Field, room: Room, look: Permutation) -> Cast:
         Where to. Rows that are in storage dtype already, and that padding does not pay for, are
         left where they are.
     look
-        The rows whose rounding error is wanted.
+        The rows whose rounding error is wanted, in ascending order.
 
     Raises
     ------
@@ -94,7 +96,7 @@ def cast(value: object, field: Field, room: Room, look: Permutation) -> Cast:
     del rows  # so that the file's pages can be given back
     packed = PackedRows(min(BLOCK, n_rows), width, columns, dtype) if columns > width else None
     measuring = Measuring(n_rows, width, dtype)
-    looked = _Looked(look)
+    looked = _Looked(look, n_rows)
     if whole is not None:
         measuring.add(whole)
     else:
@@ -111,7 +113,7 @@ def cast(value: object, field: Field, room: Room, look: Permutation) -> Cast:
     stored = padded[:, :width]
     if not is_exact and any(moments.infinities):
         _refuse_overflow(value, stored, field)
-    after = stored[looked.order]
+    after = stored[look]
     before = after if is_exact else looked.rows()
     return Cast(padded, width, moments, Rounding.of(before, after))
 
@@ -124,16 +126,17 @@ def to_storage(rows: torch.Tensor, field: Field) -> Rows:
 class _Looked:
     """The source's values of some rows, taken as the blocks pass by."""
 
-    def __init__(self, look: Permutation) -> None:
-        # In order: the rows of a block are then next to each other. To the rounding error it makes
-        # no difference, and a mapped file is read from front to end.
-        self.order = np.sort(look).astype(np.int64)
+    def __init__(self, look: Order, n_rows: int) -> None:
+        self._look = look
+        # Where in `look` each block begins: of a mapped file, rows taken one by one at the end
+        # would be read once more, page after page.
+        self._bounds = np.searchsorted(look, np.arange(0, n_rows + BLOCK, BLOCK)).tolist()
         self._seen: list[npt.NDArray[np.generic]] = []
 
     def see(self, first: int, part: torch.Tensor) -> None:
-        begin, end = np.searchsorted(self.order, (first, first + len(part)))
+        begin, end = self._bounds[first // BLOCK : first // BLOCK + 2]
         if begin < end:
-            places = torch.from_numpy(self.order[begin:end] - first)
+            places = torch.from_numpy(self._look[begin:end] - first)
             self._seen.append(to_numpy(part[places]))
 
     def rows(self) -> npt.NDArray[np.generic]:

@@ -14,9 +14,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
 
-from aerozarr.casting import Room, cast
+from aerozarr.casting import Cast, Room, cast
 from aerozarr.datasets import ClassSamples, Dataset
 from aerozarr.errors import BrokenSample, StoreError
 from aerozarr.fields import Domain, Field
@@ -161,6 +162,8 @@ def _write_domains(
                 grids[domain.name] = grid
                 seed = seed_of(settings.shuffle_seed, sample.id, domain.name)
                 perm = permutation(grid.n_points, seed)
+                # In order, so that a mapped file is looked at from front to end.
+                look = np.sort(perm[: grid.chunk_points]).astype(np.int64)
             elif n_rows != len(perm):
                 raise BrokenSample(
                     field=field.canonical,
@@ -169,22 +172,20 @@ def _write_domains(
                     remedy="write both from the same mesh, or leave the sample out",
                 )
             fields[field.canonical] = _write_field(
-                value, field, perm, grid, room, settings.compression, group
+                cast(value, field, room, look), field, perm, grid, settings.compression, group
             )
     return grids, fields
 
 
 def _write_field(
-    value: object,
+    made: Cast,
     field: Field,
     perm: Permutation,
     grid: Grid,
-    room: Room,
     compression: Compression,
     group: GroupWriter,
 ) -> FieldRecord:
     """Write one field; return what was learnt about it."""
-    made = cast(value, field, room, look=perm[: grid.chunk_points])
     for shard in encode_shards(made.padded, perm, grid, compression, width=field.width):
         group.put_shard(shard_path(field.array_name, shard.number), shard)
     return FieldRecord(moments=made.moments, rounding=made.rounding)
