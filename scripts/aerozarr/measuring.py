@@ -19,7 +19,7 @@ Column = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.int64]
 
 # Rows that are looked at together: they stay in the cache.
-_BLOCK = 2**14
+_BLOCK = 2**15
 # From so many rows on, counting how often each of the 65,536 float16 values occurs is cheaper than
 # computing with every row.
 _COUNTED = 2**16
