@@ -14,26 +14,25 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
+from aerozarr.casting import Cast, Room, cast
 from aerozarr.datasets import ClassSamples, Dataset
 from aerozarr.errors import BrokenSample, StoreError
 from aerozarr.fields import Domain, Field
+from aerozarr.gathering import Permutation
 from aerozarr.groups import ROOT_METADATA, Grid, encode_shards, metadata_files, shard_path
 from aerozarr.listing import sample_folder_base
 from aerozarr.manifest import FieldRecord, Fragment, write_aside
-from aerozarr.measuring import moments_of
 from aerozarr.peaks import forget_peak, peak_memory_mb
 from aerozarr.project import Project
 from aerozarr.readahead import ReadAhead
-from aerozarr.rounding import Rounding
 from aerozarr.samples import LeftOut, Sample
-from aerozarr.settings import Settings
+from aerozarr.settings import Compression, Settings
 from aerozarr.shuffle import permutation, seed_of
 from aerozarr.stores import GroupWriter, Store
 from aerozarr.tables import find_sample
-from aerozarr.tensors import as_rows, load_bytes, load_file, to_numpy, to_storage
+from aerozarr.tensors import as_rows, load_bytes, load_file
 
 Loader = Callable[[Field], object]
 """Returns what a sample holds for a field, not yet checked."""
@@ -147,32 +146,45 @@ def _write_domains(
     """Write every field; return grids by domain, and what was learnt by canonical field name."""
     grids: dict[str, Grid] = {}
     fields: dict[str, FieldRecord] = {}
+    perm: Permutation | None
     for domain in domains:
-        perm: npt.NDArray[np.int64] | None = None
+        # What the domain before took goes before this one's comes.
+        room, perm = Room(), None
         for field in domain.fields:
-            tensor = as_rows(load(field), field)
+            value = load(field)
+            n_rows = len(as_rows(value, field))
             if perm is None:  # the position comes first: it says how many points there are
-                grid = Grid.of(len(tensor), settings.chunk_points, settings.shard_points)
+                grid = Grid.of(n_rows, settings.chunk_points, settings.shard_points)
                 grids[domain.name] = grid
                 seed = seed_of(settings.shuffle_seed, sample.id, domain.name)
                 perm = permutation(grid.n_points, seed)
-            elif len(tensor) != len(perm):
+                # In order, so that a mapped file is looked at from front to end.
+                look = np.sort(perm[: grid.chunk_points]).astype(np.int64)
+            elif n_rows != len(perm):
                 raise BrokenSample(
                     field=field.canonical,
                     file=field.file,
-                    cause=f"it has {len(tensor)} rows, {domain.position.file} has {len(perm)}",
+                    cause=f"it has {n_rows} rows, {domain.position.file} has {len(perm)}",
                     remedy="write both from the same mesh, or leave the sample out",
                 )
-            rows = to_storage(tensor, field)
-            look = perm[: grids[domain.name].chunk_points]
-            fields[field.canonical] = FieldRecord(
-                moments=moments_of(rows),
-                rounding=Rounding.of(to_numpy(tensor[look]), rows[look]),
+            fields[field.canonical] = _write_field(
+                cast(value, field, room, look), field, perm, grid, settings.compression, group
             )
-            del tensor
-            for shard in encode_shards(rows, perm, grids[domain.name], settings.compression):
-                group.put_shard(shard_path(field.array_name, shard.number), shard)
     return grids, fields
+
+
+def _write_field(
+    made: Cast,
+    field: Field,
+    perm: Permutation,
+    grid: Grid,
+    compression: Compression,
+    group: GroupWriter,
+) -> FieldRecord:
+    """Write one field; return what was learnt about it."""
+    for shard in encode_shards(made.padded, perm, grid, compression, width=field.width):
+        group.put_shard(shard_path(field.array_name, shard.number), shard)
+    return FieldRecord(moments=made.moments, rounding=made.rounding)
 
 
 def convert(project: Project, *, table: Path, key: str, fragment: Path) -> None:

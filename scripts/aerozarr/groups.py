@@ -14,10 +14,10 @@ from typing import Any
 
 import google_crc32c
 import numpy as np
-import numpy.typing as npt
 from numcodecs import blosc
 
 from aerozarr.fields import Domain
+from aerozarr.gathering import Gatherer, Permutation, Rows
 from aerozarr.settings import Compression
 
 # Raise by hand when the same input would give other stored bytes: every sample is then converted
@@ -25,9 +25,6 @@ from aerozarr.settings import Compression
 BYTES_VERSION = 1
 
 ROOT_METADATA = "zarr.json"
-
-Rows = npt.NDArray[np.floating]
-Permutation = npt.NDArray[np.int64]
 
 # Blosc's own threads would compete with Snakemake's jobs, one of which runs on each core.
 blosc.use_threads = False
@@ -88,10 +85,10 @@ class Shard:
     """
 
     def __init__(
-        self, rows: Rows, perm: Permutation, grid: Grid, how: Compression, number: int
+        self, gatherer: Gatherer, perm: Permutation, grid: Grid, how: Compression, number: int
     ) -> None:
         self.number = number
-        self._rows, self._perm, self._grid, self._how = rows, perm, grid, how
+        self._gatherer, self._perm, self._grid, self._how = gatherer, perm, grid, how
         in_shard = grid.shard_points // grid.chunk_points
         self._index = np.full((in_shard, 2), _NO_CHUNK, dtype="<u8")
         self.header_size = self._index.nbytes + 4
@@ -105,10 +102,8 @@ class Shard:
         for slot in range(min(in_shard, self._grid.n_chunks - first)):
             start = (first + slot) * chunk
             # Gathering chunk by chunk stays in the cache and needs no shuffled copy of the field.
-            points = np.take(self._rows, self._perm[start : start + chunk], axis=0)
-            if len(points) < chunk:  # a chunk is stored whole, filled up with the fill value
-                filler = np.zeros((chunk - len(points), points.shape[1]), points.dtype)
-                points = np.concatenate([points, filler])
+            # The last is stored whole, filled up with the fill value.
+            points = self._gatherer.chunk(self._perm[start : start + chunk])
             encoded = blosc.compress(points, cname, self._how.clevel, blosc.SHUFFLE)
             self._index[slot] = place, len(encoded)
             place += len(encoded)
@@ -125,21 +120,29 @@ class Shard:
 
 
 def encode_shards(
-    rows: Rows, perm: Permutation, grid: Grid, compression: Compression
+    rows: Rows,
+    perm: Permutation,
+    grid: Grid,
+    compression: Compression,
+    *,
+    width: int | None = None,
 ) -> Iterator[Shard]:
-    """Yield the shards of one array, in order.
+    """Yield the shards of one array, in order; the chunks of one have to be taken before the next.
 
     Parameters
     ----------
     rows
-        Shape (n_points, width), in storage dtype and the source's order.
+        Shape (n_points, columns), in storage dtype and the source's order, contiguous.
     perm
         Shape (n_points,): stored row r is `rows[perm[r]]`.
     grid, compression
         How to cut and compress.
+    width
+        How many of the columns to store, when the others are padding (`columns_for`); None: all.
     """
+    gatherer = Gatherer(rows, rows.shape[1] if width is None else width, grid.chunk_points)
     for number in range(grid.n_shards):
-        yield Shard(rows, perm, grid, compression, number)
+        yield Shard(gatherer, perm, grid, compression, number)
 
 
 def shard_path(array_name: str, shard: int) -> str:

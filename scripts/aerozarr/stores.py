@@ -257,6 +257,7 @@ class _LocalGroup(GroupWriter):
         self.store = store
         self.target = store.root / _relpath(sample_id)
         self.aside = store.new_partial()
+        self.made = {self.aside.parent}
 
     def put(self, path: str, content: bytes) -> None:
         self._place(path).write_bytes(content)
@@ -276,8 +277,15 @@ class _LocalGroup(GroupWriter):
 
     def _place(self, path: str) -> Path:
         file = self.aside / path
-        file.parent.mkdir(parents=True, exist_ok=True)
+        self._make(file.parent)
         return file
+
+    def _make(self, folder: Path) -> None:
+        # A sample has some twenty folders, and a file or two in each.
+        if folder not in self.made:
+            self._make(folder.parent)
+            folder.mkdir()
+            self.made.add(folder)
 
     def commit(self, root_metadata: bytes) -> None:
         self.put(ROOT_METADATA, root_metadata)

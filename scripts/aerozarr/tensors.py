@@ -1,4 +1,4 @@
-"""From a `.pt` file to rows in storage dtype, refusing what would not survive the way.
+"""From a `.pt` file to a field's rows, refusing what is none.
 
 What a file holds is not trusted: it is unpickled with `weights_only=True`, and whatever is wrong
 with the content is the sample's fault (`BrokenSample`). What is wrong with reaching the file
@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import errno
 import io
+import os
 import re
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -21,9 +23,7 @@ import torch
 from aerozarr.errors import BrokenSample
 from aerozarr.fields import Field
 from aerozarr.locations import Location
-from aerozarr.readahead import check_size, read_file
-
-Rows = npt.NDArray[np.floating]
+from aerozarr.readahead import SourceChangedError, check_size, read_file
 
 # What numpy knows too; other floats are widened first.
 _TORCH_FLOATS = (torch.float16, torch.float32, torch.float64)
@@ -38,8 +38,11 @@ _REFUSED_NAME = re.compile(r"(?i)unsupported (?:global|class|operand).*?(\w[\w.]
 # How torch says how much memory it could not have.
 _ALLOCATION = re.compile(r"tried to allocate (\d+) bytes")
 _TRUNCATED = "it is truncated or damaged"
-# Rows that are looked at together.
-_BLOCK = 2**18
+# Rows that are read, cast and measured together: they stay in the cache.
+BLOCK = 2**16
+# Bytes of a mapped file that may be read before it is mapped anew, which gives its pages back. Once
+# costs a quarter of a millisecond, converting as much some forty.
+_MAPPED_BYTES = 16 * 2**20
 _SAVE_AGAIN = "write the file again with torch.save(tensor, path)"
 
 
@@ -49,7 +52,7 @@ def load_file(base: Location, file: str, size: int | None, field: Field) -> obje
     Parameters
     ----------
     base
-        The sample's folder. A local file is mapped into memory and not copied.
+        The sample's folder. A local file is mapped into memory and not copied: see `Mapped`.
     file, size
         Its name, and its size in bytes as listed; None when that is not known.
     field
@@ -64,17 +67,62 @@ def load_file(base: Location, file: str, size: int | None, field: Field) -> obje
     OSError
         When the file cannot be reached.
     """
-    if base.is_local:
-        path = Path(base.join(file))
-        with path.open("rb") as stream:
-            found = stream.seek(0, io.SEEK_END)
-            check_size(base, file, found, size)
-            record = _largest_plain_record(stream)
-        value = _unpickle(path, field, found, mmap=record is not None)
-        if record is not None and isinstance(value, torch.Tensor):
-            _check_record(value, record, field)
+    if not base.is_local:
+        return load_bytes(read_file(base, file, size), field)
+    path = Path(base.join(file))
+    with path.open("rb") as stream:
+        status = os.fstat(stream.fileno())
+        check_size(base, file, status.st_size, size)
+        record = _largest_plain_record(stream)
+    value = _unpickle(path, field, status.st_size, mmap=record is not None)
+    if record is None or not isinstance(value, torch.Tensor):
         return value
-    return load_bytes(read_file(base, file, size), field)
+    _check_record(value, record, field)
+    return Mapped(value, path, status, field)
+
+
+class Mapped:
+    """A tensor whose values are read from its file when they are used.
+
+    What was read counts as this process's memory. To give it back, the file is mapped anew: torch
+    has no other way, and where its mapping begins and ends it does not tell.
+
+    Attributes
+    ----------
+    tensor
+        The tensor. It has to be let go before `renew`, and so do views of it.
+    """
+
+    def __init__(
+        self, tensor: torch.Tensor, path: Path, status: os.stat_result, field: Field
+    ) -> None:
+        self.tensor = tensor
+        self._path, self._status, self._field = path, status, field
+
+    def renew(self) -> None:
+        """Map the file again.
+
+        Raises
+        ------
+        SourceChangedError
+            When it is another one by now.
+        OSError
+            When it cannot be reached.
+        """
+        if _identity(self._path.stat()) != _identity(self._status):
+            raise SourceChangedError(
+                f"{self._path} changed while it was read. Run snakemake again when the source is "
+                "complete."
+            )
+        del self.tensor
+        value = _unpickle(self._path, self._field, self._status.st_size, mmap=True)
+        if not isinstance(value, torch.Tensor):
+            raise SourceChangedError(f"{self._path} changed while it was read")
+        self.tensor = value
+
+
+def _identity(status: os.stat_result) -> tuple[int, ...]:
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def load_bytes(content: bytes, field: Field) -> object:
@@ -161,6 +209,7 @@ def as_rows(value: object, field: Field) -> torch.Tensor:
     ----------
     value
         What was loaded: a real tensor of shape (n,), (n, 1) or (n, at least the field's width).
+        It may be mapped from a file.
     field
         The field it is for.
 
@@ -178,6 +227,8 @@ def as_rows(value: object, field: Field) -> torch.Tensor:
     def broken(cause: str, remedy: str) -> BrokenSample:
         return BrokenSample(field=field.canonical, file=field.file, cause=cause, remedy=remedy)
 
+    if isinstance(value, Mapped):
+        value = value.tensor
     one_tensor = f"save one tensor of shape (n, {field.width})"
     if not isinstance(value, torch.Tensor):
         raise broken(f"it holds a {type(value).__name__}, not a tensor", one_tensor)
@@ -201,42 +252,30 @@ def as_rows(value: object, field: Field) -> torch.Tensor:
     return rows[:, : field.width]
 
 
-def to_storage(rows: torch.Tensor, field: Field) -> Rows:
-    """Cast rows to the field's storage dtype, rounding to nearest even.
+def blocks_of(value: object, field: Field) -> Iterator[tuple[int, torch.Tensor]]:
+    """Yield a loaded value's rows a block at a time, and the number of each block's first row.
 
-    Parameters
-    ----------
-    rows
-        Shape (n, width), any real dtype.
-    field
-        Its `dtype` is the storage dtype.
-
-    Returns
-    -------
-    array, shape (n, width), C-contiguous
-        May share memory with `rows`.
+    Of a mapped file only a part is held in memory, unless more of it is asked for.
 
     Raises
     ------
     BrokenSample
-        When a finite value would become infinite.
+        When the value is not what `as_rows` takes.
     """
-    stored = _cast(rows, np.dtype(field.dtype))
-    # Infinities in the result are rare, and cheap to see in the bits; only then is it worth
-    # comparing with the source. A maximum would not do: one NaN hides every overflow.
-    if _has_infinity(stored):
-        overflow = torch.from_numpy(np.isinf(stored)) & torch.isfinite(rows)
-        if bool(overflow.any()):
-            value = float(rows[overflow].double().abs().max())
-            wider = "float32" if value <= torch.finfo(torch.float32).max else "float64"
-            raise BrokenSample(
-                field=field.canonical,
-                file=field.file,
-                cause=f"a value of {value:.6g} is too large for {field.dtype}",
-                remedy=f"set field_dtypes: {{{field.canonical}: {wider}}}",
-            )
-    # np.take copies an array that is not contiguous and aligned, whole, at every call.
-    return np.require(stored, requirements=["C", "A"])
+    rows = as_rows(value, field)
+    n_rows = len(rows)
+    a_row = rows.untyped_storage().nbytes() / n_rows
+    read = 0.0
+    for first in range(0, n_rows, BLOCK):
+        if isinstance(value, Mapped) and read >= _MAPPED_BYTES:
+            del rows
+            value.renew()
+            rows = as_rows(value, field)
+            read = 0.0
+        part = rows[first : first + BLOCK]
+        yield first, part
+        read += len(part) * a_row
+        del part
 
 
 def to_numpy(rows: torch.Tensor) -> npt.NDArray[np.generic]:
@@ -246,23 +285,3 @@ def to_numpy(rows: torch.Tensor) -> npt.NDArray[np.generic]:
         rows = rows.float()
     array: npt.NDArray[np.generic] = rows.resolve_neg().numpy()
     return array
-
-
-def _cast(rows: torch.Tensor, dtype: np.dtype[np.floating]) -> Rows:
-    if rows.dtype == torch.float32 and dtype == np.float16:
-        half: Rows = rows.half().numpy()  # torch is some ten times faster here than numpy
-        return half
-    # From float64, torch would round twice (by way of float32); numpy rounds once.
-    with np.errstate(over="ignore", invalid="ignore"):
-        return to_numpy(rows).astype(dtype, copy=False)
-
-
-def _has_infinity(stored: Rows) -> bool:
-    """Whether any value is infinite; looks at the bits, a block at a time to need no memory."""
-    if stored.dtype == np.float64:
-        return False  # nothing that torch loads is wider
-    half = stored.dtype == np.float16
-    magnitude, infinity = (0x7FFF, 0x7C00) if half else (0x7FFFFFFF, 0x7F800000)
-    bits: npt.NDArray[np.uint32] = stored.view(np.uint16 if half else np.uint32)
-    blocks = (bits[first : first + _BLOCK] for first in range(0, len(bits), _BLOCK))
-    return any(bool(((block & magnitude) == infinity).any()) for block in blocks)

@@ -13,11 +13,12 @@ from pathlib import Path
 import torch
 from compare import DATASETS, describe_machine, make_data
 
+from aerozarr.casting import to_storage
 from aerozarr.fields import domains_of
 from aerozarr.groups import Grid, encode_shards
 from aerozarr.project import Project
 from aerozarr.settings import COMPRESSIONS, Compression, load_settings
-from aerozarr.tensors import as_rows, to_storage
+from aerozarr.tensors import as_rows
 
 
 def measure(how: Compression, project: Project, sample: Path) -> tuple[int, int, float]:

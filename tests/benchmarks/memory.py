@@ -17,7 +17,6 @@ from compare import (
     DATASETS,
     POOL,
     WORKFLOW,
-    Run,
     adopt_orphans,
     describe_machine,
     make_data,
@@ -27,8 +26,8 @@ from compare import (
 )
 
 
-def convert(kind: str, scratch: Path) -> tuple[float, float, Run | None]:
-    """Convert one sample; return peak and seconds of its conversion, and the pool's run.
+def convert(kind: str, scratch: Path) -> tuple[float, float, float | None]:
+    """Convert one sample; return the peak in MiB and the seconds of it, and the pool's peak.
 
     The pool is left out for a sample that it would not fit into memory with.
     """
@@ -42,10 +41,11 @@ def convert(kind: str, scratch: Path) -> tuple[float, float, Run | None]:
     run_timed(WORKFLOW, workflow_command(dataset, source, workflow, 1, clevel=5), log)
     (path,) = workflow.glob("work/fragments/*/*.json")
     fragment = json.loads(path.read_bytes())
-    run = None
+    beside = None
     if kind != "drivaerml":
         run = run_timed(POOL, pool_command(dataset, source, pool, 1, clevel=5), log)
-    return fragment["peak_memory_mb"], fragment["seconds"], run
+        beside = run.peak_memory_mb / 1.048576
+    return fragment["peak_memory_mb"], fragment["seconds"], beside
 
 
 def bound(source: Path, store: Path) -> tuple[float, float]:
@@ -66,18 +66,21 @@ def main() -> None:
     scratch = (arguments.scratch or Path(tempfile.mkdtemp(prefix="memory-"))).resolve()
     adopt_orphans()
     rows = [
-        "| data | MiB | seconds | peak MiB | less a tiny sample's | bound MiB | pool's peak MiB |",
-        "|---|---:|---:|---:|---:|---:|---:|",
+        "| data | MiB | seconds | peak | above tiny | bound | pool's peak | above tiny | ratio |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     try:
-        own, _, _ = convert("tiny", scratch)
+        own, _, pools_own = convert("tiny", scratch)
         for kind in arguments.kinds:
             peak, seconds, pool = convert(kind, scratch)
             size, limit = bound(scratch / f"data-{kind}", scratch / "workflow" / "store")
-            beside = "" if pool is None else f"{pool.peak_memory_mb / 1.048576:.0f}"
+            beside = ("", "", "")
+            if pool is not None and pools_own is not None:
+                above = pool - pools_own
+                beside = (f"{pool:.0f}", f"{above:.0f}", f"{(peak - own) / above:.2f}")
             cells = (
                 *(kind, f"{size:.0f}", f"{seconds:.1f}", f"{peak:.0f}", f"{peak - own:.0f}"),
-                *(f"{limit:.0f}", beside),
+                *(f"{limit:.0f}", *beside),
             )
             rows.append(f"| {' | '.join(cells)} |")
     finally:

@@ -1,0 +1,179 @@
+"""From rows to storage dtype, block by block, measured while they are in the cache."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from aerozarr.errors import BrokenSample
+from aerozarr.fields import Field
+from aerozarr.gathering import PackedRows, Rows, columns_for
+from aerozarr.measuring import Measuring
+from aerozarr.moments import Moments
+from aerozarr.rounding import Rounding
+from aerozarr.tensors import BLOCK, as_rows, blocks_of, to_numpy
+
+Order = npt.NDArray[np.int64]
+
+
+class Room:
+    """Memory for the rows of one field after the other.
+
+    It is asked for again only when a field needs more: touching new memory costs more than
+    copying into it, and what was given back might not go back to the system.
+    """
+
+    def __init__(self) -> None:
+        self._memory = np.empty(0, np.uint8)
+
+    def rows(self, n_rows: int, columns: int, dtype: np.dtype[np.floating]) -> Rows:
+        """Return room for one field's rows; the rows of an earlier field are lost."""
+        size = n_rows * columns * dtype.itemsize
+        if self._memory.nbytes < size:
+            self._memory = np.empty(0, np.uint8)  # the old one goes before the new one comes
+            self._memory = np.empty(size, np.uint8)
+        rows: Rows = self._memory[:size].view(dtype).reshape(n_rows, columns)
+        return rows
+
+
+@dataclass(frozen=True)
+class Cast:
+    """A field in storage dtype.
+
+    Attributes
+    ----------
+    padded
+        Shape (n, columns), C-contiguous: its rows, and padding as `columns_for` says.
+    width
+        How many of the columns are the field's.
+    moments
+        Of all its values.
+    rounding
+        Of the rows that were to be looked at.
+    """
+
+    padded: Rows
+    width: int
+    moments: Moments
+    rounding: Rounding
+
+    @property
+    def rows(self) -> Rows:
+        """The field's rows, shape (n, width)."""
+        return self.padded[:, : self.width]
+
+
+def cast(value: object, field: Field, room: Room, look: Order) -> Cast:
+    """Cast what was loaded for a field to its storage dtype, rounding to nearest even.
+
+    Parameters
+    ----------
+    value
+        As `load_file` and `load_bytes` return it.
+    field
+        Its `dtype` is the storage dtype.
+    room
+        Where to. Rows that are in storage dtype already, and that padding does not pay for, are
+        left where they are.
+    look
+        The rows whose rounding error is wanted, in ascending order.
+
+    Raises
+    ------
+    BrokenSample
+        When the value is no tensor of rows, or a finite value would become infinite.
+    """
+    rows = as_rows(value, field)
+    dtype = np.dtype(field.dtype)
+    n_rows, width = rows.shape
+    columns = columns_for(n_rows, width, dtype)
+    is_exact = to_numpy(rows[:1]).dtype == dtype
+    whole = _as_it_is(rows) if is_exact and columns == width else None
+    padded = room.rows(n_rows, columns, dtype) if whole is None else whole
+    del rows  # so that the file's pages can be given back
+    packed = PackedRows(min(BLOCK, n_rows), width, columns, dtype) if columns > width else None
+    measuring = Measuring(n_rows, width, dtype)
+    looked = _Looked(look, n_rows)
+    if whole is not None:
+        measuring.add(whole)
+    else:
+        for first, part in blocks_of(value, field):
+            into = padded[first : first + len(part)]
+            block = into if packed is None else packed.rows[: len(part)]
+            _cast_into(part, block)
+            measuring.add(block)
+            if packed is not None:
+                packed.unpack(into)
+            if not is_exact:
+                looked.see(first, part)
+    moments = measuring.moments()
+    stored = padded[:, :width]
+    if not is_exact and any(moments.infinities):
+        _refuse_overflow(value, stored, field)
+    after = stored[look]
+    before = after if is_exact else looked.rows()
+    return Cast(padded, width, moments, Rounding.of(before, after))
+
+
+def to_storage(rows: torch.Tensor, field: Field) -> Rows:
+    """Return rows in a field's storage dtype, as `cast` makes them, without padding."""
+    return np.ascontiguousarray(cast(rows, field, Room(), look=np.empty(0, np.int64)).rows)
+
+
+class _Looked:
+    """The source's values of some rows, taken as the blocks pass by."""
+
+    def __init__(self, look: Order, n_rows: int) -> None:
+        self._look = look
+        # Where in `look` each block begins: of a mapped file, rows taken one by one at the end
+        # would be read once more, page after page.
+        self._bounds = np.searchsorted(look, np.arange(0, n_rows + BLOCK, BLOCK)).tolist()
+        self._seen: list[npt.NDArray[np.generic]] = []
+
+    def see(self, first: int, part: torch.Tensor) -> None:
+        begin, end = self._bounds[first // BLOCK : first // BLOCK + 2]
+        if begin < end:
+            places = torch.from_numpy(self._look[begin:end] - first)
+            self._seen.append(to_numpy(part[places]))
+
+    def rows(self) -> npt.NDArray[np.generic]:
+        return np.concatenate(self._seen) if self._seen else np.empty(0)
+
+
+def _as_it_is(rows: torch.Tensor) -> Rows | None:
+    """Return rows that numpy knows as they lie in memory; None when a gather would copy them."""
+    array: Rows = to_numpy(rows)  # type: ignore[assignment]
+    return array if array.flags.c_contiguous and array.flags.aligned else None
+
+
+def _cast_into(part: torch.Tensor, block: Rows) -> None:
+    if part.dtype == torch.float32 and block.dtype == np.float16:
+        torch.from_numpy(block).copy_(part)  # some ten times faster here than numpy
+        return
+    # From float64, torch would round twice (by way of float32); numpy rounds once.
+    with np.errstate(over="ignore", invalid="ignore"):
+        np.copyto(block, to_numpy(part), casting="unsafe")
+
+
+def _refuse_overflow(value: object, stored: Rows, field: Field) -> None:
+    """Refuse finite values that became infinite.
+
+    A maximum would not do to find them: one NaN hides every overflow.
+    """
+    largest = 0.0
+    for first, part in blocks_of(value, field):
+        infinite = torch.from_numpy(np.isinf(stored[first : first + len(part)]))
+        overflow = infinite & torch.isfinite(part)
+        if bool(overflow.any()):
+            largest = max(largest, float(part[overflow].double().abs().max()))
+    if largest:
+        wider = "float32" if largest <= torch.finfo(torch.float32).max else "float64"
+        raise BrokenSample(
+            field=field.canonical,
+            file=field.file,
+            cause=f"a value of {largest:.6g} is too large for {field.dtype}",
+            remedy=f"set field_dtypes: {{{field.canonical}: {wider}}}",
+        )
