@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import struct
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -18,12 +18,16 @@ from typing import Any
 import google_crc32c
 import numpy as np
 import numpy.typing as npt
+import torch
 from numcodecs import blosc, zstd
 
 from aerozarr.draws import Rows
 
 Array = npt.NDArray[Any]
 Index = npt.NDArray[np.uint64]
+
+Place = tuple[int, int, int]
+"""Where rows of a chunk go: the first row there, the first of them in the chunk, and how many."""
 
 # Place and length that a shard index gives to a chunk that is not stored.
 _NO_CHUNK = 2**64 - 1
@@ -133,6 +137,11 @@ class Layout:
         """Number of chunks in an object, with those past the array's end."""
         return self.object_rows // self.chunk_rows
 
+    @property
+    def chunk_nbytes(self) -> int:
+        """Bytes of a decoded chunk, with the padding of one that reaches past the array's end."""
+        return self.chunk_rows * self.shape[1] * self.dtype.itemsize
+
     def index_span(self) -> tuple[int, int | None]:
         """Return where in a shard its index is, as `fetching.Span` says it."""
         length = 16 * self.chunks_in_object + 4
@@ -158,45 +167,67 @@ class Layout:
             raise Unreadable("has a damaged index: its checksum does not fit")
         return np.frombuffer(content, "<u8", 2 * self.chunks_in_object).reshape(-1, 2)
 
-    def chunks_of(self, rows: Rows) -> list[int]:
-        """Return the chunks that hold the rows, in ascending order."""
-        chunk = self.chunk_rows
-        touched: set[int] = set()
-        for first, stop in rows:
-            touched.update(range(first // chunk, (stop - 1) // chunk + 1))
-        return sorted(touched)
+    def new(self, rows: int) -> torch.Tensor:
+        """Make a tensor for some rows, in stored dtype; its values are yet to be set."""
+        return torch.from_numpy(np.empty((rows, self.shape[1]), self.dtype))
 
-    def decode(self, content: bytes | memoryview) -> Array:
-        """Decode one chunk.
+    def decode(
+        self,
+        content: bytes | memoryview,
+        places: Sequence[Place],
+        values: torch.Tensor,
+        scratch: Scratch,
+    ) -> None:
+        """Decode one chunk, and put rows of it where they are wanted.
 
-        Returns
-        -------
-        array of shape (chunk_rows, components)
-            With the padding of a chunk that reaches past the array's end.
+        Parameters
+        ----------
+        content
+            The chunk as it is stored.
+        places
+            Which of its rows go where.
+        values
+            Where they go: contiguous, of shape (rows, components), to whose dtype they are cast.
+        scratch
+            Memory to decode into, where `values` will not do.
 
         Raises
         ------
         Unreadable
             When the bytes are damaged.
         """
-        shape = (self.chunk_rows, self.shape[1])
+        stored = self.dtype.newbyteorder("<")
         try:
-            if self.codec is None:
-                return self._decode_with_zarr(content)
             if self.codec == "blosc":
                 self._check_blosc(content)
-            raw = _DECODERS[self.codec](content)
+                place, _, count = places[0]
+                if count == self.chunk_rows:
+                    # Wanted whole: in stored dtype it needs no memory of its own.
+                    target = values.numpy()[place : place + count]
+                    if target.dtype == stored:
+                        blosc.decompress(content, target)
+                        return
+                raw = scratch.of(self.chunk_nbytes)
+                blosc.decompress(content, raw)
+                chunk = raw.view(stored)
+            elif self.codec is None:
+                chunk = self._decode_with_zarr(content).reshape(-1)
+            else:
+                raw = _DECODERS[self.codec](content)
+                chunk = np.frombuffer(bytearray(raw), stored)
         except _DAMAGED as error:
             raise Unreadable(f"cannot be decoded: {error}") from None
-        if len(raw) != shape[0] * shape[1] * self.dtype.itemsize:
-            raise Unreadable(f"decodes to {len(raw)} bytes, which is not a chunk's size")
-        return np.frombuffer(raw, self.dtype.newbyteorder("<")).reshape(shape)
+        if chunk.nbytes != self.chunk_nbytes:
+            raise Unreadable(f"decodes to {chunk.nbytes} bytes, which is not a chunk's size")
+        # By torch, since numpy casts float16 many times slower.
+        rows = torch.from_numpy(chunk.astype(self.dtype, copy=False)).view(-1, self.shape[1])
+        for place, first, count in places:
+            values[place : place + count].copy_(rows[first : first + count])
 
     def _check_blosc(self, content: bytes | memoryview) -> None:
         """Check the sizes that Blosc's header gives: the library takes them as they are."""
         size, stored = struct.unpack_from("<I4xI", content, 4)
-        expected = self.chunk_rows * self.shape[1] * self.dtype.itemsize
-        if (size, stored) != (expected, len(content)):
+        if (size, stored) != (self.chunk_nbytes, len(content)):
             raise ValueError("the sizes in its header do not fit")
 
     def _decode_with_zarr(self, content: bytes | memoryview) -> Array:
@@ -211,35 +242,6 @@ class Layout:
         store = MemoryStore({path: buffer(data) for path, data in files.items()})
         array = zarr.open_array(store, mode="r", zarr_format=3)
         return np.asarray(array[:])
-
-    def gather(self, rows: Rows, chunks: Mapping[int, Array | None]) -> Array:
-        """Put rows together from decoded chunks.
-
-        Parameters
-        ----------
-        rows
-            The rows wanted.
-        chunks
-            Every chunk that `chunks_of` says, by number; None for one that holds the fill value.
-
-        Returns
-        -------
-        array of shape (rows wanted, components)
-            In the order of `rows`.
-        """
-        count = sum(stop - first for first, stop in rows)
-        gathered = np.empty((count, self.shape[1]), self.dtype)
-        done = 0
-        for first, stop in rows:
-            while first < stop:
-                number, offset = divmod(first, self.chunk_rows)
-                taken = min(stop - first, self.chunk_rows - offset)
-                values = chunks[number]
-                gathered[done : done + taken] = (
-                    self.fill if values is None else values[offset : offset + taken]
-                )
-                first, done = first + taken, done + taken
-        return gathered
 
 
 def _known(codecs: list[Any]) -> list[Any]:
@@ -256,11 +258,33 @@ def _compressor(codecs: list[Any]) -> str | None:
     return name if name in _DECODERS else None
 
 
-_DECODERS: Mapping[str, Any] = {
-    "": bytes,
-    "blosc": blosc.decompress,
-    "zstd": zstd.decompress,
-}
+_DECODERS: Mapping[str, Any] = {"": bytes, "blosc": blosc.decompress, "zstd": zstd.decompress}
+
+
+class Scratch:
+    """Memory that is used again and again, for one thread at a time."""
+
+    def __init__(self) -> None:
+        self._memory = np.empty(0, np.uint8)
+
+    def of(self, nbytes: int) -> npt.NDArray[np.uint8]:
+        """Return so many bytes of it, which hold anything."""
+        if len(self._memory) < nbytes:
+            self._memory = np.empty(nbytes, np.uint8)
+        return self._memory[:nbytes]
+
+
+def places_of(rows: Rows, chunk_rows: int) -> dict[int, list[Place]]:
+    """Return the chunks that hold the rows, and where the rows of each go."""
+    places: dict[int, list[Place]] = {}
+    done = 0
+    for first, stop in rows:
+        while first < stop:
+            number, offset = divmod(first, chunk_rows)
+            taken = min(stop - first, chunk_rows - offset)
+            places.setdefault(number, []).append((done, offset, taken))
+            first, done = first + taken, done + taken
+    return places
 
 
 def is_left_out(index: Index, slot: int) -> bool:

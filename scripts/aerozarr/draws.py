@@ -13,6 +13,11 @@ Rows = tuple[tuple[int, int], ...]
 """Runs of rows, each from its first row to before its last, in the order they are returned in."""
 
 
+def count_of(rows: Rows) -> int:
+    """Return how many rows there are in all runs."""
+    return sum(stop - first for first, stop in rows)
+
+
 def draw_rows(
     n_points: int, count: int, generator: torch.Generator | None, whole_chunks: int | None = None
 ) -> Rows:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch.utils.data import Dataset
 
+from aerozarr.catalogue import Points
 from aerozarr.errors import StoreError, did_you_mean
 from aerozarr.items import Item
 from aerozarr.normalizing import Normalizer
-from aerozarr.reader import Points, Store
+from aerozarr.reader import Store
+from aerozarr.sampling import Draw
 
 GEOMETRY = "geometry_position"
 
@@ -123,26 +125,48 @@ class ChunkDataset(Dataset[dict[str, torch.Tensor]]):
         return len(self.samples)
 
     def __getitem__(self, index: int) -> Item:
+        return self.__getitems__([index])[0]
+
+    def __getitems__(self, indexes: Sequence[int]) -> list[Item]:
+        """Return several items: what a DataLoader asks for when it makes batches."""
+        items: list[Item] = []
+        draws: list[Draw] = []
+        targets: list[Mapping[str, torch.Tensor]] = []
+        for index in indexes:
+            drawn, geometry = self._draw(index)
+            shapes = dict(drawn.shapes)
+            if geometry is not None:
+                shapes |= dict.fromkeys([GEOMETRY], *geometry.shapes.values())
+            item = Item.of_shapes(shapes)
+            items.append(item)
+            draws.append(drawn)
+            targets.append(item)
+            if geometry is not None:
+                draws.append(geometry)
+                targets.append(dict.fromkeys(geometry.wanted, item[GEOMETRY]))
+        self.store.read_draws(draws, targets)
+        if self.normalizer is not None:
+            for item in items:
+                for name, values in item.items():
+                    field = self._geometry[1] if self._geometry and name == GEOMETRY else name
+                    self.normalizer.normalize_(field, values)
+        return items
+
+    def _draw(self, index: int) -> tuple[Draw, Draw | None]:
+        """Choose the points of an item, and those of its geometry."""
         # Negative indexes count from the end, and must not give other draws than positive ones.
         index = range(len(self.samples))[index]
         sample = self.samples[index]
         generator = torch.Generator().manual_seed(_seed_of(self._seed, self.epoch, index))
-        draw = self.store.read(
-            sample, self._points, self._fields, generator, whole_chunks=self._whole_chunks
+        whole = self._whole_chunks
+        drawn = self.store.draw(sample, self._points, self._fields, generator, whole_chunks=whole)
+        if self._geometry is None:
+            return drawn, None
+        domain, position, count = self._geometry
+        geometry = self.store.draw(
+            sample, {domain: count}, [position], generator, whole_chunks=whole
         )
-        if self._geometry is not None:
-            domain, position, count = self._geometry
-            drawn = self.store.read(
-                sample, {domain: count}, [position], generator, whole_chunks=self._whole_chunks
-            )
-            draw[GEOMETRY] = drawn[position]
-        item = Item.of_shapes({name: tuple(values.shape) for name, values in draw.items()})
-        for name, values in draw.items():
-            item[name].copy_(values)
-            if self.normalizer is not None:
-                field = self._geometry[1] if self._geometry and name == GEOMETRY else name
-                self.normalizer.normalize_(field, item[name])
-        return item
+        return drawn, geometry
 
 
 def _check_points(store: Store, samples: Iterable[str], points: Points) -> None:
