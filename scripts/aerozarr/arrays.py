@@ -10,9 +10,9 @@ from __future__ import annotations
 import json
 import struct
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from functools import cached_property
 from typing import Any
 
 import google_crc32c
@@ -41,6 +41,10 @@ _DAMAGED = (ValueError, TypeError, RuntimeError, OSError, EOFError, zlib.error, 
 
 class Unreadable(Exception):
     """What is wrong with an array's stored bytes or metadata; the caller says where."""
+
+
+Stored = tuple[int, int, int]
+"""A chunk in a shard: its number there, its first byte, and before which byte it ends."""
 
 
 @dataclass(frozen=True)
@@ -137,7 +141,13 @@ class Layout:
         """Number of chunks in an object, with those past the array's end."""
         return self.object_rows // self.chunk_rows
 
-    @property
+    @cached_property
+    def torch_dtype(self) -> torch.dtype | None:
+        """The dtype, where memory that holds its values as they are stored is a tensor of it."""
+        known = self.dtype == self.dtype.newbyteorder("<")
+        return torch.from_numpy(np.empty(0, self.dtype)).dtype if known else None
+
+    @cached_property
     def chunk_nbytes(self) -> int:
         """Bytes of a decoded chunk, with the padding of one that reaches past the array's end."""
         return self.chunk_rows * self.shape[1] * self.dtype.itemsize
@@ -189,40 +199,41 @@ class Layout:
         values
             Where they go: contiguous, of shape (rows, components), to whose dtype they are cast.
         scratch
-            Memory to decode into, where `values` will not do.
+            Memory to decode into.
 
         Raises
         ------
         Unreadable
             When the bytes are damaged.
         """
-        stored = self.dtype.newbyteorder("<")
         try:
             if self.codec == "blosc":
                 self._check_blosc(content)
                 place, _, count = places[0]
-                if count == self.chunk_rows:
-                    # Wanted whole: in stored dtype it needs no memory of its own.
-                    target = values.numpy()[place : place + count]
-                    if target.dtype == stored:
-                        blosc.decompress(content, target)
-                        return
-                raw = scratch.of(self.chunk_nbytes)
+                if count == self.chunk_rows and values.dtype == self.torch_dtype:
+                    # Wanted whole, and as it is stored.
+                    blosc.decompress(content, values[place : place + count].numpy())
+                    return
+                rows, raw = scratch.of(self)
                 blosc.decompress(content, raw)
-                chunk = raw.view(stored)
-            elif self.codec is None:
-                chunk = self._decode_with_zarr(content).reshape(-1)
             else:
-                raw = _DECODERS[self.codec](content)
-                chunk = np.frombuffer(bytearray(raw), stored)
+                rows = self._decode_slowly(content)
         except _DAMAGED as error:
             raise Unreadable(f"cannot be decoded: {error}") from None
-        if chunk.nbytes != self.chunk_nbytes:
-            raise Unreadable(f"decodes to {chunk.nbytes} bytes, which is not a chunk's size")
         # By torch, since numpy casts float16 many times slower.
-        rows = torch.from_numpy(chunk.astype(self.dtype, copy=False)).view(-1, self.shape[1])
         for place, first, count in places:
             values[place : place + count].copy_(rows[first : first + count])
+
+    def _decode_slowly(self, content: bytes | memoryview) -> torch.Tensor:
+        """Return the rows of a chunk that is not compressed by Blosc, from memory of their own."""
+        if self.codec is None:
+            chunk = self._decode_with_zarr(content)
+        else:
+            raw = bytearray(_DECODERS[self.codec](content))
+            if len(raw) != self.chunk_nbytes:
+                raise Unreadable(f"decodes to {len(raw)} bytes, which is not a chunk's size")
+            chunk = np.frombuffer(raw, self.dtype.newbyteorder("<")).astype(self.dtype, copy=False)
+        return torch.from_numpy(chunk).view(self.chunk_rows, self.shape[1])
 
     def _check_blosc(self, content: bytes | memoryview) -> None:
         """Check the sizes that Blosc's header gives: the library takes them as they are."""
@@ -262,16 +273,18 @@ _DECODERS: Mapping[str, Any] = {"": bytes, "blosc": blosc.decompress, "zstd": zs
 
 
 class Scratch:
-    """Memory that is used again and again, for one thread at a time."""
+    """Memory that chunks are decoded into, one after the other."""
 
     def __init__(self) -> None:
-        self._memory = np.empty(0, np.uint8)
+        self._made: dict[tuple[int, int, np.dtype[Any]], tuple[torch.Tensor, Array]] = {}
 
-    def of(self, nbytes: int) -> npt.NDArray[np.uint8]:
-        """Return so many bytes of it, which hold anything."""
-        if len(self._memory) < nbytes:
-            self._memory = np.empty(nbytes, np.uint8)
-        return self._memory[:nbytes]
+    def of(self, layout: Layout) -> tuple[torch.Tensor, Array]:
+        """Return memory for a chunk of an array: its rows, and the same as bytes to be set."""
+        key = layout.chunk_rows, layout.shape[1], layout.dtype
+        if key not in self._made:
+            stored = np.empty(key[:2], layout.dtype)
+            self._made[key] = torch.from_numpy(stored), stored.reshape(-1).view(np.uint8)
+        return self._made[key]
 
 
 def places_of(rows: Rows, chunk_rows: int) -> dict[int, list[Place]]:
@@ -287,18 +300,32 @@ def places_of(rows: Rows, chunk_rows: int) -> dict[int, list[Place]]:
     return places
 
 
-def is_left_out(index: Index, slot: int) -> bool:
-    """Whether a shard's index says that a chunk is not stored."""
-    return bool(index[slot, 0] == _NO_CHUNK)
+def runs_of(index: Index, slots: Sequence[int]) -> tuple[list[list[Stored]], list[int]]:
+    """Find chunks in a shard by its index.
 
+    Parameters
+    ----------
+    index
+        Of shape (chunks in the shard, 2).
+    slots
+        Numbers of chunks within the shard.
 
-def runs_of(index: Index, slots: list[int]) -> Iterator[list[int]]:
-    """Yield the slots of a shard by runs whose bytes follow each other without a gap."""
-    group = slots[:1]
-    for before, slot in pairwise(slots):
-        if int(index[before].sum()) != int(index[slot, 0]):
-            yield group
-            group = []
-        group.append(slot)
-    if group:
-        yield group
+    Returns
+    -------
+    runs
+        Chunks whose bytes follow each other without a gap.
+    left_out
+        The slots of chunks that are not stored.
+    """
+    runs: list[list[Stored]] = []
+    left_out: list[int] = []
+    end = -1
+    for slot, (start, length) in zip(slots, index[slots].tolist(), strict=True):
+        if start == _NO_CHUNK:
+            left_out.append(slot)
+            continue
+        if start != end:
+            runs.append([])
+        runs[-1].append((slot, start, start + length))
+        end = start + length
+    return runs, left_out

@@ -19,10 +19,8 @@ import torch
 from aerozarr.arrays import (
     Index,
     Layout,
-    Place,
     Scratch,
     Unreadable,
-    is_left_out,
     places_of,
     runs_of,
 )
@@ -86,6 +84,24 @@ ShardId = tuple[str, str, int]
 """A shard: path of its group, name of its array, and number."""
 
 
+class _Touched:
+    """The chunks that hold rows of an array.
+
+    Attributes
+    ----------
+    places
+        Where the rows of each go, by the chunk's number within the array.
+    shards
+        Their numbers by that of their object.
+    """
+
+    def __init__(self, rows: Rows, chunk_rows: int, chunks_in_object: int) -> None:
+        self.places = places_of(rows, chunk_rows)
+        self.shards: dict[int, list[int]] = {}
+        for number in sorted(self.places):
+            self.shards.setdefault(number // chunks_in_object, []).append(number)
+
+
 @dataclass
 class _Part:
     """The rows of one array in one draw."""
@@ -94,7 +110,7 @@ class _Part:
     wanted: Wanted
     values: torch.Tensor | None
     layout: Layout = field(init=False)
-    places: Mapping[int, list[Place]] = field(init=False)
+    touched: _Touched = field(init=False)
 
     @property
     def group(self) -> str:
@@ -109,13 +125,6 @@ class _Part:
 
     def path(self, shard: int) -> str:
         return f"{self.group}/{self.name}/{self.layout.object_key(shard)}"
-
-    def shards(self) -> dict[int, list[int]]:
-        """Return the chunks wanted of each object, by their numbers within the array."""
-        shards: dict[int, list[int]] = {}
-        for number in sorted(self.places):
-            shards.setdefault(number // self.layout.chunks_in_object, []).append(number)
-        return shards
 
 
 @dataclass(frozen=True)
@@ -187,12 +196,12 @@ class DrawReader:
 
     def _read(self, parts: Sequence[_Part]) -> None:
         guessed = self._find_layouts(parts)
-        places: dict[tuple[Rows, int], Mapping[int, list[Place]]] = {}
+        touched: dict[tuple[Rows, int, int], _Touched] = {}
         for part in parts:
-            key = part.wanted.rows, part.layout.chunk_rows
-            if key not in places:
-                places[key] = places_of(*key)
-            part.places = places[key]
+            key = part.wanted.rows, part.layout.chunk_rows, part.layout.chunks_in_object
+            if key not in touched:
+                touched[key] = _Touched(*key)
+            part.touched = touched[key]
             if part.values is None:
                 part.values = part.layout.new(count_of(part.wanted.rows))
         indexes = self._find_indexes(parts, guessed)
@@ -284,7 +293,7 @@ class DrawReader:
         for part in parts:
             if part.layout.index_at_end is None:
                 continue
-            for shard in part.shards():
+            for shard in part.touched.shards:
                 key = part.group, part.name, shard
                 index = self.indexes.get(key)
                 if index is None:
@@ -327,7 +336,7 @@ class DrawReader:
 
     def _pieces(self, part: _Part, indexes: Mapping[ShardId, Index]) -> Iterator[_Piece]:
         """Yield what to fetch of an array; put the fill value where nothing is stored."""
-        for shard, numbers in part.shards().items():
+        for shard, numbers in part.touched.shards.items():
             if part.layout.index_at_end is None:
                 yield _Piece(part, shard, Span(part.path(shard)), ((numbers[0], 0, -1),))
                 continue
@@ -336,26 +345,20 @@ class DrawReader:
                 self._fill(part, numbers)
                 continue
             first = shard * part.layout.chunks_in_object
-            stored = []
-            for number in numbers:
-                if is_left_out(index, number - first):
-                    self._check_missing(part, shard, f"it leaves out chunk {number - first}")
-                    self._fill(part, [number])
-                else:
-                    stored.append(number - first)
-            for run in runs_of(index, stored):
-                places: list[tuple[int, int]] = index[run].tolist()
-                start, stop = places[0][0], sum(places[-1])
-                chunks = tuple(
-                    (first + slot, place - start, place - start + length)
-                    for slot, (place, length) in zip(run, places, strict=True)
-                )
-                yield _Piece(part, shard, Span(part.path(shard), start, stop), chunks)
+            runs, left_out = runs_of(index, [number - first for number in numbers])
+            for slot in left_out:
+                self._check_missing(part, shard, f"it leaves out chunk {slot}")
+                self._fill(part, [first + slot])
+            path = part.path(shard)
+            for run in runs:
+                start, stop = run[0][1], run[-1][2]
+                chunks = tuple((first + slot, low - start, high - start) for slot, low, high in run)
+                yield _Piece(part, shard, Span(path, start, stop), chunks)
 
     def _fill(self, part: _Part, numbers: Iterable[int]) -> None:
         assert part.values is not None
         for number in numbers:
-            for place, _, count in part.places[number]:
+            for place, _, count in part.touched.places[number]:
                 part.values[place : place + count] = part.layout.fill
 
     def _place(self, piece: _Piece, content: bytes | None, scratch: Scratch) -> None:
@@ -372,7 +375,7 @@ class DrawReader:
         for number, start, stop in piece.chunks:
             chunk = view[start:stop] if stop >= 0 else view
             try:
-                part.layout.decode(chunk, part.places[number], part.values, scratch)
+                part.layout.decode(chunk, part.touched.places[number], part.values, scratch)
             except Unreadable as error:
                 part.fail(f"chunk {number} {error}", piece.shard)
 
