@@ -99,7 +99,6 @@ class Store(Catalogue):
 
     def _open(self) -> None:
         """Open connections, and forget what was cached: for a new process."""
-        self._pid = os.getpid()
         fetcher: Fetcher
         if not isinstance(self._place, str):
             fetcher = ObstoreFetcher(self._place)
@@ -111,6 +110,8 @@ class Store(Catalogue):
         self._reader = DrawReader(
             fetcher, fill_missing=self._fill_missing, cache_bytes=self._cache_bytes
         )
+        # Last, for other threads: until then they see that they have to open it themselves.
+        self._pid = os.getpid()
 
     def _refresh(self) -> None:
         """See that connections belong to this process."""

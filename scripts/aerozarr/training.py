@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch.utils.data import Dataset
@@ -11,6 +13,7 @@ from torch.utils.data import Dataset
 from aerozarr.catalogue import Points
 from aerozarr.errors import StoreError, did_you_mean
 from aerozarr.items import Item
+from aerozarr.lookahead import Ahead, Batch, Index, Indexes, batch_of
 from aerozarr.normalizing import Normalizer
 from aerozarr.reader import Store
 from aerozarr.sampling import Draw
@@ -108,6 +111,8 @@ class ChunkDataset(Dataset[dict[str, torch.Tensor]]):
         _check_points(store, self.samples, points or {})
         self._seed = seed
         self._whole_chunks = whole_chunks
+        self._ahead: Ahead | None = None
+        self._ahead_pid = 0
         # Shared memory: workers that are running see it change.
         self._epoch = torch.zeros((), dtype=torch.int64)
         self._epoch.share_memory_()  # type: ignore[no-untyped-call] # torch has no type for it
@@ -124,16 +129,34 @@ class ChunkDataset(Dataset[dict[str, torch.Tensor]]):
     def __len__(self) -> int:
         return len(self.samples)
 
+    def __getstate__(self) -> dict[str, Any]:
+        # What is being read stays behind.
+        return {**self.__dict__, "_ahead": None}
+
     def __getitem__(self, index: int) -> Item:
-        return self.__getitems__([index])[0]
+        return self._get(index)[0]
 
     def __getitems__(self, indexes: Sequence[int]) -> list[Item]:
-        """Return several items: what a DataLoader asks for when it makes batches."""
+        """Return several items: what a DataLoader asks for when it makes batches.
+
+        They are read at once, so that one waits for a remote store as long as for a single item.
+        """
+        return self._get(indexes)
+
+    def _get(self, indexes: int | Sequence[int]) -> list[Item]:
+        batch, epoch = batch_of(indexes), self.epoch
+        if not isinstance(indexes, Index | Indexes):
+            return self._read(batch, epoch)
+        if self._ahead is None or self._ahead_pid != os.getpid():
+            self._ahead, self._ahead_pid = Ahead(self._read), os.getpid()
+        return self._ahead.get(batch, indexes.following, epoch)
+
+    def _read(self, indexes: Batch, epoch: int) -> list[Item]:
         items: list[Item] = []
         draws: list[Draw] = []
         targets: list[Mapping[str, torch.Tensor]] = []
         for index in indexes:
-            drawn, geometry = self._draw(index)
+            drawn, geometry = self._draw(index, epoch)
             shapes = dict(drawn.shapes)
             if geometry is not None:
                 shapes |= dict.fromkeys([GEOMETRY], *geometry.shapes.values())
@@ -152,12 +175,12 @@ class ChunkDataset(Dataset[dict[str, torch.Tensor]]):
                     self.normalizer.normalize_(field, values)
         return items
 
-    def _draw(self, index: int) -> tuple[Draw, Draw | None]:
+    def _draw(self, index: int, epoch: int) -> tuple[Draw, Draw | None]:
         """Choose the points of an item, and those of its geometry."""
         # Negative indexes count from the end, and must not give other draws than positive ones.
         index = range(len(self.samples))[index]
         sample = self.samples[index]
-        generator = torch.Generator().manual_seed(_seed_of(self._seed, self.epoch, index))
+        generator = torch.Generator().manual_seed(_seed_of(self._seed, epoch, index))
         whole = self._whole_chunks
         drawn = self.store.draw(sample, self._points, self._fields, generator, whole_chunks=whole)
         if self._geometry is None:
