@@ -7,12 +7,13 @@ item is handed over as that block: where it can be, one of those of `blocks`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from math import prod
 from multiprocessing.reduction import ForkingPickler
 from typing import Any, Self
 
 import torch
+from torch.utils.data import default_collate
 
 from aerozarr.blocks import Handle, receive, send, take
 
@@ -24,7 +25,15 @@ Packed = torch.Tensor | tuple[Handle, int]
 
 
 class Item(dict[str, torch.Tensor]):
-    """A dict of tensors, those of one block of memory pickled together."""
+    """A dict of tensors, those of one block of memory pickled together.
+
+    Attributes
+    ----------
+    batch
+        The batch that it is a part of; None when it was made alone.
+    """
+
+    batch: Item | None = None
 
     @classmethod
     def of_shapes(cls, shapes: Mapping[str, tuple[int, ...]]) -> Self:
@@ -36,6 +45,18 @@ class Item(dict[str, torch.Tensor]):
             (name, part.view(shape))
             for (name, shape), part in zip(shapes.items(), parts, strict=True)
         )
+
+    @classmethod
+    def several(cls, shapes: Sequence[Mapping[str, tuple[int, ...]]]) -> list[Self]:
+        """Make items at once: as the parts of one batch, where they are all of the same shapes."""
+        if len(shapes) < 2 or any(other != shapes[0] for other in shapes):
+            return [cls.of_shapes(of_item) for of_item in shapes]
+        batch = cls.of_shapes({name: (len(shapes), *shape) for name, shape in shapes[0].items()})
+        items = []
+        for number in range(len(shapes)):
+            items.append(cls((name, values[number]) for name, values in batch.items()))
+            items[-1].batch = batch
+        return items
 
     def __copy__(self) -> Self:
         return type(self)(self)
@@ -57,6 +78,36 @@ class Item(dict[str, torch.Tensor]):
             offset = int(tensor.storage_offset())
             views[name] = numbers[key], tuple(tensor.shape), tensor.stride(), offset
         return _unpacked, (blocks, views)
+
+
+def collate(items: list[Any]) -> Any:
+    """Put items together in a batch, as torch's `default_collate` does; without copying, if it can.
+
+    A DataLoader's `collate_fn`. The items that `ChunkDataset.__getitems__` returns together lie in
+    memory as a batch already.
+    """
+    batch = items[0].batch if isinstance(items[0], Item) else None
+    if batch is None or not all(
+        isinstance(item, Item)
+        and item.batch is batch
+        and item.keys() == batch.keys()
+        and all(_is_part(values, batch[name], number) for name, values in item.items())
+        for number, item in enumerate(items)
+    ):
+        return default_collate(items)
+    return batch
+
+
+def _is_part(values: torch.Tensor, batch: torch.Tensor, number: int) -> bool:
+    """Whether a tensor is one of those that a batch consists of, and not put in its place since."""
+    part = batch[number] if number < len(batch) else None
+    return (
+        part is not None
+        and values.data_ptr() == part.data_ptr()
+        and values.shape == part.shape
+        and values.stride() == part.stride()
+        and values.dtype == part.dtype
+    )
 
 
 def _pack_to_send(block: torch.Tensor) -> Packed:

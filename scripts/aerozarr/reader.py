@@ -156,6 +156,11 @@ class Store(Catalogue):
         return parsed
 
     @property
+    def is_local(self) -> bool:
+        """Whether it is read as a folder of this machine, where reading ahead gains nothing."""
+        return isinstance(self._reader.fetcher, LocalFetcher)
+
+    @property
     def splits(self) -> Mapping[str, tuple[str, ...]]:
         """The ids of each split in order; empty when the store does not say."""
         if self._splits is None:

@@ -8,12 +8,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch.utils.data import Dataset
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    Dataset,
+    RandomSampler,
+    SequentialSampler,
+)
 
 from aerozarr.catalogue import Points
 from aerozarr.errors import StoreError, did_you_mean
-from aerozarr.items import Item
-from aerozarr.lookahead import Ahead, Batch, Index, Indexes, batch_of
+from aerozarr.items import Item, collate
+from aerozarr.lookahead import Ahead, Batch, Index, Indexes, LookAhead, batch_of
 from aerozarr.normalizing import Normalizer
 from aerozarr.reader import Store
 from aerozarr.sampling import Draw
@@ -129,6 +135,46 @@ class ChunkDataset(Dataset[dict[str, torch.Tensor]]):
     def __len__(self) -> int:
         return len(self.samples)
 
+    def loader(
+        self,
+        batch_size: int | None = 1,
+        *,
+        shuffle: bool = False,
+        num_workers: int = 0,
+        drop_last: bool = False,
+        generator: torch.Generator | None = None,
+        **options: Any,
+    ) -> DataLoader[Any]:
+        """Make the DataLoader that suits the dataset best.
+
+        Like `DataLoader(dataset, …)`, and gives the same; but its workers stay from epoch to epoch,
+        batches are put together without copying them, and of a remote store what comes next is read
+        ahead (see `LookAhead`).
+
+        Parameters
+        ----------
+        batch_size
+            Items in a batch; None for single ones.
+        shuffle, num_workers, drop_last, generator
+            As for a DataLoader.
+        **options
+            Others of a DataLoader: `pin_memory=True`, `multiprocessing_context="spawn"` ….
+        """
+        sampler: Any = SequentialSampler(self)
+        if shuffle:
+            sampler = RandomSampler(self, generator=generator)
+        options = {"persistent_workers": num_workers > 0, **options}
+        which = "sampler"
+        if batch_size is not None:
+            which, sampler = "batch_sampler", BatchSampler(sampler, batch_size, drop_last)
+            options = {"collate_fn": collate, **options}
+        else:
+            options["batch_size"] = None
+        if not self.store.is_local:
+            sampler = LookAhead(sampler, num_workers)
+        options[which] = sampler
+        return DataLoader(self, num_workers=num_workers, generator=generator, **options)
+
     def __getstate__(self) -> dict[str, Any]:
         # What is being read stays behind.
         return {**self.__dict__, "_ahead": None}
@@ -152,17 +198,12 @@ class ChunkDataset(Dataset[dict[str, torch.Tensor]]):
         return self._ahead.get(batch, indexes.following, epoch)
 
     def _read(self, indexes: Batch, epoch: int) -> list[Item]:
-        items: list[Item] = []
+        drawn = [self._draw(index, epoch) for index in indexes]
+        items = Item.several([_shapes(*of_item) for of_item in drawn])
         draws: list[Draw] = []
         targets: list[Mapping[str, torch.Tensor]] = []
-        for index in indexes:
-            drawn, geometry = self._draw(index, epoch)
-            shapes = dict(drawn.shapes)
-            if geometry is not None:
-                shapes |= dict.fromkeys([GEOMETRY], *geometry.shapes.values())
-            item = Item.of_shapes(shapes)
-            items.append(item)
-            draws.append(drawn)
+        for item, (own, geometry) in zip(items, drawn, strict=True):
+            draws.append(own)
             targets.append(item)
             if geometry is not None:
                 draws.append(geometry)
@@ -190,6 +231,14 @@ class ChunkDataset(Dataset[dict[str, torch.Tensor]]):
             sample, {domain: count}, [position], generator, whole_chunks=whole
         )
         return drawn, geometry
+
+
+def _shapes(own: Draw, geometry: Draw | None) -> dict[str, tuple[int, int]]:
+    """Return the shapes of an item's tensors."""
+    shapes = dict(own.shapes)
+    if geometry is not None:
+        shapes |= dict.fromkeys([GEOMETRY], *geometry.shapes.values())
+    return shapes
 
 
 def _check_points(store: Store, samples: Iterable[str], points: Points) -> None:
