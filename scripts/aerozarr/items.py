@@ -87,26 +87,29 @@ def collate(items: list[Any]) -> Any:
     memory as a batch already.
     """
     batch = items[0].batch if isinstance(items[0], Item) else None
-    if batch is None or not all(
-        isinstance(item, Item)
-        and item.batch is batch
-        and item.keys() == batch.keys()
-        and all(_is_part(values, batch[name], number) for name, values in item.items())
-        for number, item in enumerate(items)
+    if (
+        batch is not None
+        and all(len(values) == len(items) for values in batch.values())
+        and all(_is_part(item, batch, number) for number, item in enumerate(items))
     ):
-        return default_collate(items)
-    return batch
+        return batch
+    return default_collate(items)
 
 
-def _is_part(values: torch.Tensor, batch: torch.Tensor, number: int) -> bool:
-    """Whether a tensor is one of those that a batch consists of, and not put in its place since."""
-    part = batch[number] if number < len(batch) else None
+def _is_part(item: Any, batch: Item, number: int) -> bool:
+    """Whether an item still is what it was made as: the part of a batch with this number."""
+    if not isinstance(item, Item) or item.batch is not batch or item.keys() != batch.keys():
+        return False
+    return all(_is_same(item[name], values[number]) for name, values in batch.items())
+
+
+def _is_same(first: torch.Tensor, second: torch.Tensor) -> bool:
+    """Whether two tensors are the same memory, seen alike."""
     return (
-        part is not None
-        and values.data_ptr() == part.data_ptr()
-        and values.shape == part.shape
-        and values.stride() == part.stride()
-        and values.dtype == part.dtype
+        first.data_ptr() == second.data_ptr()
+        and first.dtype == second.dtype
+        and first.shape == second.shape
+        and first.stride() == second.stride()
     )
 
 

@@ -113,8 +113,8 @@ class Store(Catalogue):
         # Last, for other threads: until then they see that they have to open it themselves.
         self._pid = os.getpid()
 
-    def _refresh(self) -> None:
-        """See that connections belong to this process."""
+    def refresh(self) -> None:
+        """See that connections belong to this process: open new ones after a fork."""
         if self._pid == os.getpid():
             return
         # After a fork the thread that serves connections is the parent's.
@@ -141,7 +141,7 @@ class Store(Catalogue):
         return content
 
     def _read_json(self, name: str) -> dict[str, Any] | None:
-        self._refresh()
+        self.refresh()
         (content,) = self._reader.fetcher.fetch([Span(name)])
         if content is None:
             return None
@@ -274,7 +274,7 @@ class Store(Catalogue):
         StoreError
             When something stored is missing or damaged.
         """
-        self._refresh()
+        self.refresh()
         return self._reader.read(draws, into)
 
 

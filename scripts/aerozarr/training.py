@@ -193,6 +193,7 @@ class ChunkDataset(Dataset[dict[str, torch.Tensor]]):
         batch, epoch = batch_of(indexes), self.epoch
         if not isinstance(indexes, Index | Indexes):
             return self._read(batch, epoch)
+        self.store.refresh()  # once, and not in each thread
         if self._ahead is None or self._ahead_pid != os.getpid():
             self._ahead, self._ahead_pid = Ahead(self._read), os.getpid()
         return self._ahead.get(batch, indexes.following, epoch)

@@ -415,7 +415,7 @@ http {{
     location @files {{
       root {folder}/files;
       if ($args ~ list-type=2) {{
-        return 200 '<?xml version="1.0"?><ListBucketResult><KeyCount>0</KeyCount></ListBucketResult>';
+        return 200 '<?xml version="1.0"?><ListBucketResult/>';
       }}
       error_page 404 = @missing;
     }}

@@ -9,7 +9,6 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +18,7 @@ import zarr
 
 from aerozarr import Store
 from aerozarr.errors import SettingsError, StoreError
-from aerozarr.fetching import Fetcher, Span
+from aerozarr.fetching import Span
 from reader.harness import (
     CHUNK,
     SURFACE,
@@ -29,32 +28,12 @@ from reader.harness import (
     copy_to,
     flip,
     put_json,
+    recorded,
     shard,
 )
 from workflow.harness import REPOSITORY
 
 ALL = {"surface": SURFACE, "volume": VOLUME}
-
-
-class Recorder(Fetcher):
-    """Passes on what is asked of a fetcher, and notes it, round by round."""
-
-    def __init__(self, fetcher: Fetcher) -> None:
-        self.fetcher = fetcher
-        self.rounds: list[Sequence[Span]] = []
-        self.fetched = 0
-
-    def fetch(self, spans: Sequence[Span]) -> list[bytes | None]:
-        self.rounds.append(spans)
-        contents = list(self.fetcher.fetch(spans))
-        self.fetched += sum(len(content or b"") for content in contents)
-        return contents
-
-
-def recorded(store: Store) -> Recorder:
-    recorder = Recorder(store._reader.fetcher)
-    store._reader.fetcher = recorder
-    return recorder
 
 
 def generator(seed: int = 0) -> torch.Generator:
