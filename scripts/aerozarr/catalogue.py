@@ -7,9 +7,8 @@ from typing import Any
 
 import torch
 
-from aerozarr.draws import draw_rows
+from aerozarr.draws import Draw, Wanted, draw_rows
 from aerozarr.errors import StoreError, did_you_mean
-from aerozarr.sampling import Draw, Wanted
 
 Points = Mapping[str, int | None]
 """Points to draw by domain; None for all of them, in the order they are stored in."""

@@ -1,7 +1,7 @@
 """Reading a store for training: a few random points of a sample, and nothing else of it.
 
-A draw costs one metadata read a sample and one index read a shard, both kept for the next draw of
-the same sample, and one byte range an array (two where the run crosses a shard's border or the
+A draw costs one metadata read a sample and one index read a shard, both at once and kept for the
+next draw of the same sample, and then one byte range an array (two where the run crosses a shard's border or the
 end). All reads of a kind are under way at once. What is missing or damaged is an error, never
 zeros.
 """
@@ -17,11 +17,12 @@ from urllib.parse import quote
 import torch
 
 from aerozarr.catalogue import Catalogue, Points
+from aerozarr.draws import Draw
 from aerozarr.errors import StoreError
 from aerozarr.fetching import Fetcher, FsspecFetcher, LocalFetcher, ObstoreFetcher, Span
 from aerozarr.locations import open_location
 from aerozarr.manifest import FORMAT_VERSION
-from aerozarr.sampling import Draw, DrawReader
+from aerozarr.sampling import DrawReader
 from aerozarr.stores import MANIFEST
 
 if TYPE_CHECKING:

@@ -25,59 +25,13 @@ from aerozarr.arrays import (
     runs_of,
 )
 from aerozarr.caching import Cache
-from aerozarr.draws import Rows, count_of
+from aerozarr.draws import Draw, Rows, Wanted, count_of
 from aerozarr.errors import StoreError
 from aerozarr.fetching import Fetcher, Span
 from aerozarr.groups import ROOT_METADATA
 
 # What a parsed array takes in memory, about: its own metadata, and Python's objects for it.
 _LAYOUT_BYTES = 4096
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """Rows wanted of an array.
-
-    Attributes
-    ----------
-    name
-        The array's name in its group: `volume/velocity`.
-    shape
-        Its rows and components, as the manifest has them.
-    rows
-        The rows wanted.
-    chunk_rows, object_rows
-        Rows in a chunk and in a shard, as the manifest has them. Only to guess by: what counts is
-        the array's own metadata.
-    """
-
-    name: str
-    shape: tuple[int, int]
-    rows: Rows
-    chunk_rows: int
-    object_rows: int
-
-
-@dataclass(frozen=True)
-class Draw:
-    """Chosen points of a sample, yet to be read.
-
-    Attributes
-    ----------
-    sample, group
-        The sample's id, and the path of its group below the store root.
-    wanted
-        Rows of arrays by the canonical name of their field.
-    """
-
-    sample: str
-    group: str
-    wanted: Mapping[str, Wanted]
-
-    @property
-    def shapes(self) -> dict[str, tuple[int, int]]:
-        """Points and components by the canonical name of the field."""
-        return {name: (count_of(array.rows), array.shape[1]) for name, array in self.wanted.items()}
 
 
 ShardId = tuple[str, str, int]

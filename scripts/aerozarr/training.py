@@ -17,12 +17,12 @@ from torch.utils.data import (
 )
 
 from aerozarr.catalogue import Points
+from aerozarr.draws import Draw
 from aerozarr.errors import StoreError, did_you_mean
 from aerozarr.items import Item, collate
 from aerozarr.lookahead import Ahead, Batch, Index, Indexes, LookAhead, batch_of
 from aerozarr.normalizing import Normalizer
 from aerozarr.reader import Store
-from aerozarr.sampling import Draw
 
 GEOMETRY = "geometry_position"
 
@@ -76,8 +76,9 @@ class ChunkDataset(Dataset[dict[str, torch.Tensor]]):
     -----
     An item is a dict of float32 tensors of shape (points, components) by canonical name.
 
-    For DataLoader workers, forked or spawned; with pinned memory. Prefer `persistent_workers=True`
-    for a remote store, so that the indexes of its shards are read once and not once an epoch.
+    For DataLoader workers, forked or spawned; with pinned memory: best by `loader`, which makes the
+    DataLoader. With one of your own, prefer `persistent_workers=True` for a remote store, so that
+    the indexes of its shards are read once and not once an epoch, and give it a `LookAhead`.
     `set_epoch` reaches workers that are running; call it before the epoch's iteration begins, since
     workers read ahead.
     """
