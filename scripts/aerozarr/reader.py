@@ -1,9 +1,9 @@
 """Reading a store for training: a few random points of a sample, and nothing else of it.
 
 A draw costs one metadata read a sample and one index read a shard, both at once and kept for the
-next draw of the same sample, and then one byte range an array (two where the run crosses a shard's border or the
-end). All reads of a kind are under way at once. What is missing or damaged is an error, never
-zeros.
+next draw of the same sample, and then one byte range an array (two where the run crosses a shard's
+border or the end). All reads of a kind are under way at once. What is missing or damaged is an
+error, never zeros.
 """
 
 from __future__ import annotations
