@@ -1,12 +1,13 @@
 """Aerozarr: simulation datasets of per-field `.pt` files as one point-shuffled Zarr store."""
 
 __version__ = "0.1.0"
-__all__ = ["ChunkDataset", "Normalizer", "Store"]
+__all__ = ["ChunkDataset", "LookAhead", "Normalizer", "Store"]
 
 # Not typing's, whose import takes longer than all else here: a process that is started once a
 # sample imports this package.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from aerozarr.lookahead import LookAhead
     from aerozarr.normalizing import Normalizer
     from aerozarr.reader import Store
     from aerozarr.training import ChunkDataset
@@ -22,6 +23,10 @@ def __getattr__(name: str) -> object:
         from aerozarr.training import ChunkDataset
 
         return ChunkDataset
+    if name == "LookAhead":
+        from aerozarr.lookahead import LookAhead
+
+        return LookAhead
     if name == "Normalizer":
         from aerozarr.normalizing import Normalizer
 

@@ -10,20 +10,24 @@ from __future__ import annotations
 import json
 import struct
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from functools import cached_property
 from typing import Any
 
 import google_crc32c
 import numpy as np
 import numpy.typing as npt
+import torch
 from numcodecs import blosc, zstd
 
 from aerozarr.draws import Rows
 
 Array = npt.NDArray[Any]
 Index = npt.NDArray[np.uint64]
+
+Place = tuple[int, int, int]
+"""Where rows of a chunk go: the first row there, the first of them in the chunk, and how many."""
 
 # Place and length that a shard index gives to a chunk that is not stored.
 _NO_CHUNK = 2**64 - 1
@@ -37,6 +41,10 @@ _DAMAGED = (ValueError, TypeError, RuntimeError, OSError, EOFError, zlib.error, 
 
 class Unreadable(Exception):
     """What is wrong with an array's stored bytes or metadata; the caller says where."""
+
+
+Stored = tuple[int, int, int]
+"""A chunk in a shard: its number there, its first byte, and before which byte it ends."""
 
 
 @dataclass(frozen=True)
@@ -133,6 +141,17 @@ class Layout:
         """Number of chunks in an object, with those past the array's end."""
         return self.object_rows // self.chunk_rows
 
+    @cached_property
+    def torch_dtype(self) -> torch.dtype | None:
+        """The dtype, where memory that holds its values as they are stored is a tensor of it."""
+        known = self.dtype == self.dtype.newbyteorder("<")
+        return torch.from_numpy(np.empty(0, self.dtype)).dtype if known else None
+
+    @cached_property
+    def chunk_nbytes(self) -> int:
+        """Bytes of a decoded chunk, with the padding of one that reaches past the array's end."""
+        return self.chunk_rows * self.shape[1] * self.dtype.itemsize
+
     def index_span(self) -> tuple[int, int | None]:
         """Return where in a shard its index is, as `fetching.Span` says it."""
         length = 16 * self.chunks_in_object + 4
@@ -158,45 +177,68 @@ class Layout:
             raise Unreadable("has a damaged index: its checksum does not fit")
         return np.frombuffer(content, "<u8", 2 * self.chunks_in_object).reshape(-1, 2)
 
-    def chunks_of(self, rows: Rows) -> list[int]:
-        """Return the chunks that hold the rows, in ascending order."""
-        chunk = self.chunk_rows
-        touched: set[int] = set()
-        for first, stop in rows:
-            touched.update(range(first // chunk, (stop - 1) // chunk + 1))
-        return sorted(touched)
+    def new(self, rows: int) -> torch.Tensor:
+        """Make a tensor for some rows, in stored dtype; its values are yet to be set."""
+        return torch.from_numpy(np.empty((rows, self.shape[1]), self.dtype))
 
-    def decode(self, content: bytes | memoryview) -> Array:
-        """Decode one chunk.
+    def decode(
+        self,
+        content: bytes | memoryview,
+        places: Sequence[Place],
+        values: torch.Tensor,
+        scratch: Scratch,
+    ) -> None:
+        """Decode one chunk, and put rows of it where they are wanted.
 
-        Returns
-        -------
-        array of shape (chunk_rows, components)
-            With the padding of a chunk that reaches past the array's end.
+        Parameters
+        ----------
+        content
+            The chunk as it is stored.
+        places
+            Which of its rows go where.
+        values
+            Where they go: contiguous, of shape (rows, components), to whose dtype they are cast.
+        scratch
+            Memory to decode into.
 
         Raises
         ------
         Unreadable
             When the bytes are damaged.
         """
-        shape = (self.chunk_rows, self.shape[1])
         try:
-            if self.codec is None:
-                return self._decode_with_zarr(content)
             if self.codec == "blosc":
                 self._check_blosc(content)
-            raw = _DECODERS[self.codec](content)
+                place, _, count = places[0]
+                if count == self.chunk_rows and values.dtype == self.torch_dtype:
+                    # Wanted whole, and as it is stored.
+                    blosc.decompress(content, values[place : place + count].numpy())
+                    return
+                rows, raw = scratch.of(self)
+                blosc.decompress(content, raw)
+            else:
+                rows = self._decode_slowly(content)
         except _DAMAGED as error:
             raise Unreadable(f"cannot be decoded: {error}") from None
-        if len(raw) != shape[0] * shape[1] * self.dtype.itemsize:
-            raise Unreadable(f"decodes to {len(raw)} bytes, which is not a chunk's size")
-        return np.frombuffer(raw, self.dtype.newbyteorder("<")).reshape(shape)
+        # By torch, since numpy casts float16 many times slower.
+        for place, first, count in places:
+            values[place : place + count].copy_(rows[first : first + count])
+
+    def _decode_slowly(self, content: bytes | memoryview) -> torch.Tensor:
+        """Return the rows of a chunk that is not compressed by Blosc, from memory of their own."""
+        if self.codec is None:
+            chunk = self._decode_with_zarr(content)
+        else:
+            raw = bytearray(_DECODERS[self.codec](content))
+            if len(raw) != self.chunk_nbytes:
+                raise Unreadable(f"decodes to {len(raw)} bytes, which is not a chunk's size")
+            chunk = np.frombuffer(raw, self.dtype.newbyteorder("<")).astype(self.dtype, copy=False)
+        return torch.from_numpy(chunk).view(self.chunk_rows, self.shape[1])
 
     def _check_blosc(self, content: bytes | memoryview) -> None:
         """Check the sizes that Blosc's header gives: the library takes them as they are."""
         size, stored = struct.unpack_from("<I4xI", content, 4)
-        expected = self.chunk_rows * self.shape[1] * self.dtype.itemsize
-        if (size, stored) != (expected, len(content)):
+        if (size, stored) != (self.chunk_nbytes, len(content)):
             raise ValueError("the sizes in its header do not fit")
 
     def _decode_with_zarr(self, content: bytes | memoryview) -> Array:
@@ -211,35 +253,6 @@ class Layout:
         store = MemoryStore({path: buffer(data) for path, data in files.items()})
         array = zarr.open_array(store, mode="r", zarr_format=3)
         return np.asarray(array[:])
-
-    def gather(self, rows: Rows, chunks: Mapping[int, Array | None]) -> Array:
-        """Put rows together from decoded chunks.
-
-        Parameters
-        ----------
-        rows
-            The rows wanted.
-        chunks
-            Every chunk that `chunks_of` says, by number; None for one that holds the fill value.
-
-        Returns
-        -------
-        array of shape (rows wanted, components)
-            In the order of `rows`.
-        """
-        count = sum(stop - first for first, stop in rows)
-        gathered = np.empty((count, self.shape[1]), self.dtype)
-        done = 0
-        for first, stop in rows:
-            while first < stop:
-                number, offset = divmod(first, self.chunk_rows)
-                taken = min(stop - first, self.chunk_rows - offset)
-                values = chunks[number]
-                gathered[done : done + taken] = (
-                    self.fill if values is None else values[offset : offset + taken]
-                )
-                first, done = first + taken, done + taken
-        return gathered
 
 
 def _known(codecs: list[Any]) -> list[Any]:
@@ -256,25 +269,63 @@ def _compressor(codecs: list[Any]) -> str | None:
     return name if name in _DECODERS else None
 
 
-_DECODERS: Mapping[str, Any] = {
-    "": bytes,
-    "blosc": blosc.decompress,
-    "zstd": zstd.decompress,
-}
+_DECODERS: Mapping[str, Any] = {"": bytes, "blosc": blosc.decompress, "zstd": zstd.decompress}
 
 
-def is_left_out(index: Index, slot: int) -> bool:
-    """Whether a shard's index says that a chunk is not stored."""
-    return bool(index[slot, 0] == _NO_CHUNK)
+class Scratch:
+    """Memory that chunks are decoded into, one after the other."""
+
+    def __init__(self) -> None:
+        self._made: dict[tuple[int, int, np.dtype[Any]], tuple[torch.Tensor, Array]] = {}
+
+    def of(self, layout: Layout) -> tuple[torch.Tensor, Array]:
+        """Return memory for a chunk of an array: its rows, and the same as bytes to be set."""
+        key = layout.chunk_rows, layout.shape[1], layout.dtype
+        if key not in self._made:
+            stored = np.empty(key[:2], layout.dtype)
+            self._made[key] = torch.from_numpy(stored), stored.reshape(-1).view(np.uint8)
+        return self._made[key]
 
 
-def runs_of(index: Index, slots: list[int]) -> Iterator[list[int]]:
-    """Yield the slots of a shard by runs whose bytes follow each other without a gap."""
-    group = slots[:1]
-    for before, slot in pairwise(slots):
-        if int(index[before].sum()) != int(index[slot, 0]):
-            yield group
-            group = []
-        group.append(slot)
-    if group:
-        yield group
+def places_of(rows: Rows, chunk_rows: int) -> dict[int, list[Place]]:
+    """Return the chunks that hold the rows, and where the rows of each go."""
+    places: dict[int, list[Place]] = {}
+    done = 0
+    for first, stop in rows:
+        while first < stop:
+            number, offset = divmod(first, chunk_rows)
+            taken = min(stop - first, chunk_rows - offset)
+            places.setdefault(number, []).append((done, offset, taken))
+            first, done = first + taken, done + taken
+    return places
+
+
+def runs_of(index: Index, slots: Sequence[int]) -> tuple[list[list[Stored]], list[int]]:
+    """Find chunks in a shard by its index.
+
+    Parameters
+    ----------
+    index
+        Of shape (chunks in the shard, 2).
+    slots
+        Numbers of chunks within the shard.
+
+    Returns
+    -------
+    runs
+        Chunks whose bytes follow each other without a gap.
+    left_out
+        The slots of chunks that are not stored.
+    """
+    runs: list[list[Stored]] = []
+    left_out: list[int] = []
+    end = -1
+    for slot, (start, length) in zip(slots, index[slots].tolist(), strict=True):
+        if start == _NO_CHUNK:
+            left_out.append(slot)
+            continue
+        if start != end:
+            runs.append([])
+        runs[-1].append((slot, start, start + length))
+        end = start + length
+    return runs, left_out

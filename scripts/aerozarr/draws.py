@@ -7,10 +7,64 @@ at random and cut to the count do not: the tail of a chunk comes more rarely, or
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 import torch
 
 Rows = tuple[tuple[int, int], ...]
 """Runs of rows, each from its first row to before its last, in the order they are returned in."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Rows wanted of an array.
+
+    Attributes
+    ----------
+    name
+        The array's name in its group: `volume/velocity`.
+    shape
+        Its rows and components, as the manifest has them.
+    rows
+        The rows wanted.
+    chunk_rows, object_rows
+        Rows in a chunk and in a shard, as the manifest has them. Only to guess by: what counts is
+        the array's own metadata.
+    """
+
+    name: str
+    shape: tuple[int, int]
+    rows: Rows
+    chunk_rows: int
+    object_rows: int
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Chosen points of a sample, yet to be read.
+
+    Attributes
+    ----------
+    sample, group
+        The sample's id, and the path of its group below the store root.
+    wanted
+        Rows of arrays by the canonical name of their field.
+    """
+
+    sample: str
+    group: str
+    wanted: Mapping[str, Wanted]
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, int]]:
+        """Points and components by the canonical name of the field."""
+        return {name: (count_of(array.rows), array.shape[1]) for name, array in self.wanted.items()}
+
+
+def count_of(rows: Rows) -> int:
+    """Return how many rows there are in all runs."""
+    return sum(stop - first for first, stop in rows)
 
 
 def draw_rows(

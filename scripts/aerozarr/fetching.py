@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
@@ -46,12 +46,12 @@ class Fetcher(ABC):
     """Reads spans of a store's objects."""
 
     @abstractmethod
-    def fetch(self, spans: Sequence[Span]) -> list[bytes | None]:
+    def fetch(self, spans: Sequence[Span]) -> Iterable[bytes | None]:
         """Read spans, at the same time where the store is remote.
 
         Returns
         -------
-        list of bytes or None
+        iterable of bytes or None
             In the order of `spans`: None where there is no such object, fewer bytes than asked
             for where the object ends before them.
 
@@ -63,24 +63,23 @@ class Fetcher(ABC):
 
 
 class LocalFetcher(Fetcher):
-    """Reads a local folder, without a layer between."""
+    """Reads a local folder, without a layer between, each span when its turn has come."""
 
     def __init__(self, root: str) -> None:
         self.root = root
 
-    def fetch(self, spans: Sequence[Span]) -> list[bytes | None]:
-        found: list[bytes | None] = []
+    def fetch(self, spans: Sequence[Span]) -> Iterator[bytes | None]:
         for path, group in groupby(spans, key=lambda span: span.path):
             try:
                 file = os.open(f"{self.root}/{path}", os.O_RDONLY)
             except (FileNotFoundError, NotADirectoryError):
-                found.extend(None for _ in group)
+                yield from (None for _ in group)
                 continue
             try:
-                found.extend(_read(file, span) for span in group)
+                for span in group:
+                    yield _read(file, span)
             finally:
                 os.close(file)
-        return found
 
 
 def _read(file: int, span: Span) -> bytes:

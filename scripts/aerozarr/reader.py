@@ -1,29 +1,28 @@
 """Reading a store for training: a few random points of a sample, and nothing else of it.
 
-A draw costs one metadata read a sample and one index read a shard, both kept for the next draw of
-the same sample, and one byte range an array (two where the run crosses a shard's border or the
-end). All reads of a kind are under way at once. What is missing or damaged is an error, never
-zeros.
+A draw costs one metadata read a sample and one index read a shard, both at once and kept for the
+next draw of the same sample, and then one byte range an array (two where the run crosses a shard's
+border or the end). All reads of a kind are under way at once. What is missing or damaged is an
+error, never zeros.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import torch
 
-from aerozarr.arrays import Index, Layout
-from aerozarr.caching import Cache
-from aerozarr.draws import draw_rows
-from aerozarr.errors import StoreError, did_you_mean
+from aerozarr.catalogue import Catalogue, Points
+from aerozarr.draws import Draw
+from aerozarr.errors import StoreError
 from aerozarr.fetching import Fetcher, FsspecFetcher, LocalFetcher, ObstoreFetcher, Span
 from aerozarr.locations import open_location
 from aerozarr.manifest import FORMAT_VERSION
-from aerozarr.sampling import SampleReader, Wanted
+from aerozarr.sampling import DrawReader
 from aerozarr.stores import MANIFEST
 
 if TYPE_CHECKING:
@@ -31,11 +30,8 @@ if TYPE_CHECKING:
 
 SPLITS = "splits.json"
 
-Points = Mapping[str, int | None]
-"""Points to draw by domain; None for all of them, in the order they are stored in."""
 
-
-class Store:
+class Store(Catalogue):
     """A converted store, opened for reading.
 
     Parameters
@@ -87,13 +83,7 @@ class Store:
         self._fill_missing = fill_missing
         self._cache_bytes = cache_bytes
         self._open()
-        self.manifest: Mapping[str, Any] = self._read_manifest()
-        self.dataset_name: str = self.manifest["dataset_name"]
-        self._fields: dict[str, tuple[str, Mapping[str, Any]]] = {
-            canonical: (domain, array)
-            for domain, entry in self.manifest["domains"].items()
-            for canonical, array in entry["arrays"].items()
-        }
+        super().__init__(self._read_manifest())
         self._splits: Mapping[str, tuple[str, ...]] | None = None
         self._statistics: dict[str | None, Mapping[str, Any] | None] = {}
 
@@ -110,22 +100,22 @@ class Store:
 
     def _open(self) -> None:
         """Open connections, and forget what was cached: for a new process."""
-        self._pid = os.getpid()
-        self._layouts: Cache[tuple[str, str], Layout] = Cache(self._cache_bytes // 2)
-        self._indexes: Cache[tuple[str, str, int], Index] = Cache(self._cache_bytes // 2)
-        self._fetcher: Fetcher
+        fetcher: Fetcher
         if not isinstance(self._place, str):
-            self._fetcher = ObstoreFetcher(self._place)
+            fetcher = ObstoreFetcher(self._place)
             self._name = repr(self._place)
-            return
-        location = open_location(self._place, self._options, key="place")
-        self._name = location.url
-        self._fetcher = (
-            LocalFetcher(location.path) if location.is_local else FsspecFetcher(location)
+        else:
+            location = open_location(self._place, self._options, key="place")
+            fetcher = LocalFetcher(location.path) if location.is_local else FsspecFetcher(location)
+            self._name = location.url
+        self._reader = DrawReader(
+            fetcher, fill_missing=self._fill_missing, cache_bytes=self._cache_bytes
         )
+        # Last, for other threads: until then they see that they have to open it themselves.
+        self._pid = os.getpid()
 
-    def _refresh(self) -> None:
-        """See that connections belong to this process."""
+    def refresh(self) -> None:
+        """See that connections belong to this process: open new ones after a fork."""
         if self._pid == os.getpid():
             return
         # After a fork the thread that serves connections is the parent's.
@@ -152,8 +142,8 @@ class Store:
         return content
 
     def _read_json(self, name: str) -> dict[str, Any] | None:
-        self._refresh()
-        (content,) = self._fetcher.fetch([Span(name)])
+        self.refresh()
+        (content,) = self._reader.fetcher.fetch([Span(name)])
         if content is None:
             return None
         try:
@@ -167,19 +157,9 @@ class Store:
         return parsed
 
     @property
-    def samples(self) -> list[str]:
-        """The ids of all samples, in the manifest's order."""
-        return list(self.manifest["samples"])
-
-    @property
-    def domains(self) -> list[str]:
-        """The domains: `surface`, `volume` …, in the manifest's order."""
-        return list(self.manifest["domains"])
-
-    @property
-    def fields(self) -> list[str]:
-        """The canonical names of all fields: `surface_position`, `volume_velocity` …."""
-        return list(self._fields)
+    def is_local(self) -> bool:
+        """Whether it is read as a folder of this machine, where reading ahead gains nothing."""
+        return isinstance(self._reader.fetcher, LocalFetcher)
 
     @property
     def splits(self) -> Mapping[str, tuple[str, ...]]:
@@ -188,57 +168,6 @@ class Store:
             content = self._read_json(SPLITS) or {}
             self._splits = {name: tuple(ids) for name, ids in content.items()}
         return self._splits
-
-    def domain_of(self, field: str) -> str:
-        """Return the domain of a field.
-
-        Raises
-        ------
-        StoreError
-            When the store has no such field.
-        """
-        if field not in self._fields:
-            raise StoreError(
-                f"The store has no field {field!r}.{did_you_mean(field, self._fields)} "
-                f"It has {', '.join(self._fields)}."
-            )
-        return self._fields[field][0]
-
-    def position_of(self, domain: str) -> str:
-        """Return the canonical name of a domain's position field.
-
-        Raises
-        ------
-        StoreError
-            When the store has no such domain.
-        """
-        domains = self.manifest["domains"]
-        if domain not in domains:
-            raise StoreError(
-                f"The store has no domain {domain!r}.{did_you_mean(domain, domains)} "
-                f"It has {', '.join(domains)}."
-            )
-        return str(domains[domain]["position"])
-
-    def n_points(self, sample: str, domain: str) -> int:
-        """Return how many points a sample has in a domain.
-
-        Raises
-        ------
-        StoreError
-            When the store has no such sample or domain.
-        """
-        self.position_of(domain)
-        return int(self._sample(sample)["domains"][domain]["n_points"])
-
-    def _sample(self, sample: str) -> Mapping[str, Any]:
-        samples: Mapping[str, Mapping[str, Any]] = self.manifest["samples"]
-        if sample not in samples:
-            raise StoreError(
-                f"The store has no sample {sample!r}.{did_you_mean(sample, samples)} "
-                "Store.samples lists them."
-            )
-        return samples[sample]
 
     def statistics(self, split: str | None = None) -> Mapping[str, Any]:
         """Return the statistics of the stored values.
@@ -319,59 +248,35 @@ class Store:
             When sample, domain or field are not in the store, when the sample has fewer points than
             asked for, or when something stored is missing or damaged.
         """
-        entry = self._sample(sample)
-        chosen = self._choose(points, fields)
-        wanted: list[Wanted] = []
-        for domain, (count, canonicals) in chosen.items():
-            grid = entry["domains"][domain]
-            n_points = grid["n_points"]
-            count = n_points if count is None else count
-            if not 0 < count <= n_points:
-                raise StoreError(
-                    f"{count} points of the {domain} of {sample} were asked for; it has "
-                    f"{n_points}. Ask for at most as many, or for all: {{{domain!r}: None}}."
-                )
-            chunk = grid["chunk_points"] if whole_chunks else None
-            rows = draw_rows(n_points, count, generator, chunk)
-            for canonical in canonicals:
-                array = self._fields[canonical][1]
-                wanted.append(Wanted(array["array_name"], (n_points, array["dim"]), rows))
-        self._refresh()
-        reader = SampleReader(
-            self._fetcher,
-            sample,
-            entry["relpath"],
-            fill_missing=self._fill_missing,
-            layouts=self._layouts,
-            indexes=self._indexes,
-        )
-        values = reader.read(wanted)
-        names = [canonical for _, canonicals in chosen.values() for canonical in canonicals]
-        return {
-            canonical: torch.from_numpy(values[self._fields[canonical][1]["array_name"]])
-            for canonical in names
-        }
+        drawn = self.draw(sample, points, fields, generator, whole_chunks=whole_chunks)
+        return self.read_draws([drawn])[0]
 
-    def _choose(
-        self, points: Points | None, fields: Iterable[str] | None
-    ) -> dict[str, tuple[int | None, list[str]]]:
-        """Return points and fields by domain, in the manifest's order."""
-        asked = dict.fromkeys(self.domains, None) if points is None else points
-        for domain in asked:
-            self.position_of(domain)
-        names = None if fields is None else set(fields)
-        for field in names or ():
-            domain = self.domain_of(field)
-            if domain not in asked:
-                raise StoreError(
-                    f"{field} is of the domain {domain}, of which no points are asked for. "
-                    f"Add {domain!r} to points."
-                )
-        chosen: dict[str, tuple[int | None, list[str]]] = {}
-        for field, (domain, _) in self._fields.items():
-            if domain in asked and (names is None or field in names):
-                chosen.setdefault(domain, (asked[domain], []))[1].append(field)
-        return chosen
+    def read_draws(
+        self, draws: Sequence[Draw], into: Sequence[Mapping[str, torch.Tensor]] | None = None
+    ) -> list[dict[str, torch.Tensor]]:
+        """Read several draws, from a remote store with the requests of all under way at once.
+
+        Parameters
+        ----------
+        draws
+            What `draw` returned, of any samples.
+        into
+            Where the values of each draw go, by canonical name: contiguous tensors of shape
+            (points, components), to whose dtype they are cast. By default new ones of the stored
+            dtype.
+
+        Returns
+        -------
+        list of dict of str to tensor
+            What `read` returns, for each draw.
+
+        Raises
+        ------
+        StoreError
+            When something stored is missing or damaged.
+        """
+        self.refresh()
+        return self._reader.read(draws, into)
 
 
 def _absolute(place: str | os.PathLike[str]) -> str:
@@ -385,4 +290,4 @@ def _statistics_name(split: str | None) -> str:
 
 
 # What is left behind when a store is pickled.
-_OF_PROCESS = frozenset({"_pid", "_fetcher", "_layouts", "_indexes"})
+_OF_PROCESS = frozenset({"_pid", "_reader"})

@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import torch
-from torch.utils.data import Dataset
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    Dataset,
+    RandomSampler,
+    SequentialSampler,
+)
 
+from aerozarr.catalogue import Points
+from aerozarr.draws import Draw
 from aerozarr.errors import StoreError, did_you_mean
-from aerozarr.items import Item
+from aerozarr.items import Item, collate
+from aerozarr.lookahead import Ahead, Batch, Index, Indexes, LookAhead, batch_of
 from aerozarr.normalizing import Normalizer
-from aerozarr.reader import Points, Store
+from aerozarr.reader import Store
 
 GEOMETRY = "geometry_position"
 
@@ -65,8 +76,9 @@ class ChunkDataset(Dataset[dict[str, torch.Tensor]]):
     -----
     An item is a dict of float32 tensors of shape (points, components) by canonical name.
 
-    For DataLoader workers, forked or spawned; with pinned memory. Prefer `persistent_workers=True`
-    for a remote store, so that the indexes of its shards are read once and not once an epoch.
+    For DataLoader workers, forked or spawned; with pinned memory: best by `loader`, which makes the
+    DataLoader. With one of your own, prefer `persistent_workers=True` for a remote store, so that
+    the indexes of its shards are read once and not once an epoch, and give it a `LookAhead`.
     `set_epoch` reaches workers that are running; call it before the epoch's iteration begins, since
     workers read ahead.
     """
@@ -106,6 +118,8 @@ class ChunkDataset(Dataset[dict[str, torch.Tensor]]):
         _check_points(store, self.samples, points or {})
         self._seed = seed
         self._whole_chunks = whole_chunks
+        self._ahead: Ahead | None = None
+        self._ahead_pid = 0
         # Shared memory: workers that are running see it change.
         self._epoch = torch.zeros((), dtype=torch.int64)
         self._epoch.share_memory_()  # type: ignore[no-untyped-call] # torch has no type for it
@@ -122,27 +136,111 @@ class ChunkDataset(Dataset[dict[str, torch.Tensor]]):
     def __len__(self) -> int:
         return len(self.samples)
 
+    def loader(
+        self,
+        batch_size: int | None = 1,
+        *,
+        shuffle: bool = False,
+        num_workers: int = 0,
+        drop_last: bool = False,
+        generator: torch.Generator | None = None,
+        **options: Any,
+    ) -> DataLoader[Any]:
+        """Make the DataLoader that suits the dataset best.
+
+        Like `DataLoader(dataset, …)`, and gives the same; but its workers stay from epoch to epoch,
+        batches are put together without copying them, and of a remote store what comes next is read
+        ahead (see `LookAhead`).
+
+        Parameters
+        ----------
+        batch_size
+            Items in a batch; None for single ones.
+        shuffle, num_workers, drop_last, generator
+            As for a DataLoader.
+        **options
+            Others of a DataLoader: `pin_memory=True`, `multiprocessing_context="spawn"` ….
+        """
+        sampler: Any = SequentialSampler(self)
+        if shuffle:
+            sampler = RandomSampler(self, generator=generator)
+        options = {"persistent_workers": num_workers > 0, **options}
+        which = "sampler"
+        if batch_size is not None:
+            which, sampler = "batch_sampler", BatchSampler(sampler, batch_size, drop_last)
+            options = {"collate_fn": collate, **options}
+        else:
+            options["batch_size"] = None
+        if not self.store.is_local:
+            sampler = LookAhead(sampler, num_workers)
+        options[which] = sampler
+        return DataLoader(self, num_workers=num_workers, generator=generator, **options)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # What is being read stays behind.
+        return {**self.__dict__, "_ahead": None}
+
     def __getitem__(self, index: int) -> Item:
+        return self._get(index)[0]
+
+    def __getitems__(self, indexes: Sequence[int]) -> list[Item]:
+        """Return several items: what a DataLoader asks for when it makes batches.
+
+        They are read at once, so that one waits for a remote store as long as for a single item.
+        """
+        return self._get(indexes)
+
+    def _get(self, indexes: int | Sequence[int]) -> list[Item]:
+        batch, epoch = batch_of(indexes), self.epoch
+        if not isinstance(indexes, Index | Indexes):
+            return self._read(batch, epoch)
+        self.store.refresh()  # once, and not in each thread
+        if self._ahead is None or self._ahead_pid != os.getpid():
+            self._ahead, self._ahead_pid = Ahead(self._read), os.getpid()
+        return self._ahead.get(batch, indexes.following, epoch)
+
+    def _read(self, indexes: Batch, epoch: int) -> list[Item]:
+        drawn = [self._draw(index, epoch) for index in indexes]
+        items = Item.several([_shapes(*of_item) for of_item in drawn])
+        draws: list[Draw] = []
+        targets: list[Mapping[str, torch.Tensor]] = []
+        for item, (own, geometry) in zip(items, drawn, strict=True):
+            draws.append(own)
+            targets.append(item)
+            if geometry is not None:
+                draws.append(geometry)
+                targets.append(dict.fromkeys(geometry.wanted, item[GEOMETRY]))
+        self.store.read_draws(draws, targets)
+        if self.normalizer is not None:
+            for item in items:
+                for name, values in item.items():
+                    field = self._geometry[1] if self._geometry and name == GEOMETRY else name
+                    self.normalizer.normalize_(field, values)
+        return items
+
+    def _draw(self, index: int, epoch: int) -> tuple[Draw, Draw | None]:
+        """Choose the points of an item, and those of its geometry."""
         # Negative indexes count from the end, and must not give other draws than positive ones.
         index = range(len(self.samples))[index]
         sample = self.samples[index]
-        generator = torch.Generator().manual_seed(_seed_of(self._seed, self.epoch, index))
-        draw = self.store.read(
-            sample, self._points, self._fields, generator, whole_chunks=self._whole_chunks
+        generator = torch.Generator().manual_seed(_seed_of(self._seed, epoch, index))
+        whole = self._whole_chunks
+        drawn = self.store.draw(sample, self._points, self._fields, generator, whole_chunks=whole)
+        if self._geometry is None:
+            return drawn, None
+        domain, position, count = self._geometry
+        geometry = self.store.draw(
+            sample, {domain: count}, [position], generator, whole_chunks=whole
         )
-        if self._geometry is not None:
-            domain, position, count = self._geometry
-            drawn = self.store.read(
-                sample, {domain: count}, [position], generator, whole_chunks=self._whole_chunks
-            )
-            draw[GEOMETRY] = drawn[position]
-        item = Item.of_shapes({name: tuple(values.shape) for name, values in draw.items()})
-        for name, values in draw.items():
-            item[name].copy_(values)
-            if self.normalizer is not None:
-                field = self._geometry[1] if self._geometry and name == GEOMETRY else name
-                self.normalizer.normalize_(field, item[name])
-        return item
+        return drawn, geometry
+
+
+def _shapes(own: Draw, geometry: Draw | None) -> dict[str, tuple[int, int]]:
+    """Return the shapes of an item's tensors."""
+    shapes = dict(own.shapes)
+    if geometry is not None:
+        shapes |= dict.fromkeys([GEOMETRY], *geometry.shapes.values())
+    return shapes
 
 
 def _check_points(store: Store, samples: Iterable[str], points: Points) -> None:

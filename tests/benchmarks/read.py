@@ -1,18 +1,17 @@
 """Times reading for training: random points of a sample, through a DataLoader with two workers.
 
 The reader is compared with `torch.load` of the whole `.pt` files and with zarr-python's `oindex` of
-random chunks, on the same data: in a local folder, and on an S3 server (moto) behind a proxy that
-makes every request late. Prints a Markdown table; the README beside this file says what its columns
-mean.
+random chunks, on the same data: in a local folder, and on a server (nginx) that serves the folder
+as a bucket of S3 and makes every request late. Prints a Markdown table; the README beside this file
+says what its columns mean.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
+import getpass
 import io
 import json
-import multiprocessing
 import os
 import random
 import shutil
@@ -25,7 +24,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
 from typing import Any
 
@@ -34,11 +32,12 @@ import torch
 import zarr
 from compare import describe_machine, make_data, workflow_command
 from obstore.store import S3Store
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import BatchSampler, DataLoader, Dataset, default_collate
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
-from aerozarr import ChunkDataset, Store
+from aerozarr import ChunkDataset, LookAhead, Store
+from aerozarr.items import collate
 
 BUCKET = "benchmark"
 CREDENTIALS = {"key": "benchmark", "secret": "benchmark"}
@@ -52,11 +51,22 @@ Item = dict[str, torch.Tensor]
 
 @dataclass(frozen=True)
 class Source:
-    """Where the data is: the `.pt` files, the store, and how to get there."""
+    """Where the data is: the `.pt` files, the store, and how to get there.
+
+    Attributes
+    ----------
+    pt, store
+        The folders, or their URLs.
+    options
+        Of fsspec's S3 file system.
+    files
+        Names of the files of a sample.
+    """
 
     pt: str
     store: str
     options: dict[str, Any]
+    files: tuple[str, ...] = ()
 
     @property
     def is_local(self) -> bool:
@@ -65,9 +75,18 @@ class Source:
 
 
 class Draws(Dataset[Item]):
-    """Samples, each a random draw; how is for the classes below."""
+    """Samples, each a random draw; how is for the classes below.
+
+    Attributes
+    ----------
+    context
+        How workers are started.
+    looks_ahead
+        Whether workers are told what comes next.
+    """
 
     context = "fork"
+    looks_ahead = False
 
     def __init__(self, source: Source, samples: list[str], points: int) -> None:
         self.source = source
@@ -80,9 +99,21 @@ class Draws(Dataset[Item]):
     def __getitem__(self, index: int) -> Item:
         return {} if index == IDLE else self.draw(index)
 
+    def __getitems__(self, indexes: list[int]) -> list[Item]:
+        return [{}] if IDLE in indexes else self.draw_batch(indexes)
+
     def draw(self, index: int) -> Item:
         """Draw points of a sample."""
         raise NotImplementedError
+
+    def draw_batch(self, indexes: list[int]) -> list[Item]:
+        """Draw points of several samples."""
+        return [self.draw(index) for index in indexes]
+
+    @staticmethod
+    def collate(items: list[Item]) -> Item:
+        """Make a batch."""
+        return dict(default_collate(items))
 
     def begin_epoch(self, epoch: int) -> None:
         """Get ready for an epoch."""
@@ -109,8 +140,21 @@ class WithReader(Draws):
     def draw(self, index: int) -> Item:
         return self.dataset[index]
 
+    def draw_batch(self, indexes: list[int]) -> list[Item]:
+        return list(self.dataset.__getitems__(indexes))
+
+    @staticmethod
+    def collate(items: list[Item]) -> Item:
+        return collate(items)
+
     def begin_epoch(self, epoch: int) -> None:
         self.dataset.set_epoch(epoch)
+
+
+class WithLookAhead(WithReader):
+    """The reader, which is told what comes next: as `ChunkDataset.loader` does it."""
+
+    looks_ahead = True
 
 
 class WithWholeChunks(WithReader):
@@ -119,10 +163,17 @@ class WithWholeChunks(WithReader):
     whole_chunks = True
 
 
+class WithWholeChunksAhead(WithWholeChunks):
+    """The reader: as few chunks as can be, and told what comes next."""
+
+    looks_ahead = True
+
+
 class WithObstore(WithReader):
-    """The reader on obstore, whose client costs less than fsspec's."""
+    """The reader on obstore, whose client costs less than fsspec's; told what comes next."""
 
     context = "spawn"
+    looks_ahead = True
 
     def open_store(self) -> Store:
         bucket, _, prefix = self.source.store.removeprefix("s3://").partition("/")
@@ -161,8 +212,9 @@ class WithTorchLoad(Draws):
                 yield path.stem, path
             return
         fs = fsspec.filesystem("s3", **self.source.options)
-        # All at once; fs.cat would ask for the size of each first.
-        paths = sorted(fs.ls(f"{self.source.pt.removeprefix('s3://')}/{sample}", detail=False))
+        # All at once, by names that are known; fs.cat would ask for the size of each first.
+        root = f"{self.source.pt.removeprefix('s3://')}/{sample}"
+        paths = [f"{root}/{file}" for file in self.source.files]
         for path, content in zip(
             paths, fs.cat_ranges(paths, 0, None, on_error="raise"), strict=True
         ):
@@ -205,24 +257,29 @@ class WithZarr(Draws):
         return item
 
 
-READER, WHOLE, OBSTORE, LOAD, MAPPED, ZARR = (
+READER, AHEAD, WHOLE, WHOLE_AHEAD, OBSTORE, LOAD, MAPPED, ZARR = (
     "reader",
+    "reader, ahead",
     "reader, whole chunks",
-    "reader, obstore",
+    "reader, ahead, whole chunks",
+    "reader, ahead, obstore",
     "torch.load",
     "torch.load, mapped",
     "zarr oindex",
 )
 METHODS: dict[str, type[Draws]] = {
     READER: WithReader,
+    AHEAD: WithLookAhead,
     WHOLE: WithWholeChunks,
+    WHOLE_AHEAD: WithWholeChunksAhead,
     OBSTORE: WithObstore,
     ZARR: WithZarr,
     MAPPED: WithMappedTorchLoad,
     LOAD: WithTorchLoad,
 }
 LOCAL = (READER, WHOLE, ZARR, MAPPED, LOAD)
-REMOTE = (READER, WHOLE, OBSTORE, ZARR, LOAD)
+REMOTE = (READER, AHEAD, WHOLE_AHEAD, OBSTORE, ZARR, LOAD)
+IN_BATCHES = (AHEAD, OBSTORE, LOAD)
 
 
 @dataclass(frozen=True)
@@ -231,8 +288,8 @@ class Result:
 
     Attributes
     ----------
-    place, method, points
-        Where and how, and points drawn of each domain.
+    place, batch, method, points
+        Where, in batches of how many (0: one by one), how, and points drawn of each domain.
     first, later
         Samples a second: when a worker sees them for the first time, and after that.
     first_bytes, later_bytes
@@ -242,6 +299,7 @@ class Result:
     """
 
     place: str
+    batch: int
     method: str
     points: int
     first: float
@@ -255,8 +313,29 @@ class Order(list[int]):
     """The indexes of an epoch; changed between epochs, which a DataLoader sees."""
 
 
+def make_loader(draws: Draws, order: Order, workers: int, batch: int) -> DataLoader[Item]:
+    """Make the DataLoader; 0 for batches of none, but samples one by one."""
+    sampler: Any = BatchSampler(order, batch, drop_last=False) if batch else order
+    if draws.looks_ahead:
+        sampler = LookAhead(sampler, workers)
+    options: dict[str, Any] = {"batch_size": None, "sampler": sampler}
+    if batch:
+        options = {"batch_sampler": sampler, "collate_fn": draws.collate}
+    return DataLoader(
+        draws,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        multiprocessing_context=draws.context if workers else None,
+        **options,
+    )
+
+
 def measure(
-    draws: Draws, workers: int, epochs: int, count_bytes: Callable[[], int] | None
+    draws: Draws,
+    workers: int,
+    epochs: int,
+    count_bytes: Callable[[], int] | None,
+    batch: int = 0,
 ) -> tuple[float, float, float | None, float | None]:
     """Read every sample once, and then `epochs` times.
 
@@ -267,15 +346,8 @@ def measure(
     first_bytes, later_bytes
         Bytes a draw, or None.
     """
-    order = Order([IDLE] * max(1, workers))
-    loader = DataLoader(
-        draws,
-        batch_size=None,
-        sampler=order,
-        num_workers=workers,
-        persistent_workers=workers > 0,
-        multiprocessing_context=draws.context if workers else None,
-    )
+    order = Order([IDLE] * max(1, workers) * max(1, batch))
+    loader = make_loader(draws, order, workers, batch)
     list(loader)
     n_samples = len(draws)
     shuffler = random.Random(0)
@@ -287,14 +359,16 @@ def measure(
         start = time.perf_counter()
         got = sum(1 for _ in loader)
         seconds = time.perf_counter() - start
-        fetched = (count_bytes() - before) / got if count_bytes else None
-        return got / seconds, fetched
+        assert got == -(-len(indexes) // max(1, batch))
+        fetched = (count_bytes() - before) / len(indexes) if count_bytes else None
+        return len(indexes) / seconds, fetched
 
     indexes = list(range(n_samples))
     first, first_bytes = timed(indexes, 0)
     # Each index to the next worker, so that all workers have seen all samples.
     for turn in range(1, workers):
-        timed(indexes[turn:] + indexes[:turn], turn)
+        step = turn * max(1, batch)
+        timed(indexes[step:] + indexes[:step], turn)
     many: list[int] = []
     for _ in range(epochs):
         shuffler.shuffle(indexes)
@@ -312,30 +386,47 @@ def bytes_read() -> int:
 # The slow S3 server
 
 
-async def _serve(port: int, server: int, delay: float, received: Synchronized[int]) -> None:
-    """Pass connections on to the server; what a client sends goes on `delay` seconds late."""
-
-    async def pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, late: bool) -> None:
-        while content := await reader.read(2**18):
-            if late:
-                await asyncio.sleep(delay)
-            else:
-                received.value += len(content)
-            writer.write(content)
-            await writer.drain()
-        writer.close()
-
-    async def connect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        up, down = await asyncio.open_connection("127.0.0.1", server)
-        both = pipe(reader, down, late=True), pipe(up, writer, late=False)
-        await asyncio.gather(*both, return_exceptions=True)
-
-    async with await asyncio.start_server(connect, "127.0.0.1", port) as listener:
-        await listener.serve_forever()
-
-
-def _run_proxy(port: int, server: int, delay: float, received: Synchronized[int]) -> None:
-    asyncio.run(_serve(port, server, delay, received))
+# Signatures are sent, and not checked. What is not there is answered as S3 does, and so is the
+# question what there is, which only zarr-python asks, of what is not there.
+NGINX = """\
+load_module {echo};
+user {user};
+daemon off;
+worker_processes 1;
+pid {folder}/pid;
+error_log {folder}/error.log;
+events {{ worker_connections 1024; }}
+http {{
+  log_format bytes '$bytes_sent';
+  access_log {folder}/bytes.log bytes;
+  sendfile on;
+  tcp_nodelay on;
+  keepalive_requests 1000000000;
+  keepalive_timeout 1h;
+  default_type application/octet-stream;
+  client_body_temp_path {folder}/body;
+  proxy_temp_path {folder}/proxy;
+  fastcgi_temp_path {folder}/fastcgi;
+  uwsgi_temp_path {folder}/uwsgi;
+  scgi_temp_path {folder}/scgi;
+  server {{
+    listen 127.0.0.1:{port};
+    location / {{ echo_sleep {delay}; echo_exec @files; }}
+    location @files {{
+      root {folder}/files;
+      if ($args ~ list-type=2) {{
+        return 200 '<?xml version="1.0"?><ListBucketResult/>';
+      }}
+      error_page 404 = @missing;
+    }}
+    location @missing {{
+      default_type application/xml;
+      return 404 '<?xml version="1.0"?><Error><Code>NoSuchKey</Code></Error>';
+    }}
+  }}
+}}
+"""
+ECHO = Path("/usr/lib/nginx/modules/ngx_http_echo_module.so")
 
 
 def free_port() -> int:
@@ -356,34 +447,40 @@ def wait_for(port: int) -> None:
 
 
 @contextmanager
-def slow_s3(delay: float, log: Path) -> Iterator[tuple[str, str, Synchronized[int]]]:
-    """Run an S3 server; yield its address, that of the proxy, and the bytes that came through."""
-    server, port = free_port(), free_port()
-    received = multiprocessing.Value("q", 0)
-    proxy = multiprocessing.get_context("fork").Process(
-        target=_run_proxy, args=(port, server, delay, received), daemon=True
+def slow_s3(delay: float, scratch: Path, pt: Path, store: Path) -> Iterator[tuple[str, Path]]:
+    """Serve two folders as `pt` and `store` of a bucket; yield the address, and a log of bytes."""
+    program = shutil.which("nginx", path=f"{os.environ['PATH']}{os.pathsep}/usr/sbin")
+    if program is None or not ECHO.exists():
+        sys.exit(
+            "Reading from S3 is measured with nginx and its module echo. On Debian: "
+            "apt-get install nginx-light libnginx-mod-http-echo; or leave it out: --places local."
+        )
+    folder = scratch / "nginx"
+    shutil.rmtree(folder, ignore_errors=True)
+    bucket = folder / "files" / BUCKET
+    bucket.mkdir(parents=True)
+    (bucket / "pt").symlink_to(pt)
+    (bucket / "store").symlink_to(store)
+    port = free_port()
+    settings = NGINX.format(
+        echo=ECHO, user=getpass.getuser(), folder=folder, port=port, delay=f"{delay:.3f}"
     )
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(server)]
-    with log.open("wb") as stream:
-        moto = subprocess.Popen(command, stdout=stream, stderr=subprocess.STDOUT)
-        proxy.start()
+    (folder / "nginx.conf").write_text(settings)
+    with (folder / "output.log").open("wb") as stream:
+        command = [program, "-p", folder, "-c", folder / "nginx.conf"]
+        server = subprocess.Popen(command, stdout=stream, stderr=stream)
         try:
-            wait_for(server)
             wait_for(port)
-            yield f"http://127.0.0.1:{server}", f"http://127.0.0.1:{port}", received
+            yield f"http://127.0.0.1:{port}", folder / "bytes.log"
         finally:
-            proxy.terminate()
-            moto.terminate()
-            moto.wait()
+            server.terminate()
+            server.wait()
 
 
-def upload(folder: Path, endpoint: str, prefix: str) -> None:
-    """Copy a folder to the server."""
-    fs = fsspec.filesystem("s3", **CREDENTIALS, endpoint_url=endpoint)
-    fs.mkdirs(BUCKET, exist_ok=True)
-    for path in sorted(folder.rglob("*")):
-        if path.is_file():
-            fs.pipe_file(f"{BUCKET}/{prefix}/{path.relative_to(folder)}", path.read_bytes())
+def bytes_sent(log: Path) -> int:
+    """Return the bytes that the server has sent so far."""
+    time.sleep(0.2)  # a request is written down after its last byte was sent
+    return sum(map(int, log.read_text().split()))
 
 
 # What is compared
@@ -422,6 +519,7 @@ def measure_local(arguments: argparse.Namespace, pt: Path, store: Path) -> list[
             results.append(
                 Result(
                     "local",
+                    0,
                     name,
                     points,
                     *(statistics.median(column) for column in zip(*speeds, strict=True)),
@@ -438,58 +536,59 @@ def measure_remote(arguments: argparse.Namespace, pt: Path, store: Path) -> list
     samples = list(json.loads((store / "manifest.json").read_bytes())["samples"])
     samples = samples[: arguments.remote_samples]
     results = []
-    log = Path(arguments.scratch, "moto.log")
-    with slow_s3(arguments.delay / 1000, log) as (direct, slow, received):
-        upload(store, direct, "store")
-        for sample in samples:
-            upload(pt / sample, direct, f"pt/{sample}")
-        options = {**CREDENTIALS, "endpoint_url": slow}
-        source = Source(f"s3://{BUCKET}/pt", f"s3://{BUCKET}/store", options)
-        for points in arguments.points:
-            for name, method in METHODS.items():
-                if name not in REMOTE:
-                    continue
-                measured = [
-                    measure(
-                        method(source, samples, points),
-                        arguments.workers,
-                        10 if "reader" in name else 1,
-                        lambda: received.value,
+    files = tuple(sorted(path.name for path in (pt / samples[0]).iterdir()))
+    with slow_s3(arguments.delay / 1000, arguments.scratch, pt, store) as (endpoint, log):
+        options = {**CREDENTIALS, "endpoint_url": endpoint}
+        source = Source(f"s3://{BUCKET}/pt", f"s3://{BUCKET}/store", options, files)
+        for batch in arguments.batches:
+            for points in arguments.points:
+                for name in IN_BATCHES if batch else REMOTE:
+                    measured = [
+                        measure(
+                            METHODS[name](source, samples, points),
+                            arguments.workers,
+                            10 if "reader" in name else 1,
+                            lambda: bytes_sent(log),
+                            batch,
+                        )
+                        for _ in range(1 if name == ZARR else arguments.repeat)
+                    ]
+                    columns = zip(*measured, strict=True)
+                    results.append(
+                        Result(
+                            f"S3, {arguments.delay:g} ms",
+                            batch,
+                            name,
+                            points,
+                            *(statistics.median(column) for column in columns),  # type: ignore[type-var]
+                            useful_bytes(store, samples, points),
+                        )
                     )
-                    for _ in range(1 if name == LOAD else arguments.repeat)
-                ]
-                columns = zip(*measured, strict=True)
-                results.append(
-                    Result(
-                        f"S3, {arguments.delay:g} ms",
-                        name,
-                        points,
-                        *(statistics.median(column) for column in columns),  # type: ignore[type-var]
-                        useful_bytes(store, samples, points),
-                    )
-                )
-                print(results[-1], file=sys.stderr, flush=True)
+                    print(results[-1], file=sys.stderr, flush=True)
     return results
 
 
 def table(results: list[Result]) -> str:
     """Return the results as a Markdown table."""
     columns = (
-        *("where", "points", "read by", "samples/s", "first time", "over torch.load"),
+        *("where", "batch", "points", "read by", "samples/s", "first time", "over torch.load"),
         *("MB a draw", "first time", "over useful"),
     )
-    lines = [f"| {' | '.join(columns)} |", "|---|---:|---|---:|---:|---:|---:|---:|---:|"]
+    lines = [f"| {' | '.join(columns)} |", "|---|---:|---:|---|---:|---:|---:|---:|---:|---:|"]
     for result in results:
         (base,) = (
             other.later
             for other in results
-            if (other.place, other.method, other.points) == (result.place, LOAD, result.points)
+            if other.method == LOAD
+            and (other.place, other.batch, other.points)
+            == (result.place, result.batch, result.points)
         )
         ratio = (
             "–" if result.later_bytes is None else f"{result.later_bytes / result.useful_bytes:.2f}"
         )
         cells = (
             result.place,
+            str(result.batch or "–"),
             f"{result.points:,}",
             result.method,
             f"{result.later:.3g}",
@@ -524,8 +623,11 @@ def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--samples", type=int, default=12)
-    parser.add_argument("--remote-samples", type=int, default=6, help="samples read from S3")
-    parser.add_argument("--points", type=int, nargs="+", default=[4096, 16384, 65536])
+    parser.add_argument("--remote-samples", type=int, default=8, help="samples read from S3")
+    parser.add_argument("--points", type=int, nargs="+", default=[4096, 16384, 32768, 65536])
+    parser.add_argument(
+        "--batches", type=int, nargs="+", default=[0, 4], help="of S3; 0: samples one by one"
+    )
     parser.add_argument("--workers", type=int, default=2, help="of the DataLoader")
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--delay", type=float, default=20, help="milliseconds a request is late")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import urllib.error
 import urllib.request
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import zarr
 from obstore.store import LocalStore, S3Store
 
 from aerozarr import Store
+from aerozarr.fetching import Fetcher, Span
 
 SURFACE, VOLUME, CHUNK = 1000, 2500, 256
 KEYS = {"key": "reader", "secret": "not-a-secret"}
@@ -151,3 +153,24 @@ def flip(path: Path, byte: int) -> None:
         (value,) = stream.read(1)
         stream.seek(byte)
         stream.write(bytes([value ^ 0xFF]))
+
+
+class Recorder(Fetcher):
+    """Passes on what is asked of a fetcher, and notes it, round by round."""
+
+    def __init__(self, fetcher: Fetcher) -> None:
+        self.fetcher = fetcher
+        self.rounds: list[Sequence[Span]] = []
+        self.fetched = 0
+
+    def fetch(self, spans: Sequence[Span]) -> list[bytes | None]:
+        self.rounds.append(spans)
+        contents = list(self.fetcher.fetch(spans))
+        self.fetched += sum(len(content or b"") for content in contents)
+        return contents
+
+
+def recorded(store: Store) -> Recorder:
+    recorder = Recorder(store._reader.fetcher)
+    store._reader.fetcher = recorder
+    return recorder

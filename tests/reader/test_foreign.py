@@ -22,8 +22,9 @@ from zarr.codecs import (
 )
 
 from aerozarr import Store
+from aerozarr.caching import Cache
 from aerozarr.errors import StoreError
-from reader.harness import put_json
+from reader.harness import put_json, recorded
 
 N, CHUNK, SHARD = 1000, 128, 512
 
@@ -168,3 +169,15 @@ def test_metadata_that_it_cannot_read_is_an_error(
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
     with pytest.raises(StoreError, match=f"run_1, surface/position: {message}"):
         Store(tmp_path).read("run_1")
+
+
+def test_where_indexes_are_is_guessed_wrongly_once(tmp_path: Path) -> None:
+    store = Store(write(tmp_path, **WRITERS["index at the end"]))
+    recorder = recorded(store)
+    for _ in range(2):
+        store.read("run_1", {"surface": 10}, generator=torch.Generator().manual_seed(0))
+        store._reader.layouts = Cache(0)
+        store._reader.indexes = Cache(0)
+    rounds = [[span.start for span in spans] for spans in recorder.rounds]
+    assert rounds[0][1:] == [0, 0], "metadata, and where aerozarr has its indexes"
+    assert [0] in rounds[1:], "no guess any more"

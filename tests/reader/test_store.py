@@ -9,7 +9,6 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +18,7 @@ import zarr
 
 from aerozarr import Store
 from aerozarr.errors import SettingsError, StoreError
-from aerozarr.fetching import Fetcher, Span
+from aerozarr.fetching import Span
 from reader.harness import (
     CHUNK,
     SURFACE,
@@ -29,32 +28,12 @@ from reader.harness import (
     copy_to,
     flip,
     put_json,
+    recorded,
     shard,
 )
 from workflow.harness import REPOSITORY
 
 ALL = {"surface": SURFACE, "volume": VOLUME}
-
-
-class Recorder(Fetcher):
-    """Passes on what is asked of a fetcher, and notes it, round by round."""
-
-    def __init__(self, fetcher: Fetcher) -> None:
-        self.fetcher = fetcher
-        self.rounds: list[Sequence[Span]] = []
-        self.fetched = 0
-
-    def fetch(self, spans: Sequence[Span]) -> list[bytes | None]:
-        self.rounds.append(spans)
-        contents = self.fetcher.fetch(spans)
-        self.fetched += sum(len(content or b"") for content in contents)
-        return contents
-
-
-def recorded(store: Store) -> Recorder:
-    recorder = Recorder(store._fetcher)
-    store._fetcher = recorder
-    return recorder
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -172,14 +151,14 @@ def test_a_store_that_is_not_there_is_an_error_everywhere(
 # How it is read
 
 
-def test_a_draw_costs_one_metadata_read_then_indexes_then_one_range_an_array(
+def test_a_draw_costs_metadata_and_indexes_at_once_and_then_one_range_an_array(
     original: Path,
 ) -> None:
     store = Store(original)
     recorder = recorded(store)
     store.read("a", {"surface": 10, "volume": 10}, generator=generator(2))
-    metadata, indexes, chunks = recorder.rounds
-    assert [span.path for span in metadata] == ["a.zarr/zarr.json"]
+    (metadata, *indexes), chunks = recorder.rounds
+    assert metadata == Span("a.zarr/zarr.json")
     assert [span.start for span in indexes] == [0] * 4
     assert [span.path for span in chunks] == [span.path for span in indexes]
     recorder.rounds.clear()
@@ -217,8 +196,11 @@ def test_what_is_kept_of_indexes_and_metadata_has_a_limit(original: Path) -> Non
     recorder = recorded(store)
     for sample in ("a", "b", "a"):
         assert_aligned(store.read(sample, {"volume": 2000}))
-    assert store._indexes.used < 1000
-    assert [len(spans) for spans in recorder.rounds if "zarr.json" in spans[0].path] == [1, 1, 1]
+    assert store._reader.indexes.used < 1000
+    fetched = [span.path for spans in recorder.rounds for span in spans]
+    assert [path for path in fetched if "zarr.json" in path] == [
+        f"{sample}.zarr/zarr.json" for sample in ("a", "b", "a")
+    ]
 
 
 @pytest.mark.parametrize("whole_chunks", [False, True])
