@@ -97,11 +97,20 @@ def _read(file: int, span: Span) -> bytes:
     return content
 
 
+# File systems are never let go of. In a forked process nothing may close the connections of its
+# parent, as the finalizers of fsspec's file systems do: both processes share what tells the parent
+# that something has arrived (an epoll instance), and it would wait in vain. (fsspec, too, keeps its
+# file systems, but not over a fork.)
+_KEPT: list[AbstractFileSystem] = []
+
+
 class FsspecFetcher(Fetcher):
     """Reads an fsspec file system; an asynchronous one with all requests under way at once."""
 
     def __init__(self, location: Location) -> None:
         self.location = location
+        if not any(kept is location.fs for kept in _KEPT):
+            _KEPT.append(location.fs)
 
     def fetch(self, spans: Sequence[Span]) -> list[bytes | None]:
         fs: AbstractFileSystem = self.location.fs

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+import gc
 import multiprocessing
 import pickle
 import warnings
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from torch.utils.data import BatchSampler, DataLoader, SequentialSampler, defaul
 
 from aerozarr import ChunkDataset, LookAhead, Store, blocks
 from aerozarr.errors import StoreError
+from aerozarr.fetching import FsspecFetcher
 from aerozarr.items import Item, collate
 from reader.harness import Place, assert_aligned, recorded
 
@@ -185,6 +188,28 @@ def test_batches_go_into_pinned_memory(original: Path) -> None:
         batches = list(dataset.loader(4, num_workers=2, pin_memory=True))
     assert len(batches) == 6
     assert torch.equal(batches[5]["volume_velocity"][3], dataset[23]["volume_velocity"])
+
+
+@pytest.mark.parametrize("place", ["memory", "s3"], indirect=True)
+def test_a_forked_process_does_not_close_its_parents_connections(place: Place) -> None:
+    dataset = ChunkDataset(place.open(), ["a"], points=POINTS)
+    fetcher = dataset.store._reader.fetcher
+    assert isinstance(fetcher, FsspecFetcher)
+    file_system = weakref.ref(fetcher.location.fs)
+    del fetcher
+
+    def let_go(answers: Any) -> None:
+        dataset[0]  # with connections of its own
+        dataset.store._reader = None  # type: ignore[assignment]
+        gc.collect()
+        answers.put(file_system() is not None)
+
+    context = multiprocessing.get_context("fork")
+    answers = context.SimpleQueue()
+    child = context.Process(target=let_go, args=(answers,))
+    child.start()
+    child.join(60)
+    assert answers.get(), "its finalizer would have closed them"
 
 
 # Ahead of time
