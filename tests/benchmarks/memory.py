@@ -25,11 +25,14 @@ from compare import (
     workflow_command,
 )
 
+# Two pools: one that holds a field at a time, and one that loads a whole sample first.
+POOLS: tuple[tuple[str, ...], ...] = ((), ("--whole-sample",))
 
-def convert(kind: str, scratch: Path) -> tuple[float, float, float | None]:
-    """Convert one sample; return the peak in MiB and the seconds of it, and the pool's peak.
 
-    The pool is left out for a sample that it would not fit into memory with.
+def convert(kind: str, scratch: Path) -> tuple[float, float, list[float]]:
+    """Convert one sample; return the peak in MiB and the seconds of it, and both pools' peaks.
+
+    The pools are left out for a sample that it would not fit into memory with.
     """
     dataset, _ = DATASETS[kind]
     source, workflow, pool = (scratch / name for name in (f"data-{kind}", "workflow", "pool"))
@@ -41,10 +44,10 @@ def convert(kind: str, scratch: Path) -> tuple[float, float, float | None]:
     run_timed(WORKFLOW, workflow_command(dataset, source, workflow, 1, clevel=5), log)
     (path,) = workflow.glob("work/fragments/*/*.json")
     fragment = json.loads(path.read_bytes())
-    beside = None
-    if kind != "drivaerml":
-        run = run_timed(POOL, pool_command(dataset, source, pool, 1, clevel=5), log)
-        beside = run.peak_memory_mb / 1.048576
+    beside = []
+    for options in POOLS if kind != "drivaerml" else ():
+        command = [*pool_command(dataset, source, pool, 1, clevel=5), *options]
+        beside.append(run_timed(POOL, command, log).peak_memory_mb / 1.048576)
     return fragment["peak_memory_mb"], fragment["seconds"], beside
 
 
@@ -66,18 +69,21 @@ def main() -> None:
     scratch = (arguments.scratch or Path(tempfile.mkdtemp(prefix="memory-"))).resolve()
     adopt_orphans()
     rows = [
-        "| data | MiB | seconds | peak | above tiny | bound | pool's peak | above tiny | ratio |",
-        "|---|---:|---:|---:|---:|---:|---:|---:|---:|",
+        (
+            "| data | MiB | seconds | peak | above tiny | bound "
+            "| pool's peak | above tiny | ratio | whole-sample pool's | above tiny | ratio |"
+        ),
+        f"|---|{'---:|' * 11}",
     ]
     try:
-        own, _, pools_own = convert("tiny", scratch)
+        own, _, of_pools = convert("tiny", scratch)
         for kind in arguments.kinds:
-            peak, seconds, pool = convert(kind, scratch)
+            peak, seconds, pools = convert(kind, scratch)
             size, limit = bound(scratch / f"data-{kind}", scratch / "workflow" / "store")
-            beside = ("", "", "")
-            if pool is not None and pools_own is not None:
+            beside = [""] * (3 * len(POOLS) if not pools else 0)
+            for pool, pools_own in zip(pools, of_pools, strict=False):
                 above = pool - pools_own
-                beside = (f"{pool:.0f}", f"{above:.0f}", f"{(peak - own) / above:.2f}")
+                beside += [f"{pool:.0f}", f"{above:.0f}", f"{(peak - own) / above:.2f}"]
             cells = (
                 *(kind, f"{size:.0f}", f"{seconds:.1f}", f"{peak:.0f}", f"{peak - own:.0f}"),
                 *(f"{limit:.0f}", *beside),

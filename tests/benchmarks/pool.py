@@ -81,6 +81,7 @@ class Options:
     coords_dtype: str
     values_dtype: str
     clevel: int
+    whole_sample: bool
 
     def dtype_of(self, field: Field) -> str:
         """Return the storage dtype of a field."""
@@ -110,11 +111,18 @@ def convert_sample(source: Path, store: Path, options: Options, sample_id: str) 
     """Write one sample's group, and return its entry in the manifest."""
     entry: dict[str, Any] = {"relpath": f"{sample_id}.zarr", "domains": {}}
     root = zarr.create_group(store / f"{sample_id}.zarr", overwrite=True)
+    files = [field.file for fields in options.domains.values() for field in fields]
+
+    def load(file: str) -> torch.Tensor:
+        tensor: torch.Tensor = torch.load(source / sample_id / file, weights_only=True)
+        return tensor
+
+    loaded = {file: load(file) for file in files} if options.whole_sample else {}
     for domain, fields in options.domains.items():
         group = root.create_group(domain)
         perm = None
         for field in fields:
-            tensor = torch.load(source / sample_id / field.file, weights_only=True)
+            tensor = loaded[field.file] if options.whole_sample else load(field.file)
             values = tensor.numpy()
             if values.ndim == 1:
                 values = values[:, None]
@@ -202,6 +210,8 @@ def parse_arguments() -> argparse.Namespace:
     methods = multiprocessing.get_all_start_methods()
     start = "fork" if "fork" in methods else "spawn"
     parser.add_argument("--start-method", choices=methods, default=start)
+    # As a script does that converts what a torch Dataset returns for a sample.
+    parser.add_argument("--whole-sample", action="store_true", help="load all fields first")
     parser.add_argument("--chunk-points", type=int, default=4096)
     parser.add_argument("--shard-points", type=int, help="default: one shard an array")
     parser.add_argument("--shuffle-seed", type=int, default=0)
@@ -222,6 +232,7 @@ def main() -> None:
         coords_dtype=arguments.coords_dtype,
         values_dtype=arguments.values_dtype,
         clevel=arguments.clevel,
+        whole_sample=arguments.whole_sample,
     )
     samples = find_samples(arguments.source, options.domains)
     if not samples:
