@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import shutil
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -20,6 +21,8 @@ from unittest import mock
 import numpy as np
 import torch
 from compare import DATASETS, describe_machine, make_data
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
 from aerozarr import casting
 from aerozarr.conversion import convert_sample, loader_for
