@@ -145,7 +145,7 @@ class _Looked:
 
 def _as_it_is(rows: torch.Tensor) -> Rows | None:
     """Return rows that numpy knows as they lie in memory; None when a gather would copy them."""
-    array: Rows = to_numpy(rows)  # type: ignore[assignment]
+    array: Rows = to_numpy(rows)  # type: ignore[assignment] # floats: exact only as they are
     return array if array.flags.c_contiguous and array.flags.aligned else None
 
 
