@@ -10,13 +10,11 @@ import torch
 
 from aerozarr.errors import BrokenSample
 from aerozarr.fields import Field
-from aerozarr.gathering import PackedRows, Rows, columns_for
-from aerozarr.measuring import Measuring
+from aerozarr.gathering import Order, PackedRows, Rows, columns_for, rows_at
+from aerozarr.measuring import measuring_for
 from aerozarr.moments import Moments
 from aerozarr.rounding import Rounding
 from aerozarr.tensors import BLOCK, as_rows, blocks_of, to_numpy
-
-Order = npt.NDArray[np.int64]
 
 
 class Room:
@@ -37,6 +35,33 @@ class Room:
             self._memory = np.empty(size, np.uint8)
         rows: Rows = self._memory[:size].view(dtype).reshape(n_rows, columns)
         return rows
+
+
+class Look:
+    """Which rows of a domain's fields have their rounding error looked at.
+
+    Parameters
+    ----------
+    places
+        The rows, in ascending order.
+    n_rows
+        Number of rows of every field of the domain.
+    """
+
+    def __init__(self, places: Order, n_rows: int) -> None:
+        self.places = places
+        self._bounds = np.searchsorted(places, np.arange(0, n_rows + BLOCK, BLOCK)).tolist()
+
+    def rows_in(self, first: int, block: torch.Tensor) -> npt.NDArray[np.generic]:
+        """Return those of a block of rows, given the number of its first row.
+
+        As the blocks pass by: of a mapped file, rows taken one by one at the end would be read once
+        more, page after page.
+        """
+        begin, end = self._bounds[first // BLOCK : first // BLOCK + 2]
+        rows, places = to_numpy(block), self.places[begin:end] - first
+        # numpy copies rows that are not contiguous, all of them, before it takes some.
+        return np.take(rows, places, axis=0) if rows.flags.c_contiguous else rows[places]
 
 
 @dataclass(frozen=True)
@@ -66,7 +91,7 @@ class Cast:
         return self.padded[:, : self.width]
 
 
-def cast(value: object, field: Field, room: Room, look: Order) -> Cast:
+def cast(value: object, field: Field, room: Room, look: Look) -> Cast:
     """Cast what was loaded for a field to its storage dtype, rounding to nearest even.
 
     Parameters
@@ -79,7 +104,7 @@ def cast(value: object, field: Field, room: Room, look: Order) -> Cast:
         Where to. Rows that are in storage dtype already, and that padding does not pay for, are
         left where they are.
     look
-        The rows whose rounding error is wanted, in ascending order.
+        The rows whose rounding error is wanted.
 
     Raises
     ------
@@ -95,8 +120,8 @@ def cast(value: object, field: Field, room: Room, look: Order) -> Cast:
     padded = room.rows(n_rows, columns, dtype) if whole is None else whole
     del rows  # so that the file's pages can be given back
     packed = PackedRows(min(BLOCK, n_rows), width, columns, dtype) if columns > width else None
-    measuring = Measuring(n_rows, width, dtype)
-    looked = _Looked(look, n_rows)
+    measuring = measuring_for(n_rows, width, dtype)
+    before: list[npt.NDArray[np.generic]] = []
     if whole is not None:
         measuring.add(whole)
     else:
@@ -104,43 +129,33 @@ def cast(value: object, field: Field, room: Room, look: Order) -> Cast:
             into = padded[first : first + len(part)]
             block = into if packed is None else packed.rows[: len(part)]
             _cast_into(part, block)
+            if not is_exact:
+                before.append(look.rows_in(first, part))  # while they are in the cache
             measuring.add(block)
             if packed is not None:
                 packed.unpack(into)
-            if not is_exact:
-                looked.see(first, part)
     moments = measuring.moments()
-    stored = padded[:, :width]
     if not is_exact and any(moments.infinities):
-        _refuse_overflow(value, stored, field)
-    after = stored[look]
-    before = after if is_exact else looked.rows()
-    return Cast(padded, width, moments, Rounding.of(before, after))
+        _refuse_overflow(value, padded[:, :width], field)
+    return Cast(padded, width, moments, _rounding(before, padded, moments, look))
+
+
+def _rounding(
+    before: list[npt.NDArray[np.generic]], padded: Rows, moments: Moments, look: Look
+) -> Rounding:
+    """Return the rounding error of the rows looked at; `before` is empty when there is none."""
+    width = len(moments.finite)
+    if not before and all(finite == moments.rows for finite in moments.finite):
+        return Rounding(values=len(look.places) * width)
+    after = rows_at(padded, width, look.places)
+    return Rounding.of(np.concatenate(before) if before else after, after)
 
 
 def to_storage(rows: torch.Tensor, field: Field) -> Rows:
     """Return rows in a field's storage dtype, as `cast` makes them, without padding."""
-    return np.ascontiguousarray(cast(rows, field, Room(), look=np.empty(0, np.int64)).rows)
-
-
-class _Looked:
-    """The source's values of some rows, taken as the blocks pass by."""
-
-    def __init__(self, look: Order, n_rows: int) -> None:
-        self._look = look
-        # Where in `look` each block begins: of a mapped file, rows taken one by one at the end
-        # would be read once more, page after page.
-        self._bounds = np.searchsorted(look, np.arange(0, n_rows + BLOCK, BLOCK)).tolist()
-        self._seen: list[npt.NDArray[np.generic]] = []
-
-    def see(self, first: int, part: torch.Tensor) -> None:
-        begin, end = self._bounds[first // BLOCK : first // BLOCK + 2]
-        if begin < end:
-            places = torch.from_numpy(self._look[begin:end] - first)
-            self._seen.append(to_numpy(part[places]))
-
-    def rows(self) -> npt.NDArray[np.generic]:
-        return np.concatenate(self._seen) if self._seen else np.empty(0)
+    return np.ascontiguousarray(
+        cast(rows, field, Room(), Look(np.empty(0, np.int64), len(rows))).rows
+    )
 
 
 def _as_it_is(rows: torch.Tensor) -> Rows | None:

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from aerozarr.casting import Cast, Room, cast
+from aerozarr.casting import Cast, Look, Room, cast
 from aerozarr.datasets import ClassSamples, Dataset
 from aerozarr.errors import BrokenSample, StoreError
 from aerozarr.fields import Domain, Field
@@ -159,7 +159,8 @@ def _write_domains(
                 seed = seed_of(settings.shuffle_seed, sample.id, domain.name)
                 perm = permutation(grid.n_points, seed)
                 # In order, so that a mapped file is looked at from front to end.
-                look = np.sort(perm[: grid.chunk_points]).astype(np.int64)
+                places = np.sort(perm[: grid.chunk_points]).astype(np.int64)
+                look = Look(places, n_rows)
             elif n_rows != len(perm):
                 raise BrokenSample(
                     field=field.canonical,

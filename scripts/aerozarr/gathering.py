@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 Rows = npt.NDArray[np.floating]
+Order = npt.NDArray[np.int64]
 Permutation = npt.NDArray[np.signedinteger[Any]]
 
 # Rows that are gathered together: they stay in the cache, however large a chunk is.
@@ -60,6 +61,16 @@ class PackedRows:
 def as_items(padded: Rows) -> npt.NDArray[Any]:
     """Return padded rows, shape (n, columns) and contiguous, as one item each."""
     return padded.view(_ITEMS[padded.shape[1] * padded.itemsize])[:, 0]
+
+
+def rows_at(rows: Rows, width: int, places: Order) -> Rows:
+    """Return the rows at some places, without their padding: shape (len(places), width)."""
+    columns = rows.shape[1]
+    if columns == width:
+        return np.take(rows, places, axis=0)
+    packed = PackedRows(len(places), width, columns, rows.dtype)
+    packed.pack(as_items(rows)[places], 0)
+    return packed.rows
 
 
 class Gatherer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Self
 
@@ -37,23 +38,26 @@ class Rounding(BaseModel):
     @classmethod
     def of(cls, source: Values, stored: Values) -> Self:
         """Compare values with what they were stored as; same shape, any real dtypes."""
-        is_finite = np.isfinite(source)
         if source.dtype == stored.dtype:
-            return cls(values=int(np.count_nonzero(is_finite)))
-        if not is_finite.all():  # rarely, and to pick values takes as long as all the rest
-            source, stored = source[is_finite], stored[is_finite]
-        before, after = source.astype(np.float64), stored.astype(np.float64)
-        if before.size == 0:
+            return cls(values=int(np.count_nonzero(np.isfinite(source))))
+        if source.size == 0:
             return cls()
-        error = np.abs(after - before)
-        magnitude = np.abs(before)
-        is_zero = magnitude == 0
-        relative = error / np.where(is_zero, 1.0, magnitude)
+        before, after = source.astype(np.float64), stored.astype(np.float64)
+        with np.errstate(invalid="ignore"):
+            error = np.abs(after - before)
+        largest = error.max().item()
+        if not math.isfinite(largest):  # rarely, and to pick values takes as long as all the rest
+            is_finite = np.isfinite(source)
+            return cls.of(source[is_finite], stored[is_finite])
+        magnitude, is_zero = np.abs(before, out=before), before == 0
+        zeros = int(np.count_nonzero(is_zero))
+        if zeros:
+            magnitude[is_zero] = 1.0  # what has no error is divided by it
         return cls(
-            values=before.size,
-            max_absolute=float(error.max()),
-            max_relative=float(relative.max()),
-            flushed=int(np.count_nonzero((after == 0) & ~is_zero)),
+            values=source.size,
+            max_absolute=largest,
+            max_relative=(error / magnitude).max().item(),
+            flushed=int(np.count_nonzero(after == 0)) - zeros,  # a zero stays one
         )
 
     @classmethod

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from aerozarr import casting, gathering, tensors
-from aerozarr.casting import Room, cast
+from aerozarr.casting import Look, Room, cast
 from aerozarr.errors import BrokenSample
 from aerozarr.gathering import Gatherer, columns_for
 from aerozarr.locations import open_location
@@ -73,7 +73,7 @@ KINDS = {"mapped": mapped, "bytes": from_bytes, "in-memory": lambda value, _: va
 
 def agrees(value: object, plain: torch.Tensor, field: Any) -> bool:
     """Whether a cast gives what the whole tensor gives at once."""
-    made = cast(value, field, Room(), look=LOOK)
+    made = cast(value, field, Room(), Look(LOOK, N))
     source = to_numpy(as_rows(plain, field))
     expected = source.astype(field.dtype)
     assert made.padded.flags.c_contiguous
@@ -114,7 +114,7 @@ def test_padding_makes_no_difference(tmp_path, monkeypatch, most):
 
 def test_rows_that_are_in_storage_dtype_and_not_padded_are_not_copied():
     value = whole()
-    made = cast(value, field_of(dtype="float64"), Room(), look=LOOK)
+    made = cast(value, field_of(dtype="float64"), Room(), Look(LOOK, N))
     assert made.padded.ctypes.data == value.data_ptr()
 
 
@@ -127,7 +127,7 @@ def test_the_largest_overflow_of_all_blocks_is_named(tmp_path, kind, places, hol
     for power, place in enumerate(places):
         value[place, 0] = -(2.0 ** (17 + power))
     with pytest.raises(BrokenSample) as caught:
-        cast(kind(value, tmp_path), field_of(dtype="float16"), Room(), look=LOOK)
+        cast(kind(value, tmp_path), field_of(dtype="float16"), Room(), Look(LOOK, N))
     assert f"a value of {2.0 ** (16 + len(places)):.6g} is too large" in caught.value.cause
     assert "float32" in caught.value.remedy
 
@@ -136,7 +136,7 @@ def test_the_largest_overflow_of_all_blocks_is_named(tmp_path, kind, places, hol
 def test_an_infinity_of_the_source_is_no_overflow(tmp_path, kind):
     value = whole().float()
     value[5, 1] = -math.inf
-    made = cast(kind(value, tmp_path), field_of(dtype="float16"), Room(), look=LOOK)
+    made = cast(kind(value, tmp_path), field_of(dtype="float16"), Room(), Look(LOOK, N))
     assert made.moments.infinities == [0, 1, 0]
     assert made.rows[5, 1] == -math.inf
 
@@ -164,14 +164,14 @@ def test_a_file_that_changes_while_it_is_read_is_no_broken_sample(tmp_path, chan
     value = mapped(whole(), tmp_path)
     change(tmp_path / FILE)
     with pytest.raises(SourceChangedError, match="changed while it was read"):
-        cast(value, field_of(dtype="float16"), Room(), look=LOOK)
+        cast(value, field_of(dtype="float16"), Room(), Look(LOOK, N))
 
 
 def test_a_file_that_goes_while_it_is_read_is_no_broken_sample(tmp_path):
     value = mapped(whole(), tmp_path)
     (tmp_path / FILE).unlink()
     with pytest.raises(FileNotFoundError):
-        cast(value, field_of(dtype="float16"), Room(), look=LOOK)
+        cast(value, field_of(dtype="float16"), Room(), Look(LOOK, N))
 
 
 # Room and gathering ----------------------------------------------------------------------------
