@@ -20,7 +20,6 @@ from aerozarr.casting import Cast, Look, Room, cast
 from aerozarr.datasets import ClassSamples, Dataset
 from aerozarr.errors import BrokenSample, StoreError
 from aerozarr.fields import Domain, Field
-from aerozarr.gathering import Permutation
 from aerozarr.groups import ROOT_METADATA, Grid, encode_shards, metadata_files, shard_path
 from aerozarr.listing import sample_folder_base
 from aerozarr.manifest import FieldRecord, Fragment, write_aside
@@ -29,7 +28,7 @@ from aerozarr.project import Project
 from aerozarr.readahead import ReadAhead
 from aerozarr.samples import LeftOut, Sample
 from aerozarr.settings import Compression, Settings
-from aerozarr.shuffle import permutation, seed_of
+from aerozarr.shuffle import Shuffle, permutation, seed_of, set_aside
 from aerozarr.stores import GroupWriter, Store
 from aerozarr.tables import find_sample
 from aerozarr.tensors import as_rows, load_bytes, load_file
@@ -146,7 +145,7 @@ def _write_domains(
     """Write every field; return grids by domain, and what was learnt by canonical field name."""
     grids: dict[str, Grid] = {}
     fields: dict[str, FieldRecord] = {}
-    perm: Permutation | None
+    perm: Shuffle | None
     for domain in domains:
         # What the domain before took goes before this one's comes.
         room, perm = Room(), None
@@ -156,11 +155,7 @@ def _write_domains(
             if perm is None:  # the position comes first: it says how many points there are
                 grid = Grid.of(n_rows, settings.chunk_points, settings.shard_points)
                 grids[domain.name] = grid
-                seed = seed_of(settings.shuffle_seed, sample.id, domain.name)
-                perm = permutation(grid.n_points, seed)
-                # In order, so that a mapped file is looked at from front to end.
-                places = np.sort(perm[: grid.chunk_points]).astype(np.int64)
-                look = Look(places, n_rows)
+                perm, look = _shuffle(sample.id, domain, grid, settings.shuffle_seed)
             elif n_rows != len(perm):
                 raise BrokenSample(
                     field=field.canonical,
@@ -174,10 +169,18 @@ def _write_domains(
     return grids, fields
 
 
+def _shuffle(sample_id: str, domain: Domain, grid: Grid, shuffle_seed: int) -> tuple[Shuffle, Look]:
+    """Return a domain's permutation, and the rows to look at: those of its first chunk."""
+    drawn = permutation(grid.n_points, seed_of(shuffle_seed, sample_id, domain.name))
+    # In order, so that a mapped file is looked at from front to end.
+    places = np.sort(drawn[: grid.chunk_points]).astype(np.int64)
+    return set_aside(drawn), Look(places, grid.n_points)
+
+
 def _write_field(
     made: Cast,
     field: Field,
-    perm: Permutation,
+    perm: Shuffle,
     grid: Grid,
     compression: Compression,
     group: GroupWriter,

@@ -17,8 +17,9 @@ import numpy as np
 from numcodecs import blosc
 
 from aerozarr.fields import Domain
-from aerozarr.gathering import Gatherer, Permutation, Rows
+from aerozarr.gathering import Gatherer, Rows
 from aerozarr.settings import Compression
+from aerozarr.shuffle import Shuffle
 
 # Raise by hand when the same input would give other stored bytes: every sample is then converted
 # again. (Snakemake does not see a change in an imported module.)
@@ -85,7 +86,7 @@ class Shard:
     """
 
     def __init__(
-        self, gatherer: Gatherer, perm: Permutation, grid: Grid, how: Compression, number: int
+        self, gatherer: Gatherer, perm: Shuffle, grid: Grid, how: Compression, number: int
     ) -> None:
         self.number = number
         self._gatherer, self._perm, self._grid, self._how = gatherer, perm, grid, how
@@ -121,7 +122,7 @@ class Shard:
 
 def encode_shards(
     rows: Rows,
-    perm: Permutation,
+    perm: Shuffle,
     grid: Grid,
     compression: Compression,
     *,

@@ -11,9 +11,10 @@ from aerozarr.samples import Sample
 BASE_MB = 400
 # Of a sample whose files are not known (a class loads it).
 UNKNOWN_MB = 1600
-# A field as it is read and as it is stored, and its permutation (8 bytes a point beside the
-# position's 12), each at most as large as the largest file; and a reserve of as much.
-TIMES_LARGEST_FILE = 4
+# A field as it is read and as it is stored, each at most as large as the largest file, and a
+# reserve. (Mapped files are not held as they are read, nor long permutations: a local sample's
+# positions take one time their file, and that is all.)
+TIMES_LARGEST_FILE = 3
 # The Snakemake that does a group's jobs on a node, measured at 130 MiB, and SLURM's own processes.
 SNAKEMAKE_MB = 200
 

@@ -42,7 +42,7 @@ _TRUNCATED = "it is truncated or damaged"
 BLOCK = 2**16
 # Bytes of a mapped file that may be read before it is mapped anew, which gives its pages back. Once
 # costs a quarter of a millisecond, converting as much some forty.
-_MAPPED_BYTES = 16 * 2**20
+_MAPPED_BYTES = 8 * 2**20
 _SAVE_AGAIN = "write the file again with torch.save(tensor, path)"
 
 
