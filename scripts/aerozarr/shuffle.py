@@ -63,7 +63,7 @@ class PermutationFile:
     def __init__(self, perm: Permutation) -> None:
         self._length, self._dtype = len(perm), perm.dtype
         self._file = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as this is there
-        self._file.write(memoryview(perm).cast("B"))
+        self._file.write(perm.data)
         self._file.flush()
 
     def __len__(self) -> int:
@@ -73,7 +73,7 @@ class PermutationFile:
         first, stop, _ = rows.indices(self._length)
         part: Permutation = np.empty(stop - first, self._dtype)
         self._file.seek(first * self._dtype.itemsize)
-        if self._file.readinto(memoryview(part).cast("B")) != part.nbytes:
+        if self._file.readinto(part.data) != part.nbytes:
             raise OSError("a temporary file is shorter than it was written")
         return part
 
