@@ -7,7 +7,8 @@ item is handed over as that block: where it can be, one of those of `blocks`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
 from math import prod
 from multiprocessing.reduction import ForkingPickler
 from typing import Any, Self
@@ -62,9 +63,11 @@ class Item(dict[str, torch.Tensor]):
         return type(self)(self)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return self._packed(lambda block: block)
+        # As what `torch.load` reads without being told to trust it.
+        return OrderedDict, (), None, None, iter(self.items())
 
-    def _packed(self, pack: Callable[[torch.Tensor], Packed]) -> tuple[Any, ...]:
+    def reduce_to_send(self) -> tuple[Any, ...]:
+        """Return how the item is pickled for another process of this machine."""
         blocks: list[Packed] = []
         numbers: dict[tuple[int, torch.dtype], int] = {}
         views: dict[str, View] = {}
@@ -74,7 +77,7 @@ class Item(dict[str, torch.Tensor]):
             if key not in numbers:
                 numbers[key] = len(blocks)
                 length = storage.nbytes() // tensor.itemsize
-                blocks.append(pack(tensor.as_strided((length,), (1,), 0)))
+                blocks.append(_pack_to_send(tensor.as_strided((length,), (1,), 0)))
             offset = int(tensor.storage_offset())
             views[name] = numbers[key], tuple(tensor.shape), tensor.stride(), offset
         return _unpacked, (blocks, views)
@@ -118,12 +121,8 @@ def _pack_to_send(block: torch.Tensor) -> Packed:
     return block if handle is None else (handle, len(block))
 
 
-def _reduce_to_send(item: Item) -> tuple[Any, ...]:
-    return item._packed(_pack_to_send)
-
-
 # To another process of this machine; whatever else is pickled takes its values with it.
-ForkingPickler.register(Item, _reduce_to_send)
+ForkingPickler.register(Item, Item.reduce_to_send)
 
 
 def _unpacked(packed: list[Packed], views: Mapping[str, View]) -> Item:

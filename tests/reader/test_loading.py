@@ -329,6 +329,16 @@ def test_an_item_can_be_pickled_and_sent_on(workers: DataLoader[Item]) -> None:
         assert all(same(item, dataset[index]) for index, item in enumerate(items))
 
 
+def test_a_saved_item_is_loaded_without_being_trusted(
+    workers: DataLoader[Item], tmp_path: Path
+) -> None:
+    for number, item in enumerate(workers):
+        torch.save(item, tmp_path / f"{number}.pt")
+        again = torch.load(tmp_path / f"{number}.pt", weights_only=True)
+        assert again.keys() == item.keys()
+        assert all(torch.equal(again[name], values) for name, values in item.items())
+
+
 def test_without_such_memory_items_go_torchs_way(
     original: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
