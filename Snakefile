@@ -13,6 +13,7 @@ configfile: os.path.join(workflow.basedir, "config.yaml")
 
 
 include: "rules/common.smk"
+include: "rules/ending.smk"
 include: "rules/example.smk"
 include: "rules/list.smk"
 include: "rules/convert.smk"
@@ -41,8 +42,8 @@ onstart:
 
 onsuccess:
     end_slurm()
-    tell_result()
+    ENDED.append("done")
 
 
 onerror:
-    tell_failure()
+    ENDED.append("failed")

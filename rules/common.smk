@@ -14,7 +14,6 @@ from aerozarr.needs import memory_mb, runtime_minutes
 from aerozarr.project import Project
 from aerozarr.slurm import check_run
 from aerozarr.startup import MERGED, begin, take_over
-from aerozarr.summary import read_summary
 from aerozarr.tables import read_samples
 from aerozarr.served import serve_command
 from aerozarr.verdicts import read_verdict
@@ -22,7 +21,8 @@ from aerozarr.warm import name_owner
 from aerozarr.warm import start as start_worker
 
 # Snakemake does not tell a Snakefile its targets while it is read.
-VERIFYING = workflow.is_main_process and "verify" in sys.argv[1:]
+ASKED = {*sys.argv[1:]} if workflow.is_main_process else set()
+VERIFYING = "verify" in ASKED
 
 
 def tell(*messages):
@@ -43,7 +43,8 @@ def start_early():
 def start():
     """Check the settings and list the source; end with one clear message if that fails.
 
-    Returns the project, what changes when the source does, and the samples to verify by key.
+    Returns the project, what changes when the source does, the samples to verify by key, and what a
+    run would do, if this is none.
     """
     # A dry run, or a mode that only looks (--lint, --dag …), must not touch anything.
     resources = workflow.resource_settings
@@ -53,22 +54,22 @@ def start():
     name_owner()
     try:
         if not workflow.is_main_process:
-            return start_job(), "", {}
+            return start_job(), "", {}, ""
         project = Project.from_config(config)
         if runs_jobs and (VERIFYING or not project.place(MERGED).exists()):
             start_early()  # there will be jobs: have torch imported while the samples are listed
         if VERIFYING:
             if runs_jobs:
                 tell(*take_over(project))
-            return project, "", begin_verification(project, write=runs_jobs)
-        digest, messages = begin(project, runs_jobs=runs_jobs)
+            return project, "", begin_verification(project, write=runs_jobs), ""
+        digest, messages, forecast = begin(project, runs_jobs=runs_jobs)
     # Not as a WorkflowError: Snakemake shows those with places in this file.
     except AerozarrError as error:
         sys.exit(f"aerozarr: {error}")
     except OSError as error:
         sys.exit(f"aerozarr: the source or the store cannot be reached: {error}")
     tell(*messages)
-    return project, digest, {}
+    return project, digest, {}, forecast
 
 
 def start_job():
@@ -80,7 +81,7 @@ def start_job():
     return project
 
 
-PROJECT, SOURCE_DIGEST, CLAIMED = start()
+PROJECT, SOURCE_DIGEST, CLAIMED, FORECAST = start()
 # All that is imported stays: collections, and the interpreter's end, need not look at it again.
 gc.freeze()
 WORKDIR = PROJECT.workdir
@@ -184,21 +185,3 @@ def tune_scheduler():
         # The limit on jobs per timespan spares cluster schedulers. Here, every round of scheduling
         # would leave a timer that starts another round, for ever, and holds up the end.
         workflow.scheduler.job_rate_limiter = None
-
-
-def tell_result():
-    """Say where the store is, how many samples it has, and what was skipped and why."""
-    result = VERDICT if VERIFYING else PROJECT.place("merged.json")
-    summary = read_verdict(result) if VERIFYING else read_summary(result)
-    if summary is not None:
-        tell(*summary.lines())
-
-
-def tell_failure():
-    """Say what to do after a run that did not finish."""
-    if VERIFYING and VERDICT.exists():
-        return tell_result()
-    tell(
-        "not finished; the messages above say why, and the logs are in "
-        f"{WORKDIR}/logs. What is converted is kept: the same command goes on from here."
-    )

@@ -17,5 +17,4 @@ rule estimate:
     message:
         "Converting a few samples to see what all of them take"
     shell:
-        "{params.python:q} {params.script:q} --cores={params.cores:q} 2>&1"
-        " | tee {log:q} >&2"
+        "{params.python:q} {params.script:q} --cores={params.cores:q} 2> {log:q}"

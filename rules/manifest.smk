@@ -44,5 +44,4 @@ rule remove_orphans:
     message:
         "Removing the groups that the manifest does not list"
     shell:
-        "{params.python:q} {params.script:q} --merged={params.merged:q} 2>&1"
-        " | tee {log:q} >&2"
+        "{params.python:q} {params.script:q} --merged={params.merged:q} 2> {log:q}"

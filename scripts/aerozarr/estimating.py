@@ -79,7 +79,8 @@ def estimate(project: Project, *, cores: str) -> None:
     listing = read_listing(project)
     made = estimate_of(project, listing)
     converts = forecast(project, listing, project.store.all_files())
-    print(converts, *made.lines(int(cores)), sep="\n", file=sys.stderr)
+    lines = ["all of them, from nothing:", *made.lines(int(cores)), converts]
+    print(*lines, sep="\n", file=sys.stderr)
 
 
 def estimate_of(project: Project, listing: Listing) -> Estimate:

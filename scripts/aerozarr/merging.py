@@ -154,7 +154,8 @@ def clear(project: Project, *, merged: Path) -> None:
     summary = read_summary(merged)
     if summary is not None:
         write_aside(merged, replace(summary, orphans=[]).to_json().encode("utf-8"))
-    print(f"{len(removed)} orphans removed", *map(printable, removed), sep="\n", file=sys.stderr)
+    head = f"{counted(len(removed), 'group')} removed that the manifest does not list"
+    print(head, *first_of(map(printable, removed)), sep="\n", file=sys.stderr)
 
 
 def remove_orphans(store: Store) -> list[str]:

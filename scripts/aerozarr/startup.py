@@ -25,7 +25,7 @@ from aerozarr.project import Project, check_writable
 from aerozarr.samples import LeftOut, Listing, Sample
 from aerozarr.scanning import is_there
 from aerozarr.slurm import end_left_jobs
-from aerozarr.stores import MANIFEST, SKIPPED
+from aerozarr.stores import MANIFEST
 from aerozarr.summary import counted, digest_of, read_summary
 from aerozarr.tables import read_samples, rows_text
 
@@ -38,7 +38,7 @@ HANDED_OVER = ".listing.json"
 _locks: list[IO[str]] = []
 
 
-def begin(project: Project, *, runs_jobs: bool) -> tuple[str, list[str]]:
+def begin(project: Project, *, runs_jobs: bool) -> tuple[str, list[str], str]:
     """List the source, and make the work folder ready if jobs are going to run.
 
     Parameters
@@ -54,6 +54,9 @@ def begin(project: Project, *, runs_jobs: bool) -> tuple[str, list[str]]:
         Changes when the source does; `example` for the example, which is made by a job.
     messages : list of str
         What the person should know before the jobs start.
+    forecast : str
+        What a run would do, when none is going to; empty for the example, whose samples are not
+        there yet.
 
     Raises
     ------
@@ -77,10 +80,9 @@ def begin(project: Project, *, runs_jobs: bool) -> tuple[str, list[str]]:
     files = store.all_files() if Path(project.fragments).is_dir() else {}
     messages += _forget_lost(project, files, forget=runs_jobs)
     if listing is None:
-        return "example", messages
-    if not runs_jobs:
-        messages.append(forecast(project, listing, files))
-    return listing.digest(), [*_listing_messages(listing, project), *messages]
+        return "example", messages, ""
+    would_do = "" if runs_jobs else forecast(project, listing, files)
+    return listing.digest(), [*_listing_messages(listing, project), *messages], would_do
 
 
 def _check_urls(project: Project) -> list[str]:
@@ -229,10 +231,6 @@ def _forget_lost(project: Project, files: Mapping[str, int | None], *, forget: b
         messages.append(f"{counted(len(lost), 'group')} gone from {store}, or not whole in it")
     if lost and forget:
         messages.append(f"{counted(len(lost), 'sample')} to convert again")
-    elif not lost and is_ours and summary is not None and summary.skipped:
-        messages.append(
-            f"{len(summary.skipped)} skipped when it was last merged ({store}/{SKIPPED})"
-        )
     return messages
 
 

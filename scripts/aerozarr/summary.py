@@ -102,6 +102,16 @@ def readable(size: float) -> str:
     return f"{size:.3g} TB"
 
 
+def reason_in(log: Path) -> str:
+    """Return the last that a failed job's log says of why it failed; empty when it says nothing."""
+    try:
+        lines = log.read_text(encoding="utf-8", errors="replace").split("\n")
+    except OSError:
+        return ""
+    said = [line for line in lines if line.strip() and not line.startswith(" ")]
+    return said[-1].removeprefix("aerozarr: ") if said else ""
+
+
 def digest_of(manifest: bytes) -> str:
     """Return the hash by which a published manifest is known again."""
     return hashlib.sha256(manifest).hexdigest()

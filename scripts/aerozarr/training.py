@@ -107,6 +107,8 @@ class ChunkDataset(Dataset[dict[str, torch.Tensor]]):
             self.normalizer = Normalizer.of(store) if normalize else None
         self._points = points
         self._fields = None if fields is None else tuple(fields)
+        if points is not None and not points and geometry_points is None:
+            raise StoreError("points names no domain. Name one or more, or leave it out for all.")
         for domain in points or ():
             store.position_of(domain)
         for field in self._fields or ():
@@ -264,7 +266,11 @@ def _samples(store: Store, split: str | Iterable[str] | None) -> tuple[str, ...]
         if split not in store.splits:
             raise StoreError(
                 f"The store has no split {split!r}.{did_you_mean(split, store.splits)} "
-                f"It has {', '.join(store.splits) or 'none: give the ids of the samples'}."
+                + (
+                    f"Its splits are {', '.join(store.splits)}."
+                    if store.splits
+                    else "It has no splits: give the ids of samples, or nothing for all of them."
+                )
             )
         return store.splits[split]
     samples = tuple(split)

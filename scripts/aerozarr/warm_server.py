@@ -79,6 +79,10 @@ class _Server:
         self.selector.register(
             self.wakeup, selectors.EVENT_READ, lambda: os.read(self.wakeup, 4096)
         )
+        # So does, on Linux, the owner's end; elsewhere it is looked for from time to time.
+        if sys.platform == "linux":
+            with contextlib.suppress(OSError):
+                self.selector.register(os.pidfd_open(owner), selectors.EVENT_READ, lambda: None)
 
     def run(self) -> None:
         while _is_alive(self.owner):

@@ -268,6 +268,7 @@ def test_what_never_varies_is_only_shifted() -> None:
     ("arguments", "message"),
     [
         ({"split": "tests"}, "no split 'tests'. Did you mean test?"),
+        ({"points": {}}, "points names no domain"),
         ({"split": ["a", "deep/d"]}, "no sample 'deep/d'. Did you mean deep/c?"),
         ({"fields": ["surface_presure"]}, "Did you mean surface_pressure?"),
         ({"points": {"volumes": 1}}, "Did you mean volume?"),
@@ -284,7 +285,7 @@ def test_what_the_store_does_not_have_is_refused_at_once(
 
 def test_a_split_of_a_store_without_splits_is_refused(folder: Path) -> None:
     (folder / "splits.json").unlink()
-    with pytest.raises(StoreError, match="It has none: give the ids of the samples"):
+    with pytest.raises(StoreError, match="It has no splits: give the ids of samples"):
         ChunkDataset(Store(folder), "train")
 
 

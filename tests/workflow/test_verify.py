@@ -121,7 +121,7 @@ VALUES = "of 210 values are not the source's"
         (flip_a_byte_of_a_chunk, "b", SHARD, BYTES),
         (flip_a_byte_of_a_shards_index, "b", "volume_velocity", "cannot be decoded"),
         (remove_a_shard, "b", SHARD, "is missing"),
-        (remove_a_shard, "b", "volume/velocity", "would read as zeros"),
+        (remove_a_shard, "b", SHARD, "would read it as zeros"),
         (cut_a_shard, "b", SHARD, "were written"),
         (swap_two_groups, "a", SHARD, BYTES),
         (swap_two_groups, "b", "volume_velocity", "210 of 210 values"),
@@ -289,3 +289,9 @@ def test_a_flipped_byte_is_mended_once_its_group_is_removed(converted: Workspace
     remove_a_group(converted)
     assert converted.run().converted == ["b"]
     verify(converted)
+
+
+def test_a_missing_shard_is_one_problem(converted: Workspace) -> None:
+    remove_a_shard(converted)
+    verify(converted, ok=False)
+    assert len(problems(converted)) == 1

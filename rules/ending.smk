@@ -1,0 +1,64 @@
+# What the person at the terminal reads last: after Snakemake's own last lines, and also after a run
+# that had nothing to do, or only looked.
+import atexit
+import contextlib
+
+from aerozarr.summary import counted, first_of, read_summary, reason_in
+
+# What Snakemake said of the run: "done" or "failed"; nothing of one that had nothing to do.
+ENDED = []
+# Relative paths are below it, and Snakemake leaves it (--directory) before the end.
+WORKING_DIRECTORY = os.getcwd()
+
+
+def words_of(target):
+    """Return what the job of a target had to say, from its log."""
+    return Path(f"{WORKDIR}/logs/{target}.log").read_text("utf-8").splitlines()
+
+
+def tell_result():
+    """Say where the store is, how many samples it has, and what was skipped and why."""
+    if "estimate" in ASKED:
+        return tell(*words_of("estimate"))
+    result = VERDICT if VERIFYING else PROJECT.place(MERGED)
+    summary = read_verdict(result) if VERIFYING else read_summary(result)
+    lines = summary.lines() if summary is not None else []
+    if "remove_orphans" in ASKED:
+        lines = [*words_of("remove_orphans"), *lines[-1:]]
+    tell(*lines)
+
+
+def tell_failure():
+    """Say which jobs failed and why, and what to do after a run that did not finish."""
+    if VERIFYING and VERDICT.exists():
+        return tell_result()
+    failed = [
+        job
+        for jobs in workflow.scheduler.failed
+        for job in (jobs if jobs.is_group() else [jobs])
+    ]
+    reasons = [(job.name, reason_in(Path(log))) for job in failed for log in job.log]
+    told = [f"{name}: {reason}" for name, reason in reasons if reason]
+    tell(
+        f"{counted(len(failed), 'job')} failed:",
+        *first_of(sorted(told)),
+        "not finished; the messages above say why, and the logs are in "
+        f"{WORKDIR}/logs. What is converted is kept: the same command goes on from here.",
+    )
+
+
+def tell_the_end():
+    """Say what came of the run, if it got as far as to have jobs."""
+    if workflow.scheduler is None:
+        return  # a mode that only looks, or an error that Snakemake has told
+    with contextlib.chdir(WORKING_DIRECTORY):
+        if "failed" in ENDED:
+            tell_failure()
+        elif FORECAST:
+            tell(FORECAST)
+        elif ENDED or not len(workflow.dag):
+            tell_result()
+
+
+if workflow.is_main_process:
+    atexit.register(tell_the_end)

@@ -1,0 +1,94 @@
+"""What the person at the terminal reads last, whatever became of the run."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from workflow.harness import Run, Workspace, write_sample
+
+
+def last(run: Run, count: int = 1) -> list[str]:
+    """The last lines of all that was said, which have to be ours."""
+    lines = run.output.splitlines()[-count:]
+    assert all(line.startswith("aerozarr: ") for line in lines), run.output
+    return [line.removeprefix("aerozarr: ") for line in lines]
+
+
+def processes_in(workspace: Workspace) -> list[str]:
+    """Processes that work in a workspace."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if (process / "cwd").readlink() == workspace.root:
+                found.append((process / "cmdline").read_text().replace("\0", " "))
+    return found
+
+
+def too_large() -> torch.Tensor:
+    return torch.full((70, 3), 1e9)
+
+
+def test_a_run_ends_with_where_the_store_is_and_what_is_in_it(workspace: Workspace) -> None:
+    write_sample(workspace.source / "a", 0)
+    write_sample(workspace.source / "bad", 1, U=too_large())
+    ends = [last(workspace.run(), 3), last(workspace.run(), 3)]
+    assert ends[0] == ends[1], "a run with nothing to do says the same"
+    assert ends[0][0].startswith("1 skipped")
+    assert "bad: volume_velocity: U.pt: a value of 1e+09 is too large" in ends[0][1]
+    assert "results/store/manifest.json lists 1 sample of " in ends[0][2]
+
+
+def test_a_dry_run_ends_with_what_a_run_would_convert(converted: Workspace) -> None:
+    write_sample(converted.source / "new", 7)
+    assert last(converted.run("--dry-run")) == ["a run would convert 1 sample (1 new)"]
+    assert len(converted.run().converted) == 1
+    assert last(converted.run("--dry-run")) == ["a run would convert 0 samples"]
+
+
+def test_a_failed_run_ends_with_why(workspace: Workspace) -> None:
+    write_sample(workspace.source / "a", 0)
+    write_sample(workspace.source / "bad", 1, U=too_large())
+    workspace.config["on_broken_sample"] = "fail"
+    head, why, advice = last(workspace.run(ok=False), 3)
+    assert head == "1 job failed:"
+    assert "convert_sample: bad: volume_velocity: U.pt: a value of 1e+09 is too large" in why
+    assert "the same command goes on from here" in advice
+
+
+def test_removing_orphans_ends_with_what_was_removed(converted: Workspace) -> None:
+    shutil.rmtree(converted.source / "b")
+    write_sample(converted.source / "bad", 1, U=too_large())
+    converted.run()
+    head, orphan, result = last(converted.run("remove_orphans"), 3)
+    assert head == "1 group removed that the manifest does not list"
+    assert orphan.strip() == "b"
+    assert "lists 2 samples" in result
+
+
+def test_an_estimate_ends_with_what_is_left_to_convert(converted: Workspace) -> None:
+    lines = last(converted.run("estimate"), 7)
+    assert lines[0] == "all of them, from nothing:"
+    assert lines[-1] == "a run would convert 0 samples"
+
+
+@pytest.mark.parametrize("target", ["no_such_target", "--list"])
+def test_what_never_came_to_a_run_says_nothing_of_its_result(
+    converted: Workspace, target: str
+) -> None:
+    run = converted.run(target, ok=None)
+    assert not any("lists 3 samples" in line for line in run.said)
+
+
+def test_no_process_is_left_of_a_run_that_has_ended(workspace: Workspace) -> None:
+    write_sample(workspace.source / "a", 0)
+    workspace.run()
+    deadline = time.monotonic() + 5
+    while left := processes_in(workspace):
+        assert time.monotonic() < deadline, left
+        time.sleep(0.02)
