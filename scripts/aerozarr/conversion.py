@@ -24,11 +24,12 @@ from aerozarr.groups import ROOT_METADATA, Grid, encode_shards, metadata_files, 
 from aerozarr.listing import sample_folder_base
 from aerozarr.manifest import FieldRecord, Fragment, write_aside
 from aerozarr.peaks import forget_peak, peak_memory_mb
+from aerozarr.permutations import Shuffle, set_aside
 from aerozarr.project import Project
 from aerozarr.readahead import ReadAhead
 from aerozarr.samples import LeftOut, Sample
 from aerozarr.settings import Compression, Settings
-from aerozarr.shuffle import Shuffle, permutation, seed_of, set_aside
+from aerozarr.shuffle import permutation, seed_of
 from aerozarr.stores import GroupWriter, Store
 from aerozarr.tables import find_sample
 from aerozarr.tensors import as_rows, load_bytes, load_file

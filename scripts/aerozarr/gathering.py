@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from aerozarr.permutations import Permutation
+
 Rows = npt.NDArray[np.floating]
 Order = npt.NDArray[np.int64]
-Permutation = npt.NDArray[np.signedinteger[Any]]
 
 # Rows that are gathered together: they stay in the cache, however large a chunk is.
 _BLOCK = 2**13

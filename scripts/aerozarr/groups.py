@@ -18,8 +18,8 @@ from numcodecs import blosc
 
 from aerozarr.fields import Domain
 from aerozarr.gathering import Gatherer, Rows
+from aerozarr.permutations import Shuffle
 from aerozarr.settings import Compression
-from aerozarr.shuffle import Shuffle
 
 # Raise by hand when the same input would give other stored bytes: every sample is then converted
 # again. (Snakemake does not see a change in an imported module.)

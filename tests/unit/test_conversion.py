@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from aerozarr import shuffle
+from aerozarr import permutations
 from aerozarr.conversion import convert, convert_sample, loader_for
 from aerozarr.errors import StoreError
 from aerozarr.fields import Field
@@ -133,7 +133,7 @@ def test_the_setting_shuffle_seed_decides_the_order(make, tmp_path, seed):
 
 @pytest.mark.parametrize("place", ["folder"])
 def test_permutations_that_are_set_aside_give_the_same_store(make, tmp_path, monkeypatch):
-    monkeypatch.setattr(shuffle, "_KEPT_POINTS", 6)
+    monkeypatch.setattr(permutations, "_KEPT_POINTS", 6)
     project, tensors = make(), source_tensors()
     convert_from(project, sample_on_disk(tmp_path, "run_1", tensors))
     assert same(stored_arrays(project, "run_1"), expected_arrays(tensors, "run_1"))

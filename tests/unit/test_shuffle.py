@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from aerozarr import shuffle
-from aerozarr.shuffle import PermutationFile, permutation, seed_of, set_aside
+from aerozarr.shuffle import permutation, seed_of
 from unit.store_helpers import expected_order, expected_seed
 
 # The seeds are written out: `printf '%s' <seed>:<id>:<domain> | sha256sum`, its first 16 digits
@@ -92,39 +91,3 @@ def test_permutation_does_not_depend_on_torch_defaults(dtype):
         torch.set_default_dtype(usual[0])
         torch.set_num_threads(usual[1])
     np.testing.assert_array_equal(perm, expected)
-
-
-@pytest.fixture
-def keep_little(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Permutations of more than 10 points are set aside."""
-    monkeypatch.setattr(shuffle, "_KEPT_POINTS", 10)
-
-
-@pytest.mark.usefixtures("keep_little")
-@pytest.mark.parametrize("dtype", ["int32", "int64"])
-def test_a_long_permutation_is_kept_in_a_file_and_has_the_same_slices(dtype):
-    perm = permutation(101, 5).astype(dtype)
-    aside = set_aside(perm)
-    assert isinstance(aside, PermutationFile)
-    assert len(aside) == 101
-    for rows in (slice(0, 7), slice(7, 8), slice(50, 150), slice(100, 101), slice(None)):
-        np.testing.assert_array_equal(aside[rows], perm[rows], strict=True)
-    short = perm[:10]
-    assert set_aside(short) is short
-
-
-@pytest.mark.usefixtures("keep_little")
-def test_a_long_permutation_stays_in_memory_where_there_is_no_room_for_a_file(
-    monkeypatch, tmp_path
-):
-    monkeypatch.setattr(shuffle.tempfile, "tempdir", str(tmp_path / "none"))
-    perm = permutation(101, 5)
-    assert set_aside(perm) is perm
-
-
-@pytest.mark.usefixtures("keep_little")
-def test_a_temporary_file_that_was_cut_is_an_error():
-    aside = set_aside(permutation(101, 5))
-    aside._file.truncate(40)
-    with pytest.raises(OSError, match="shorter than it was written"):
-        aside[0:50]
