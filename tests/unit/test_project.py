@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from aerozarr.errors import SettingsError, StoreError
+from aerozarr.local_store import LocalStore
 from aerozarr.project import ENVIRONMENT, Project, check_writable
 from aerozarr.settings import load_settings
-from aerozarr.stores import LocalStore, UrlStore
+from aerozarr.url_store import UrlStore
 
 FILEMAP = {
     "surface_position": "x.pt",

@@ -20,9 +20,11 @@ from fsspec.implementations.local import LocalFileSystem
 
 from aerozarr.errors import RemoteError, SettingsError
 from aerozarr.groups import Grid, encode_shards
+from aerozarr.local_store import LocalStore
 from aerozarr.locations import open_location
 from aerozarr.settings import Compression
-from aerozarr.stores import LocalStore, Store, UrlStore, open_store
+from aerozarr.stores import Store, open_store
+from aerozarr.url_store import UrlStore
 from remote.backends import BACKENDS, open_backend
 from unit.store_helpers import PLACES, Files, files_below, group_files, put_file, url_of
 
