@@ -3,6 +3,8 @@
 import atexit
 import contextlib
 
+from aerozarr.manifest import orphans_of
+from aerozarr.samples import printable
 from aerozarr.summary import counted, first_of, read_summary, reason_in
 
 # What Snakemake said of the run: "done" or "failed"; nothing of one that had nothing to do.
@@ -38,13 +40,24 @@ def tell_failure():
         for job in (jobs if jobs.is_group() else [jobs])
     ]
     reasons = [(job.name, reason_in(Path(log))) for job in failed for log in job.log]
-    told = [f"{name}: {reason}" for name, reason in reasons if reason]
+    told = [
+        [f"{name}: {head}", *below] for name, (head, *below) in filter(all, reasons)
+    ]
     tell(
         f"{counted(len(failed), 'job')} failed:",
-        *first_of(sorted(told)),
-        "not finished; the messages above say why, and the logs are in "
-        f"{WORKDIR}/logs. What is converted is kept: the same command goes on from here.",
+        *first_of(line for lines in sorted(told) for line in lines),
+        f"not finished; more is above, and in {WORKDIR}/logs. What is converted is kept: once the "
+        "cause is mended, the same command goes on from here.",
     )
+
+
+def tell_forecast():
+    """Say what a run would do."""
+    if "remove_orphans" in ASKED:
+        orphans = sorted(map(printable, orphans_of(PROJECT.store)))
+        tell(f"a run would remove {counted(len(orphans), 'group')}", *first_of(orphans))
+    elif not VERIFYING:
+        tell(FORECAST or "a run would make the example, or convert what it lacks")
 
 
 def tell_the_end():
@@ -52,10 +65,10 @@ def tell_the_end():
     if workflow.scheduler is None:
         return  # a mode that only looks, or an error that Snakemake has told
     with contextlib.chdir(WORKING_DIRECTORY):
-        if "failed" in ENDED:
+        if workflow.dryrun:
+            tell_forecast()
+        elif "failed" in ENDED:
             tell_failure()
-        elif FORECAST:
-            tell(FORECAST)
         elif ENDED or not len(workflow.dag):
             tell_result()
 

@@ -39,8 +39,8 @@ class Estimate:
         Of the largest sample's job, in MiB.
     conversion_seconds
         Of all conversions, one after another on one core.
-    measured
-        Number of samples that were converted to tell.
+    measured, broken
+        Numbers of samples that were converted to tell, and that could not be.
     """
 
     samples: int
@@ -50,6 +50,7 @@ class Estimate:
     memory_mb: int
     conversion_seconds: float
     measured: int
+    broken: int
 
     def seconds(self, cores: int) -> float:
         """Return the seconds that a run from nothing takes on so many cores."""
@@ -63,13 +64,14 @@ class Estimate:
             for size in (self.source_bytes, self.stored_bytes)
         )
         left_out = f", {self.left_out} left out" if self.left_out else ""
+        broken = f"; {self.broken} more of those tried are broken" if self.broken else ""
         rows = {
             "samples": f"{self.samples:,}{left_out}",
             "to read": read,
             "to write": write,
             "memory": f"up to {self.memory_mb:,} MiB for a job",
             "time": f"{duration(self.seconds(cores))} on {counted(cores, 'core')} "
-            f"(measured on {counted(self.measured, 'sample')})",
+            f"(measured on {counted(self.measured, 'sample')}{broken})",
         }
         return [f"{name:9} {value}" for name, value in rows.items()]
 
@@ -129,6 +131,7 @@ def estimate_of(project: Project, listing: Listing) -> Estimate:
         ),
         conversion_seconds=share * sum(fragment.seconds for _, fragment in timed),
         measured=len(converted),
+        broken=len(made) - len(converted),
     )
 
 

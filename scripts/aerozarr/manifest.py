@@ -20,6 +20,7 @@ from aerozarr.moments import Moments
 from aerozarr.rounding import Rounding
 from aerozarr.samples import LeftOut
 from aerozarr.settings import Settings
+from aerozarr.stores import MANIFEST, Store
 
 FORMAT_VERSION = 1
 FRAGMENT_VERSION = 2
@@ -195,6 +196,23 @@ def _sample_entry(fragment: Fragment) -> dict[str, Any]:
             for name, grid in sorted(fragment.domains.items())
         },
     }
+
+
+def orphans_of(store: Store) -> list[str]:
+    """Return the ids of a store's groups that its manifest does not list.
+
+    Raises
+    ------
+    StoreError
+        When the store has no manifest: then nothing says which groups are wanted.
+    """
+    manifest = store.read(MANIFEST)
+    if manifest is None:
+        raise StoreError(
+            f"{store.location.url} has no {MANIFEST}, so nothing says which groups are wanted. "
+            "Run snakemake first."
+        )
+    return sorted(store.group_ids() - set(json.loads(manifest)["samples"]))
 
 
 def manifest_bytes(manifest: dict[str, Any]) -> bytes:

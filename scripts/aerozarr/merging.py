@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +12,7 @@ from aerozarr.manifest import (
     Fragment,
     build_manifest,
     manifest_bytes,
+    orphans_of,
     read_fragment,
     write_aside,
 )
@@ -45,7 +45,8 @@ def merge_fragments(
     ------
     StoreError
         When a fragment or a group is missing, or no sample could be converted, or one is broken
-        and `on_broken_sample` is `fail`. The manifest is then not written.
+        and `on_broken_sample` is `fail`. The manifest is then not written; one of before, whose
+        groups are as they were, stays.
     """
     settings, store = project.settings, project.store
     fragments = [read_fragment(project.fragment(sample.key)) for sample in samples]
@@ -54,7 +55,6 @@ def merge_fragments(
     broken = [fragment.left_out for fragment in fragments if fragment.left_out is not None]
     skipped = sorted([*left_out, *broken], key=lambda row: (row.split, row.id))
     if broken and (settings.on_broken_sample == "fail" or not converted):
-        store.withdraw_manifest()
         raise StoreError(_why_failed(broken, converted))
     groups = store.group_ids()
     _check_groups(converted, store, groups)
@@ -81,6 +81,7 @@ def merge_fragments(
         stored_bytes=counts["stored_bytes"],
         manifest_digest=digest_of(manifest),
         not_finite=[_not_finite(fragment) for fragment in converted if _not_finite(fragment)],
+        files=[*files, CHECKSUMS, PROVENANCE],
     )
     return summary, Outcome(kept, converted, skipped, name)
 
@@ -159,20 +160,8 @@ def clear(project: Project, *, merged: Path) -> None:
 
 
 def remove_orphans(store: Store) -> list[str]:
-    """Remove the groups that the manifest does not list, and return their ids.
-
-    Raises
-    ------
-    StoreError
-        When the store has no manifest: then nothing says which groups are wanted.
-    """
-    manifest = store.read(MANIFEST)
-    if manifest is None:
-        raise StoreError(
-            f"{store.location.url} has no {MANIFEST}, so nothing says which groups are wanted. "
-            "Run snakemake first."
-        )
-    orphans = sorted(store.group_ids() - set(json.loads(manifest)["samples"]))
+    """Remove the groups that the manifest does not list, and return their ids; see `orphans_of`."""
+    orphans = orphans_of(store)
     for sample_id in orphans:
         store.remove_group(sample_id)
     store.clean()

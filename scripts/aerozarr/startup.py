@@ -70,6 +70,11 @@ def begin(project: Project, *, runs_jobs: bool) -> tuple[str, list[str], str]:
     if not project.is_example:
         listing = list_source(project.settings, project.dataset, project.source)
     store = project.store  # opened in any case: a dry run should say that it cannot be
+    if _is_same(store.location, project.source):
+        raise SettingsError(
+            f"store: {without_credentials(store.location.url)!r} is the source itself. Give the "
+            "store a folder or URL of its own."
+        )
     store.check()
     if runs_jobs:
         messages += take_over(project)
@@ -83,6 +88,12 @@ def begin(project: Project, *, runs_jobs: bool) -> tuple[str, list[str], str]:
         return "example", messages, ""
     would_do = "" if runs_jobs else forecast(project, listing, files)
     return listing.digest(), [*_listing_messages(listing, project), *messages], would_do
+
+
+def _is_same(store: Location, source: str) -> bool:
+    if store.is_local:
+        return os.path.realpath(store.path) == os.path.realpath(source)
+    return store.url.rstrip("/") == source.rstrip("/")
 
 
 def _check_urls(project: Project) -> list[str]:
@@ -212,6 +223,8 @@ def _forget_lost(project: Project, files: Mapping[str, int | None], *, forget: b
         and summary is not None
         and (digest_of(manifest) == summary.manifest_digest)
     )
+    # What lies beside the manifest is merged again when some of it is gone.
+    gone = [name for name in summary.files if name not in files] if is_ours and summary else []
     is_foreign = manifest is not None and summary is not None and not is_ours
     files = {} if is_foreign else files
     paths = (project.fragment(sample.key) for sample in read_samples(table))
@@ -219,9 +232,9 @@ def _forget_lost(project: Project, files: Mapping[str, int | None], *, forget: b
     if forget:
         for path in lost:
             path.unlink()
-        if not is_ours:
+        if gone or not is_ours:
             merged.unlink(missing_ok=True)
-    messages = []
+    messages = [f"{', '.join(gone)} gone from {store}"] if gone else []
     if is_foreign:
         messages.append(
             f"{store}/{MANIFEST} was not written from {project.workdir}, so its "

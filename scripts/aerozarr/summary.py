@@ -36,6 +36,8 @@ class Summary:
         SHA-256 of the manifest that was published.
     not_finite
         Samples with NaN or infinite values, one text each.
+    files
+        Names of the files that were published beside the groups.
     """
 
     store: str
@@ -47,6 +49,7 @@ class Summary:
     stored_bytes: int
     manifest_digest: str
     not_finite: list[str] = field(default_factory=list)
+    files: list[str] = field(default_factory=list)
 
     def to_json(self) -> str:
         """Return the summary as text."""
@@ -67,8 +70,8 @@ class Summary:
         if self.orphans:
             lines.append(
                 f"{counted(len(self.orphans), 'group')} in the store not listed by the manifest; "
-                "if nothing else needs them, the same command with the target remove_orphans "
-                "(snakemake remove_orphans …) removes them:"
+                "if nothing else needs them, the same command with the target remove_orphans right "
+                "after snakemake removes them (snakemake remove_orphans …):"
             )
             lines += first_of(map(printable, self.orphans))
         size = readable(self.stored_bytes)
@@ -102,14 +105,21 @@ def readable(size: float) -> str:
     return f"{size:.3g} TB"
 
 
-def reason_in(log: Path) -> str:
-    """Return the last that a failed job's log says of why it failed; empty when it says nothing."""
+def reason_in(log: Path) -> list[str]:
+    """Return the last that a failed job's log says of why it failed, with the lines indented below.
+
+    None when it says nothing.
+    """
     try:
         lines = log.read_text(encoding="utf-8", errors="replace").split("\n")
     except OSError:
-        return ""
-    said = [line for line in lines if line.strip() and not line.startswith(" ")]
-    return said[-1].removeprefix("aerozarr: ") if said else ""
+        return []
+    lines = [line for line in lines if line.strip()]
+    heads = [number for number, line in enumerate(lines) if not line.startswith(" ")]
+    if not heads:
+        return []
+    head, *below = lines[heads[-1] :]
+    return [head.removeprefix("aerozarr: "), *below]
 
 
 def digest_of(manifest: bytes) -> str:

@@ -116,8 +116,10 @@ class ChunkDataset(Dataset[dict[str, torch.Tensor]]):
         self._geometry = None
         if geometry_points is not None:
             self._geometry = geometry_domain, store.position_of(geometry_domain), geometry_points
-            _check_points(store, self.samples, {geometry_domain: geometry_points})
-        _check_points(store, self.samples, points or {})
+            _check_points(
+                store, self.samples, {geometry_domain: geometry_points}, "geometry_points"
+            )
+        _check_points(store, self.samples, points or {}, "points")
         self._seed = seed
         self._whole_chunks = whole_chunks
         self._ahead: Ahead | None = None
@@ -245,16 +247,18 @@ def _shapes(own: Draw, geometry: Draw | None) -> dict[str, tuple[int, int]]:
     return shapes
 
 
-def _check_points(store: Store, samples: Iterable[str], points: Points) -> None:
+def _check_points(store: Store, samples: Iterable[str], points: Points, argument: str) -> None:
     """Refuse now what would otherwise be an error in some worker, late in an epoch."""
     for domain, count in points.items():
+        if count is not None and not isinstance(count, int):
+            raise StoreError(f"{argument}: {count!r} is no number of points of the {domain}.")
         for sample in samples:
             n_points = store.n_points(sample, domain)
             if count is not None and not 0 < count <= n_points:
+                everything = f", or take all: {{{domain!r}: None}}" if argument == "points" else ""
                 raise StoreError(
-                    f"{count} points of the {domain} were asked for; {sample} has {n_points}. "
-                    f"Ask for 1 to {n_points}, leave the sample out, or take all: "
-                    f"{{{domain!r}: None}}."
+                    f"{argument}: {count} points of the {domain} were asked for; {sample} has "
+                    f"{n_points}. Ask for 1 to {n_points}, or leave the sample out{everything}."
                 )
 
 

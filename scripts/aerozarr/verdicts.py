@@ -18,7 +18,7 @@ from aerozarr.project import Project
 from aerozarr.rounding import Rounding
 from aerozarr.samples import key_of, printable
 from aerozarr.stores import CHECKSUMS, MANIFEST, PROVENANCE, SKIPPED, Store
-from aerozarr.summary import counted
+from aerozarr.summary import counted, readable
 from aerozarr.tables import table_text
 
 SHOWN = 20
@@ -59,7 +59,7 @@ class Verdict:
             lines.append(f"… and {len(self.problems) - SHOWN} more")
         looked_at = (
             f"{counted(self.samples, 'sample')}, {counted(self.files, 'file')}, "
-            f"{self.stored_bytes / 1e6:,.1f} MB"
+            f"{readable(self.stored_bytes)}"
         )
         if self.mode == "full":
             looked_at += f", {self.values:,} values compared with the source"

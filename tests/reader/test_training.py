@@ -269,6 +269,8 @@ def test_what_never_varies_is_only_shifted() -> None:
     [
         ({"split": "tests"}, "no split 'tests'. Did you mean test?"),
         ({"points": {}}, "points names no domain"),
+        ({"points": {"surface": 3.5}}, "points: 3.5 is no number of points of the surface"),
+        ({"geometry_points": 10**7}, "geometry_points: 10000000 points of the surface were"),
         ({"split": ["a", "deep/d"]}, "no sample 'deep/d'. Did you mean deep/c?"),
         ({"fields": ["surface_presure"]}, "Did you mean surface_pressure?"),
         ({"points": {"volumes": 1}}, "Did you mean volume?"),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from workflow.harness import Workspace, write_sample
+from workflow.harness import Workspace, digests, write_sample
 
 GONE = "aerozarr_test_code_ran"
 
@@ -113,10 +113,12 @@ def test_fail_stops_at_the_first(workspace: Workspace) -> None:
 def test_fail_refuses_what_skip_let_pass(converted: Workspace) -> None:
     write_sample(converted.source / "b", 1, p=torch.zeros(3))
     converted.run()
+    before = digests(converted.store)
     converted.config["on_broken_sample"] = "fail"
     run = converted.run(ok=False)
-    assert "1 broken sample, and on_broken_sample is fail" in run.output
-    assert not (converted.store / "manifest.json").exists()
+    assert "1 broken sample, and on_broken_sample is fail" in run.said[-3]
+    assert "b: surface_pressure: p.pt: it has 3 rows" in run.said[-2]
+    assert digests(converted.store) == before, "what was listed is still there, and still listed"
 
 
 def test_unusual_tensors_convert(workspace: Workspace) -> None:

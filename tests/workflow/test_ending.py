@@ -71,6 +71,30 @@ def test_removing_orphans_ends_with_what_was_removed(converted: Workspace) -> No
     assert "lists 2 samples" in result
 
 
+def test_a_dry_run_of_removing_orphans_names_them_and_removes_nothing(
+    converted: Workspace,
+) -> None:
+    shutil.rmtree(converted.source / "b")
+    converted.run()
+    head, orphan = last(converted.run("remove_orphans", "--dry-run"), 2)
+    assert head == "a run would remove 1 group"
+    assert orphan.strip() == "b"
+    assert converted.groups() == ["a", "b", "deep/c"]
+
+
+def test_a_dry_run_with_nothing_to_do_says_so(converted: Workspace) -> None:
+    assert last(converted.run("--dry-run")) == ["a run would convert 0 samples"]
+
+
+def test_a_merge_that_fails_ends_with_its_whole_reason(workspace: Workspace) -> None:
+    write_sample(workspace.source / "bad", 1, U=too_large())
+    head, why, which, advice = last(workspace.run(ok=False), 4)
+    assert head == "1 job failed:"
+    assert "merge_manifest: every sample is broken (1)" in why
+    assert "bad: volume_velocity: U.pt: a value of 1e+09 is too large" in which
+    assert "once the cause is mended" in advice
+
+
 def test_an_estimate_ends_with_what_is_left_to_convert(converted: Workspace) -> None:
     lines = last(converted.run("estimate"), 7)
     assert lines[0] == "all of them, from nothing:"

@@ -58,7 +58,9 @@ def test_it_says_how_many_are_converted_already(seven: Workspace) -> None:
 
 def test_broken_samples_among_those_tried_do_not_matter(seven: Workspace) -> None:
     write_sample(seven.source / "s0", 0, U=torch.full((70, 3), 1e9))
-    assert estimated(seven)["samples"].strip() == "7"
+    table = estimated(seven)
+    assert table["samples"].strip() == "7"
+    assert "measured on 4 samples; 1 more of those tried are broken" in table["time"]
 
 
 def test_when_all_that_were_tried_are_broken_it_says_so(workspace: Workspace) -> None:

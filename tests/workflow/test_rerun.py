@@ -211,6 +211,27 @@ def test_a_store_that_another_work_folder_wrote_to_is_converted_again(
     assert digests(converted.store) == expected
 
 
+@pytest.mark.parametrize("name", ["statistics.json", "skipped.tsv", "checksums.tsv"])
+def test_a_file_beside_the_manifest_that_is_gone_is_written_anew(
+    converted: Workspace, name: str
+) -> None:
+    before = digests(converted.store)
+    (converted.store / name).unlink()
+    run = converted.run()
+    assert run.converted == []
+    assert f"{name} gone from" in run.output
+    assert digests(converted.store) == before
+    assert converted.run().nothing_to_do
+
+
+def test_the_source_itself_is_refused_as_a_store(workspace: Workspace) -> None:
+    write_sample(workspace.source / "a", 0)
+    workspace.config["store"] = "source/../source/"
+    run = workspace.run(ok=False)
+    assert "store: 'source/../source' is the source itself" in run.said[-1]
+    assert [path.name for path in workspace.source.iterdir()] == ["a"]
+
+
 def test_one_work_folder_serves_two_stores_in_turn(converted: Workspace) -> None:
     expected = digests(converted.store)
     for times in range(2):
