@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -45,8 +46,8 @@ def merge_fragments(
     ------
     StoreError
         When a fragment or a group is missing, or no sample could be converted, or one is broken
-        and `on_broken_sample` is `fail`. The manifest is then not written; one of before, whose
-        groups are as they were, stays.
+        and `on_broken_sample` is `fail`. The manifest is then not written; one of before stays, if
+        all groups that it lists are there.
     """
     settings, store = project.settings, project.store
     fragments = [read_fragment(project.fragment(sample.key)) for sample in samples]
@@ -55,6 +56,7 @@ def merge_fragments(
     broken = [fragment.left_out for fragment in fragments if fragment.left_out is not None]
     skipped = sorted([*left_out, *broken], key=lambda row: (row.split, row.id))
     if broken and (settings.on_broken_sample == "fail" or not converted):
+        _withdraw_if_wrong(store)
         raise StoreError(_why_failed(broken, converted))
     groups = store.group_ids()
     _check_groups(converted, store, groups)
@@ -129,6 +131,17 @@ def _check_fragments(samples: list[Sample], fragments: list[Fragment]) -> None:
                 f"the fragment of {sample.id!r} is that of {fragment.sample_id!r}. Delete the "
                 "fragments folder of the work folder and run snakemake again."
             )
+
+
+def _withdraw_if_wrong(store: Store) -> None:
+    """Withdraw the manifest unless all groups that it lists are there."""
+    try:
+        listed = set(json.loads(store.read(MANIFEST) or b"")["samples"])
+    except (ValueError, KeyError, TypeError):
+        store.withdraw_manifest()
+        return
+    if not listed <= store.group_ids():
+        store.withdraw_manifest()
 
 
 def _check_groups(converted: list[Fragment], store: Store, groups: set[str]) -> None:

@@ -337,6 +337,17 @@ def test_with_fail_one_broken_sample_is_enough(make, url):
     assert MANIFEST not in files_below(url)
 
 
+@pytest.mark.parametrize("there", [True, False])
+def test_a_manifest_of_before_stays_when_the_groups_that_it_lists_are_there(make, url, there):
+    project = make(on_broken_sample="fail")
+    whole = converted(project, "run_1")
+    merge_fragments(project, [whole], [])
+    if not there:
+        project.store.remove_group("run_1")
+    refused(project, [whole, broken(project, "run_2", cause="NaN")])
+    assert (MANIFEST in files_below(url)) is there
+
+
 def test_with_fail_incomplete_samples_are_still_left_out(make, url):
     # They have no files to convert; the listing has said so.
     project = make(on_broken_sample="fail")
@@ -435,7 +446,9 @@ def test_summary_of_a_merge(make, url):
         source_bytes=4000,
         stored_bytes=1500,
         manifest_digest=hashlib.sha256(files_below(url)[MANIFEST]).hexdigest(),
+        files=summary.files,
     )
+    assert {*summary.files} == {path for path in files_below(url) if ".zarr/" not in path}
     assert [text.partition(":")[0] for text in summary.skipped] == ["run_0", "run_3"]
     *_, result = summary.lines()
     assert all(
