@@ -16,7 +16,6 @@ from aerozarr.slurm import check_run
 from aerozarr.startup import MERGED, begin, take_over
 from aerozarr.tables import read_samples
 from aerozarr.served import serve_command
-from aerozarr.verdicts import read_verdict
 from aerozarr.warm import name_owner
 from aerozarr.warm import start as start_worker
 

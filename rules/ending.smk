@@ -6,6 +6,7 @@ import contextlib
 from aerozarr.manifest import orphans_of
 from aerozarr.samples import printable
 from aerozarr.summary import counted, first_of, read_summary, reason_in
+from aerozarr.verdicts import read_verdict
 
 # What Snakemake said of the run: "done" or "failed"; nothing of one that had nothing to do.
 ENDED = []
@@ -44,7 +45,8 @@ def tell_failure():
         [f"{name}: {head}", *below] for name, (head, *below) in filter(all, reasons)
     ]
     tell(
-        f"{counted(len(failed), 'job')} failed:",
+        # None, when the run was interrupted.
+        *([f"{counted(len(failed), 'job')} failed:"] if failed else []),
         *first_of(line for lines in sorted(told) for line in lines),
         f"not finished; more is above, and in {WORKDIR}/logs. What is converted is kept: once the "
         "cause is mended, the same command goes on from here.",
@@ -54,7 +56,10 @@ def tell_failure():
 def tell_forecast():
     """Say what a run would do."""
     if "remove_orphans" in ASKED:
-        orphans = sorted(map(printable, orphans_of(PROJECT.store)))
+        try:
+            orphans = sorted(map(printable, orphans_of(PROJECT.store)))
+        except AerozarrError as error:
+            return tell(error)
         tell(f"a run would remove {counted(len(orphans), 'group')}", *first_of(orphans))
     elif not VERIFYING:
         tell(FORECAST or "a run would make the example, or convert what it lacks")

@@ -82,7 +82,8 @@ def begin(project: Project, *, runs_jobs: bool) -> tuple[str, list[str], str]:
         if listing is not None:
             write_aside(project.place(HANDED_OVER), listing.to_json().encode())
     # Listed once, because that takes a request for every thousand objects.
-    files = store.all_files() if Path(project.fragments).is_dir() else {}
+    is_known = Path(project.fragments).is_dir() or project.place(MERGED).exists()
+    files = store.all_files() if is_known else {}
     messages += _forget_lost(project, files, forget=runs_jobs)
     if listing is None:
         return "example", messages, ""

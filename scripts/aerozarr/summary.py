@@ -108,7 +108,7 @@ def readable(size: float) -> str:
 def reason_in(log: Path) -> list[str]:
     """Return the last that a failed job's log says of why it failed, with the lines indented below.
 
-    None when it says nothing.
+    Empty when it says nothing.
     """
     try:
         lines = log.read_text(encoding="utf-8", errors="replace").split("\n")

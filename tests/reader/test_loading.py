@@ -200,7 +200,7 @@ def test_a_forked_process_does_not_close_its_parents_connections(place: Place) -
 
     def let_go(answers: Any) -> None:
         dataset[0]  # with connections of its own
-        dataset.store._reader = None  # type: ignore[assignment]
+        dataset.store._reader = None  # type: ignore[assignment] # only so is it let go of
         gc.collect()
         answers.put(file_system() is not None)
 

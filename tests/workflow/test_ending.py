@@ -82,6 +82,14 @@ def test_a_dry_run_of_removing_orphans_names_them_and_removes_nothing(
     assert converted.groups() == ["a", "b", "deep/c"]
 
 
+def test_a_dry_run_of_removing_orphans_from_no_store_says_what_is_missing(
+    workspace: Workspace,
+) -> None:
+    write_sample(workspace.source / "a", 0)
+    run = workspace.run("remove_orphans", "--dry-run")
+    assert "has no manifest.json, so nothing says which groups are wanted" in last(run)[0]
+
+
 def test_a_dry_run_with_nothing_to_do_says_so(converted: Workspace) -> None:
     assert last(converted.run("--dry-run")) == ["a run would convert 0 samples"]
 
@@ -115,4 +123,4 @@ def test_no_process_is_left_of_a_run_that_has_ended(workspace: Workspace) -> Non
     deadline = time.monotonic() + 5
     while left := processes_in(workspace):
         assert time.monotonic() < deadline, left
-        time.sleep(0.02)
+        time.sleep(0.02)  # it is told of the end by the system, and goes then
