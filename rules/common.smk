@@ -7,17 +7,18 @@ sys.path.insert(0, os.path.join(workflow.basedir, "scripts"))
 
 from snakemake.settings.types import DeploymentMethod
 
-from aerozarr.claims import begin_verification, folder_of
+from aerozarr.verify.expected import begin_verification, folder_of
 from aerozarr.errors import AerozarrError
-from aerozarr.locations import is_url
-from aerozarr.needs import memory_mb, runtime_minutes
-from aerozarr.project import Project
-from aerozarr.slurm import check_run
-from aerozarr.startup import MERGED, begin, take_over
-from aerozarr.tables import read_samples
-from aerozarr.served import serve_command
-from aerozarr.warm import name_owner
-from aerozarr.warm import start as start_worker
+from aerozarr.filesystems.location import is_url
+from aerozarr.workflow.resources import memory_mb, runtime_minutes
+from aerozarr.run_config import Project
+from aerozarr.workflow.slurm import check_run
+from aerozarr.run_config import MERGED
+from aerozarr.workflow.prepare import begin, take_over
+from aerozarr.source.sample_table import read_samples
+from aerozarr.workflow.entry_point import serve_command
+from aerozarr.workflow.forkserver_client import name_owner
+from aerozarr.workflow.forkserver_client import start as start_worker
 
 # Snakemake does not tell a Snakefile its targets while it is read.
 ASKED = {*sys.argv[1:]} if workflow.is_main_process else set()

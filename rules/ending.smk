@@ -3,10 +3,11 @@
 import atexit
 import contextlib
 
-from aerozarr.manifest import orphans_of
-from aerozarr.samples import printable
-from aerozarr.summary import counted, first_of, read_summary, reason_in
-from aerozarr.verdicts import read_verdict
+from aerozarr.merge.remove_orphans import orphans_of
+from aerozarr.messages import printable
+from aerozarr.messages import counted, first_of
+from aerozarr.merge.summary import read_summary, reason_in
+from aerozarr.verify.store import read_verdict
 
 # What Snakemake said of the run: "done" or "failed"; nothing of one that had nothing to do.
 ENDED = []

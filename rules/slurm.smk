@@ -1,8 +1,8 @@
 # On a SLURM cluster (profiles/slurm): what is checked before jobs are submitted, and whose they are.
 from snakemake.jobs import GroupJob, GroupJobFactory
 
-from aerozarr.needs import GROUP_MINUTES
-from aerozarr.slurm import begin_run, check_submission, end_run
+from aerozarr.workflow.resources import GROUP_MINUTES
+from aerozarr.workflow.slurm import begin_run, check_submission, end_run
 
 if workflow.remote_exec:
 

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from aerozarr.example import write_example
-from aerozarr.jobs import run
-from aerozarr.project import Project
+from aerozarr.run_config import Project
+from aerozarr.workflow.job import run
 
 
 def make_example(_: Project, *, folder: Path) -> None:

@@ -2,7 +2,7 @@
 
 import sys
 
-from aerozarr.served import main
+from aerozarr.workflow.entry_point import main
 
 if __name__ == "__main__":
     sys.exit(main("verify_sample"))

@@ -15,9 +15,9 @@ import torch
 import yaml
 
 from aerozarr import __version__
-from aerozarr.datasets import load_preset, preset_names
-from aerozarr.fields import ATTRIBUTES, NOT_A_FIELD
-from aerozarr.settings import settings_table, settings_yaml
+from aerozarr.config.fields import ATTRIBUTES, NOT_A_FIELD
+from aerozarr.config.settings import settings_table, settings_yaml
+from aerozarr.source.datasets import load_preset, preset_names
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")

@@ -7,28 +7,28 @@ __all__ = ["ChunkDataset", "LookAhead", "Normalizer", "Store"]
 # sample imports this package.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from aerozarr.lookahead import LookAhead
-    from aerozarr.normalizing import Normalizer
-    from aerozarr.reader import Store
-    from aerozarr.training import ChunkDataset
+    from aerozarr.store.read.store import Store
+    from aerozarr.training.dataset import ChunkDataset
+    from aerozarr.training.normalizer import Normalizer
+    from aerozarr.training.prefetch import LookAhead
 
 
 def __getattr__(name: str) -> object:
     """Import the reader when it is first asked for: it needs torch."""
     if name == "Store":
-        from aerozarr.reader import Store
+        from aerozarr.store.read.store import Store
 
         return Store
     if name == "ChunkDataset":
-        from aerozarr.training import ChunkDataset
+        from aerozarr.training.dataset import ChunkDataset
 
         return ChunkDataset
     if name == "LookAhead":
-        from aerozarr.lookahead import LookAhead
+        from aerozarr.training.prefetch import LookAhead
 
         return LookAhead
     if name == "Normalizer":
-        from aerozarr.normalizing import Normalizer
+        from aerozarr.training.normalizer import Normalizer
 
         return Normalizer
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

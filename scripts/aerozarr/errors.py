@@ -11,9 +11,6 @@ the job, and Snakemake's retries apply.
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable
-
 
 class AerozarrError(Exception):
     """An error whose message is written for the person at the terminal."""
@@ -29,6 +26,10 @@ class StoreError(AerozarrError):
 
 class RemoteError(AerozarrError):
     """A source or store behind a URL that cannot be reached, or refuses access."""
+
+
+class SourceChangedError(AerozarrError):
+    """A file is not what the listing saw; a new run lists it again."""
 
 
 class BrokenSample(AerozarrError):
@@ -50,9 +51,3 @@ class BrokenSample(AerozarrError):
         self.file = file
         self.cause = cause
         self.remedy = remedy
-
-
-def did_you_mean(name: object, known: Iterable[str]) -> str:
-    """Return ` Did you mean X?` for the known name nearest to `name`, else an empty text."""
-    near = difflib.get_close_matches(str(name), list(known), n=1, cutoff=0.5)
-    return f" Did you mean {near[0]}?" if near else ""

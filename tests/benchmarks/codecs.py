@@ -13,12 +13,13 @@ from pathlib import Path
 import torch
 from compare import DATASETS, describe_machine, make_data
 
-from aerozarr.casting import to_storage
-from aerozarr.fields import domains_of
-from aerozarr.groups import Grid, encode_shards
-from aerozarr.project import Project
-from aerozarr.settings import COMPRESSIONS, Compression, load_settings
-from aerozarr.tensors import as_rows
+from aerozarr.config.fields import domains_of
+from aerozarr.config.settings import COMPRESSIONS, Compression, load_settings
+from aerozarr.convert.cast import to_storage
+from aerozarr.convert.encode import encode_shards
+from aerozarr.convert.pt_files import as_rows
+from aerozarr.run_config import Project
+from aerozarr.store.format.layout import Grid
 
 
 def measure(how: Compression, project: Project, sample: Path) -> tuple[int, int, float]:

@@ -37,7 +37,7 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset, default_collate
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
 from aerozarr import ChunkDataset, LookAhead, Store
-from aerozarr.items import collate
+from aerozarr.training.collate import collate
 
 BUCKET = "benchmark"
 CREDENTIALS = {"key": "benchmark", "secret": "benchmark"}

@@ -33,9 +33,9 @@ from compare import (
 LISTING = """
 import sys, time
 sys.path.insert(0, sys.argv[1])
-from aerozarr.listing import list_source
-from aerozarr.project import Project
-from aerozarr.settings import load_settings
+from aerozarr.source.listing import list_source
+from aerozarr.run_config import Project
+from aerozarr.config.settings import load_settings
 project = Project.of(load_settings({"dataset": "shapenet_car", "source_url": sys.argv[2]}))
 start = time.perf_counter()
 listing = list_source(project.settings, project.dataset, project.source)

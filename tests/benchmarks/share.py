@@ -24,13 +24,13 @@ from compare import DATASETS, describe_machine, make_data
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
-from aerozarr import casting
-from aerozarr.conversion import convert_sample, loader_for
-from aerozarr.listing import list_source
-from aerozarr.moments import Moments
-from aerozarr.project import Project
-from aerozarr.rounding import Rounding
-from aerozarr.samples import Sample
+from aerozarr.convert import cast
+from aerozarr.convert.rounding import Rounding
+from aerozarr.convert.sample import convert_sample, loader_for
+from aerozarr.convert.statistics import Moments
+from aerozarr.run_config import Project
+from aerozarr.source.listing import list_source
+from aerozarr.source.samples import Sample
 
 ROUNDS = {"drivaernet": 42, "shapenet": 420}
 
@@ -55,8 +55,8 @@ class NoMeasuring:
 def no_rounding() -> Iterator[None]:
     """Convert without looking at rounding errors."""
     with (
-        mock.patch.object(casting.Look, "rows_in", lambda *_: None),
-        mock.patch.object(casting, "_rounding", lambda *_: Rounding()),
+        mock.patch.object(cast.Look, "rows_in", lambda *_: None),
+        mock.patch.object(cast, "_rounding", lambda *_: Rounding()),
     ):
         yield
 
@@ -64,7 +64,7 @@ def no_rounding() -> Iterator[None]:
 @contextmanager
 def no_statistics() -> Iterator[None]:
     """Convert without statistics."""
-    with no_rounding(), mock.patch.object(casting, "measuring_for", NoMeasuring):
+    with no_rounding(), mock.patch.object(cast, "measuring_for", NoMeasuring):
         yield
 
 

@@ -18,7 +18,7 @@ import zarr
 from obstore.store import LocalStore, S3Store
 
 from aerozarr import Store
-from aerozarr.fetching import Fetcher, Span
+from aerozarr.filesystems.byte_ranges import Fetcher, Span
 
 SURFACE, VOLUME, CHUNK = 1000, 2500, 256
 KEYS = {"key": "reader", "secret": "not-a-secret"}

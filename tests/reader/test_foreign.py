@@ -22,8 +22,8 @@ from zarr.codecs import (
 )
 
 from aerozarr import Store
-from aerozarr.caching import Cache
 from aerozarr.errors import StoreError
+from aerozarr.store.read.cache import Cache
 from reader.harness import put_json, recorded
 
 N, CHUNK, SHARD = 1000, 128, 512

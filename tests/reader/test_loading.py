@@ -16,10 +16,11 @@ import pytest
 import torch
 from torch.utils.data import BatchSampler, DataLoader, SequentialSampler, default_collate
 
-from aerozarr import ChunkDataset, LookAhead, Store, blocks
+from aerozarr import ChunkDataset, LookAhead, Store
 from aerozarr.errors import StoreError
-from aerozarr.fetching import FsspecFetcher
-from aerozarr.items import Item, collate
+from aerozarr.filesystems.byte_ranges import FsspecFetcher
+from aerozarr.training import shared_memory
+from aerozarr.training.collate import Item, collate
 from reader.harness import Place, assert_aligned, recorded
 
 POINTS = {"surface": 200, "volume": 300}
@@ -270,7 +271,7 @@ def dataset_of(loader: DataLoader[Item]) -> ChunkDataset:
 
 def test_memory_is_used_again_once_an_item_is_gone(workers: DataLoader[Item]) -> None:
     places = {item["volume_velocity"].data_ptr() for _ in range(3) for item in workers}
-    assert len(places) <= blocks.BLOCKS
+    assert len(places) <= shared_memory.BLOCKS
 
 
 def test_items_that_are_kept_stay_as_they_are(workers: DataLoader[Item]) -> None:
@@ -313,7 +314,7 @@ def test_what_a_forked_process_sees_stays_as_it_is(workers: DataLoader[Item]) ->
     child.join()
     # And what was lost to it is made up for.
     places = {item["volume_velocity"].data_ptr() for _ in range(3) for item in workers}
-    assert len(places) <= blocks.BLOCKS
+    assert len(places) <= shared_memory.BLOCKS
 
 
 def test_an_item_can_be_pickled_and_sent_on(workers: DataLoader[Item]) -> None:
@@ -342,7 +343,7 @@ def test_a_saved_item_is_loaded_without_being_trusted(
 def test_without_such_memory_items_go_torchs_way(
     original: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(blocks, "_can_share", lambda: False)
+    monkeypatch.setattr(shared_memory, "_can_share", lambda: False)
     dataset = ChunkDataset(Store(original), MANY, points=POINTS)
     loader = dataset.loader(None, num_workers=1, multiprocessing_context="fork")
     assert all(same(item, dataset[index]) for index, item in enumerate(loader))
@@ -353,8 +354,8 @@ def test_nothing_is_left_of_workers_that_have_ended(original: Path) -> None:
     for _ in range(4):
         for _ in dataset.loader(None, num_workers=2, persistent_workers=False):
             pass
-    assert len(blocks._mapped) <= 2 * 2 * blocks.BLOCKS
+    assert len(shared_memory._mapped) <= 2 * 2 * shared_memory.BLOCKS
 
 
 def test_outside_a_worker_there_are_no_blocks() -> None:
-    assert blocks.take(10) is None
+    assert shared_memory.take(10) is None

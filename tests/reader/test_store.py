@@ -18,7 +18,7 @@ import zarr
 
 from aerozarr import Store
 from aerozarr.errors import SettingsError, StoreError
-from aerozarr.fetching import Span
+from aerozarr.filesystems.byte_ranges import Span
 from reader.harness import (
     CHUNK,
     SURFACE,

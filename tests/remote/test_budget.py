@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from aerozarr.datasets import load_preset
+from aerozarr.source.datasets import load_preset
 from remote.s3 import Bucket, use
 from workflow.harness import Workspace
 

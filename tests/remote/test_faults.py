@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from aerozarr.errors import RemoteError
-from aerozarr.locations import Location, open_location
-from aerozarr.readahead import SourceChangedError, read_file
+from aerozarr.convert.download import read_file
+from aerozarr.errors import RemoteError, SourceChangedError
+from aerozarr.filesystems.location import Location, open_location
 from remote.proxy import Proxy, Request, of_kind
 from remote.s3 import KEY, SECRET, Bucket, hashes, told, use
 from workflow.harness import Workspace, digests, write_sample
@@ -129,7 +129,7 @@ def test_what_goes_on_for_ever_fails_after_some_attempts(
     proxy: Proxy,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("aerozarr.faults.ATTEMPTS", 2)
+    monkeypatch.setattr("aerozarr.filesystems.retry.ATTEMPTS", 2)
     bucket.put("data/a/file", CONTENT)
     options = bucket.storage_options
     options["s3"]["config_kwargs"] = {"retries": {"total_max_attempts": 2, "mode": "standard"}}

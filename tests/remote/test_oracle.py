@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from aerozarr.errors import RemoteError
-from aerozarr.locations import Location, open_location
-from aerozarr.stores import open_store
+from aerozarr.filesystems.location import Location, open_location
+from aerozarr.store.write import open_store
 from remote.backends import oci_options
 from remote.oci_server import NAMESPACE, PAGE
 from remote.proxy import Fault, Proxy, Request, of_kind

@@ -13,9 +13,9 @@ import pytest
 import yaml
 from fsspec.registry import _registry
 
+from aerozarr.config.settings import load_settings
 from aerozarr.errors import SettingsError
-from aerozarr.locations import open_location
-from aerozarr.settings import load_settings
+from aerozarr.filesystems.location import open_location
 from remote.backends import (
     AZURE_KEY,
     BACKENDS,
@@ -81,7 +81,7 @@ def test_a_url_whose_package_is_missing_says_what_to_install(
     monkeypatch.setitem(sys.modules, package, None)  # what import finds when it is not installed
     monkeypatch.delitem(_registry, protocol, raising=False)
     monkeypatch.setitem(sys.modules, "aiobotocore.session", None)
-    monkeypatch.delitem(sys.modules, "aerozarr.oracle", raising=False)
+    monkeypatch.delitem(sys.modules, "aerozarr.filesystems.oci", raising=False)
     with pytest.raises(SettingsError) as caught:
         open_location(url, {}, key="store")
     assert f"pip install -r {requirements}" in str(caught.value)
@@ -117,7 +117,8 @@ def test_a_url_with_a_password_is_refused_and_not_repeated(url: str) -> None:
 @pytest.mark.parametrize("url", ["s3://b/x", "gs://b/x", "abfs://b/x", "oci://b@n/x"])
 def test_what_a_process_imports_before_it_forks_starts_no_thread(url: str) -> None:
     code = (
-        "import os, sys; from aerozarr.locations import prepare_for; prepare_for(sys.argv[1], {});"
+        "import os, sys; from aerozarr.filesystems.location import prepare_for;"
+        "prepare_for(sys.argv[1], {});"
         "imported = {'s3fs', 'gcsfs', 'adlfs', 'ocifs'} & {*sys.modules};"
         "print(len(os.listdir('/proc/self/task')), len(imported))"
     )

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from aerozarr.datasets import resolve_dataset
-from aerozarr.listing import list_source
-from aerozarr.settings import load_settings
-from aerozarr.stores import open_store
+from aerozarr.config.settings import load_settings
+from aerozarr.source.datasets import resolve_dataset
+from aerozarr.source.listing import list_source
+from aerozarr.store.write import open_store
 from remote.proxy import Proxy, of_kind
 from remote.s3 import Bucket, hashes, make_bucket, use
 from remote.servers import free_port, process

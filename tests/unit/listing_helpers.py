@@ -13,10 +13,10 @@ from typing import Any
 
 from fsspec.implementations.memory import MemoryFileSystem
 
-from aerozarr.datasets import resolve_dataset
-from aerozarr.listing import list_source
-from aerozarr.samples import Listing
-from aerozarr.settings import load_settings
+from aerozarr.config.settings import load_settings
+from aerozarr.source.datasets import resolve_dataset
+from aerozarr.source.listing import list_source
+from aerozarr.source.samples import Listing
 
 # Two files are enough for a sample to be complete, incomplete, or not one at all.
 FILEMAP = {"surface_position": "points.pt", "surface_pressure": "pressure.pt"}

@@ -22,13 +22,13 @@ from zarr.codecs import BloscCodec
 from zarr.core.buffer import default_buffer_prototype
 from zarr.storage import MemoryStore
 
-from aerozarr.fields import Field
-from aerozarr.manifest import FieldRecord
-from aerozarr.measuring import moments_of
-from aerozarr.project import Project
-from aerozarr.rounding import Rounding
-from aerozarr.samples import Sample
-from aerozarr.settings import load_settings
+from aerozarr.config.fields import Field
+from aerozarr.config.settings import load_settings
+from aerozarr.convert.accumulate import moments_of
+from aerozarr.convert.fragment import FieldRecord
+from aerozarr.convert.rounding import Rounding
+from aerozarr.run_config import Project
+from aerozarr.source.samples import Sample
 
 Files: TypeAlias = dict[str, bytes]
 Array: TypeAlias = NDArray[Any]

@@ -1,0 +1,1 @@
+"""What the user asks for: the settings, and the fields of a file map."""

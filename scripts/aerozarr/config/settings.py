@@ -1,0 +1,338 @@
+"""The settings: one model from which config.yaml and the README's table are made as well.
+
+`python -m aerozarr.config.settings yaml` (or `table`) prints them; a test fails when they drift.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import textwrap
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictInt, ValidationError
+from pydantic_core import ErrorDetails
+
+from aerozarr.errors import SettingsError
+from aerozarr.messages import did_you_mean
+
+Dtype = Literal["float16", "float32", "float64"]
+# The compressors that both Zarr v3's Blosc codec and the installed Blosc library know.
+Cname = Literal["blosclz", "lz4", "lz4hc", "zlib", "zstd"]
+
+EXAMPLE = "example"
+EXPECTED_DTYPE = "Give float16, float32 or float64"
+
+
+def _one_or_more(value: Any) -> Any:
+    """Let `--config splits=train` (or `train,test`) stand for a list."""
+    if not isinstance(value, str):
+        return value
+    text = value.strip()
+    if text.startswith("[") and text.endswith("]"):
+        text = text[1:-1]
+    # Not at a comma within brackets.
+    return [part.strip() for part in re.split(r",(?![^\[]*\])", text)]
+
+
+def _number_as_text(value: Any) -> Any:
+    """Let `--config dataset_name=2024` be a name: the command line makes a number of it."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return str(value) if is_number else value
+
+
+def _digits_as_number(value: Any) -> Any:
+    """Read a number within a mapping, which the command line leaves a text."""
+    return int(value) if isinstance(value, str) and value.isascii() and value.isdigit() else value
+
+
+Text = Annotated[str, BeforeValidator(_number_as_text), Field(min_length=1)]
+Texts = Annotated[list[Text], BeforeValidator(_one_or_more), Field(min_length=1)]
+Count = Annotated[StrictInt, Field(ge=1)]
+
+
+def _setting(default: Any, means: str, expects: str) -> Any:
+    """Declare a setting: what it means (documentation) and what it expects (error messages)."""
+    return Field(default=default, description=means, json_schema_extra={"expects": expects})
+
+
+class Compression(BaseModel):
+    """Blosc's inner compressor and its level (0 to 9)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    cname: Cname = "zstd"
+    clevel: Annotated[StrictInt, Field(ge=0, le=9), BeforeValidator(_digits_as_number)] = 5
+
+    @property
+    def label(self) -> str:
+        """The manifest's name for it, e.g. `blosc-zstd-5`."""
+        return f"blosc-{self.cname}-{self.clevel}"
+
+
+# Choices with a name; tests/benchmarks/README.md shows what each was measured to give.
+COMPRESSIONS = {
+    "default": Compression(),
+    "fast": Compression(cname="zstd", clevel=1),
+    "fastest": Compression(cname="lz4", clevel=1),
+}
+
+
+def _named_compression(value: Any) -> Any:
+    return COMPRESSIONS.get(value, value) if isinstance(value, str) else value
+
+
+class Settings(BaseModel):
+    """Every setting of config.yaml, checked. See `load_settings`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    dataset: Text = _setting(
+        EXAMPLE,
+        "What is converted: a preset's name (a file of `datasets/`), or the dotted path of a class "
+        "that carries a file map (`package.module.Class`). `example` makes its own small source.",
+        "Give a preset's name or a dotted class path",
+    )
+    filemap: dict[str, Text] | None = _setting(
+        None,
+        "A file map of your own instead of the preset's: which file of a sample holds which field "
+        "(`surface_position: points.pt`). The README lists the attributes.",
+        "Give a mapping of attribute to file name, e.g. {surface_position: points.pt}",
+    )
+    source_url: Text | None = _setting(
+        None,
+        "Where the samples are: a folder or any fsspec URL. Every folder below it that holds all "
+        "files of the file map is a sample.",
+        "Give a folder or a URL",
+    )
+    source_root: Text | None = _setting(
+        None,
+        "Where the dataset is, in its authors' folder layout; it is converted split by split. "
+        "Set this or `source_url`, not both (the example needs neither).",
+        "Give the dataset's folder",
+    )
+    splits: Texts = _setting(
+        ["train", "test", "val"],
+        "For `source_root`: the splits to convert, in this order; a part of one is written like a "
+        "Python slice, in quotes: `'train[:50]'`, `'test[3]'`, `'train[10:90:2]'`.",
+        "Give a list such as [train, test]",
+    )
+    split_files: dict[str, Text] = _setting(
+        {},
+        "For `source_root`: split name to id list (one id a line; a path, a URL, or a name below "
+        "the root), for datasets whose preset has no split rule, or to replace it.",
+        "Give a mapping of split name to file, e.g. {train: train_ids.txt}",
+    )
+    categories: Texts | None = _setting(
+        None,
+        "For `source_root`, DrivAerNet: the design categories to keep, e.g. [E_S_WWC_WM].",
+        "Give a list of categories",
+    )
+    store: Text = _setting(
+        "results/store",
+        "Where the store goes: a folder or an fsspec URL.",
+        "Give a folder or a URL",
+    )
+    workdir: Text = _setting(
+        "results/work",
+        "Where the sample table, the fragments and the logs go: a local folder. Runs with "
+        "different `store` and `workdir` do not touch each other.",
+        "Give a local folder whose name has no braces, quotes or line breaks",
+    )
+    dataset_name: Text | None = _setting(
+        None,
+        "The name that the manifest carries; by default the preset's.",
+        "Give a name",
+    )
+    chunk_points: Count = _setting(
+        4096,
+        "Points in one chunk, the smallest piece that a reader fetches.",
+        "Give a whole number, 1 or more",
+    )
+    shard_points: Count | None = _setting(
+        None,
+        "Points in one shard (one file or object), rounded down to whole chunks, at least one; by "
+        "default each array is one shard.",
+        "Give a whole number, 1 or more, or null",
+    )
+    shuffle_seed: StrictInt = _setting(
+        0,
+        "Seed of the points' shuffle. The same seed gives the same store.",
+        "Give a whole number",
+    )
+    coords_dtype: Dtype = _setting("float32", "Storage dtype of position fields.", EXPECTED_DTYPE)
+    values_dtype: Dtype = _setting("float16", "Storage dtype of all other fields.", EXPECTED_DTYPE)
+    field_dtypes: dict[str, Dtype] = _setting(
+        {},
+        "Storage dtype of single fields by canonical name, e.g. {volume_vorticity: float32}.",
+        "Give a mapping of canonical field name to float16, float32 or float64",
+    )
+    compression: Annotated[Compression, BeforeValidator(_named_compression)] = _setting(
+        Compression(),
+        "Blosc compressor (blosclz, lz4, lz4hc, zlib or zstd) and level (0 to 9), or a measured "
+        "choice by name: `default`, `fast` (zstd 1) or `fastest` (lz4 1).",
+        "Give default, fast or fastest, or {cname: blosclz, lz4, lz4hc, zlib or zstd, clevel: "
+        "0 to 9}",
+    )
+    limit: Count | None = _setting(
+        None,
+        "Convert at most so many samples: of the listing, or of each split.",
+        "Give a whole number, 1 or more, or null",
+    )
+    on_broken_sample: Literal["skip", "fail"] = _setting(
+        "skip",
+        "What a broken sample (one whose files cannot be converted) does: `skip` leaves it out and "
+        "says so, `fail` stops the run. Incomplete samples are left out in any case.",
+        "Give skip or fail",
+    )
+    verify: Literal["full", "quick"] = _setting(
+        "full",
+        "What the target `verify` compares: `full`, every value with the source and every file "
+        "with its checksum; `quick`, files and checksums alone, without the source.",
+        "Give full or quick",
+    )
+    storage_options: dict[str, dict[str, Any]] = _setting(
+        {},
+        "Options for fsspec file systems by protocol, e.g. "
+        "{s3: {endpoint_url: https://minio.example}}. Prefer the provider's own environment "
+        "variables for credentials.",
+        "Give a mapping of protocol to a mapping of options",
+    )
+
+
+def load_settings(config: Mapping[str, Any]) -> Settings:
+    """Check a configuration and return it as `Settings`.
+
+    Parameters
+    ----------
+    config
+        What Snakemake read from config files and the command line.
+
+    Raises
+    ------
+    SettingsError
+        With one line for each setting that cannot be used: its key, its value, and the remedy.
+    """
+    known = {key: value for key, value in config.items() if key in Settings.model_fields}
+    problems = [_unknown(key, key) for key in config if key not in known]
+    try:
+        settings = Settings.model_validate(known)
+    except ValidationError as error:
+        problems = [*(_problem(detail) for detail in error.errors()), *problems]
+        raise _cannot_be_used(problems) from None
+    problems += _contradictions(settings)
+    if problems:
+        raise _cannot_be_used(problems)
+    return settings
+
+
+def _contradictions(settings: Settings) -> list[str]:
+    """What no single key shows: settings that do not go together."""
+    problems = []
+    url, root = settings.source_url, settings.source_root
+    if url and root:
+        problems.append(
+            f"source_url: {url!r} and source_root: {root!r} are both set. Set one: source_url "
+            "lists every sample below a folder, source_root follows the dataset's own layout."
+        )
+    if not url and not root and (settings.dataset != EXAMPLE or settings.filemap):
+        problems.append(
+            f"source_url: null and source_root: null, so there is nothing to convert for dataset "
+            f"{settings.dataset!r}. Set source_root to the dataset's folder, or source_url to a "
+            "folder or URL below which the samples lie."
+        )
+    for key in ("split_files", "categories"):
+        value = getattr(settings, key)
+        if value and not root:
+            problems.append(f"{key}: {value!r} needs source_root. Set that, or leave {key} out.")
+    if any(character in settings.workdir for character in "{}'\"\n\r"):
+        problems.append(
+            f"workdir: {settings.workdir!r} cannot be used in Snakemake's file patterns. "
+            f"{_expects('workdir')}."
+        )
+    elif "://" in settings.workdir:
+        problems.append(
+            f"workdir: {settings.workdir!r} is a URL. Give a local folder; store may be a URL."
+        )
+    return problems
+
+
+def _cannot_be_used(problems: list[str]) -> SettingsError:
+    return SettingsError("these settings cannot be used:\n  " + "\n  ".join(problems))
+
+
+def _unknown(where: object, name: object, model: type[BaseModel] = Settings) -> str:
+    return (
+        f"{where}: there is no such setting.{did_you_mean(name, model.model_fields)} "
+        "config.yaml lists them all."
+    )
+
+
+def _problem(detail: ErrorDetails) -> str:
+    """One line for one pydantic error: key, value, remedy."""
+    key = str(detail["loc"][0])
+    where = ".".join(str(part) for part in detail["loc"])
+    if detail["type"] == "extra_forbidden":
+        return _unknown(where, detail["loc"][-1], Compression)
+    field = Settings.model_fields[key]
+    default = "null" if field.default is None else _flow(field.default)
+    # What stands below storage_options may be a credential: never repeat it.
+    value = "its value" if key == "storage_options" else repr(detail["input"])
+    return f"{where}: {value} cannot be used. {_expects(key)} (default: {default})."
+
+
+def _expects(key: str) -> str:
+    extra = Settings.model_fields[key].json_schema_extra
+    return str(extra["expects"]) if isinstance(extra, dict) else ""
+
+
+def _flow(value: Any) -> str:
+    """A value as it is written in one line of YAML."""
+    if isinstance(value, BaseModel):
+        value = value.model_dump()
+    text = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=1000)
+    return text.removesuffix("\n").removesuffix("\n...")
+
+
+_YAML_HEAD = """\
+# All settings of aerozarr, at their defaults, which convert the bundled example.
+# Give your own in a file (snakemake --configfile mine.yaml) or one by one
+# (snakemake --config source_url=/data/cars dataset=shapenet_car); what you leave out
+# keeps the value given here.
+"""
+
+
+def settings_yaml() -> str:
+    """Return the text of config.yaml: every setting at its default, commented."""
+    parts = [_YAML_HEAD]
+    for key, field in Settings.model_fields.items():
+        comment = textwrap.fill(
+            field.description or "", 92, initial_indent="# ", subsequent_indent="# "
+        )
+        parts.append(f"{comment}\n{key}: {_flow(field.default)}\n")
+    return "\n".join(parts)
+
+
+def settings_table() -> str:
+    """Return the README's table of settings, in Markdown."""
+    rows = ["| key | default | meaning |", "|---|---|---|"]
+    for key, field in Settings.model_fields.items():
+        rows.append(f"| `{key}` | `{_flow(field.default)}` | {field.description} |")
+    return "\n".join(rows) + "\n"
+
+
+def settings_to_json(settings: Settings) -> str:
+    """Return the settings as one line of JSON, for `settings_from_json` in another process."""
+    return json.dumps(settings.model_dump(mode="json"), sort_keys=True)
+
+
+def settings_from_json(text: str) -> Settings:
+    """Return the settings that `settings_to_json` wrote."""
+    return Settings.model_validate_json(text)
+
+
+if __name__ == "__main__":
+    print({"yaml": settings_yaml, "table": settings_table}[sys.argv[1]](), end="")

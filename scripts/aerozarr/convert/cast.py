@@ -1,0 +1,194 @@
+"""From rows to storage dtype, block by block, measured while they are in the cache."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from aerozarr.config.fields import Field
+from aerozarr.convert.accumulate import measuring_for
+from aerozarr.convert.gather import Order, PackedRows, Rows, columns_for, rows_at
+from aerozarr.convert.pt_files import BLOCK, as_rows, blocks_of, to_numpy
+from aerozarr.convert.rounding import Rounding
+from aerozarr.convert.statistics import Moments
+from aerozarr.errors import BrokenSample
+
+
+class Room:
+    """Memory for the rows of one field after the other.
+
+    It is asked for again only when a field needs more: touching new memory costs more than
+    copying into it, and what was given back might not go back to the system.
+    """
+
+    def __init__(self) -> None:
+        self._memory = np.empty(0, np.uint8)
+
+    def rows(self, n_rows: int, columns: int, dtype: np.dtype[np.floating]) -> Rows:
+        """Return room for one field's rows; the rows of an earlier field are lost."""
+        size = n_rows * columns * dtype.itemsize
+        if self._memory.nbytes < size:
+            self._memory = np.empty(0, np.uint8)  # the old one goes before the new one comes
+            self._memory = np.empty(size, np.uint8)
+        rows: Rows = self._memory[:size].view(dtype).reshape(n_rows, columns)
+        return rows
+
+
+class Look:
+    """Which rows of a domain's fields have their rounding error looked at.
+
+    Parameters
+    ----------
+    places
+        The rows, in ascending order.
+    n_rows
+        Number of rows of every field of the domain.
+    """
+
+    def __init__(self, places: Order, n_rows: int) -> None:
+        self.places = places
+        self._bounds = np.searchsorted(places, np.arange(0, n_rows + BLOCK, BLOCK)).tolist()
+
+    def rows_in(self, first: int, block: torch.Tensor) -> npt.NDArray[np.generic]:
+        """Return those of a block of rows, given the number of its first row.
+
+        As the blocks pass by: of a mapped file, rows taken one by one at the end would be read once
+        more, page after page.
+        """
+        begin, end = self._bounds[first // BLOCK : first // BLOCK + 2]
+        rows, places = to_numpy(block), self.places[begin:end] - first
+        # numpy copies rows that are not contiguous, all of them, before it takes some.
+        return np.take(rows, places, axis=0) if rows.flags.c_contiguous else rows[places]
+
+
+@dataclass(frozen=True)
+class Cast:
+    """A field in storage dtype.
+
+    Attributes
+    ----------
+    padded
+        Shape (n, columns), C-contiguous: its rows, and padding as `columns_for` says.
+    width
+        How many of the columns are the field's.
+    moments
+        Of all its values.
+    rounding
+        Of the rows that were to be looked at.
+    """
+
+    padded: Rows
+    width: int
+    moments: Moments
+    rounding: Rounding
+
+    @property
+    def rows(self) -> Rows:
+        """The field's rows, shape (n, width)."""
+        return self.padded[:, : self.width]
+
+
+def cast_field(value: object, field: Field, room: Room, look: Look) -> Cast:
+    """Cast what was loaded for a field to its storage dtype, rounding to nearest even.
+
+    Parameters
+    ----------
+    value
+        As `load_file` and `load_bytes` return it.
+    field
+        Its `dtype` is the storage dtype.
+    room
+        Where to. Rows that are in storage dtype already, and that padding does not pay for, are
+        left where they are.
+    look
+        The rows whose rounding error is wanted.
+
+    Raises
+    ------
+    BrokenSample
+        When the value is no tensor of rows, or a finite value would become infinite.
+    """
+    rows = as_rows(value, field)
+    dtype = np.dtype(field.dtype)
+    n_rows, width = rows.shape
+    columns = columns_for(n_rows, width, dtype)
+    is_exact = to_numpy(rows[:1]).dtype == dtype
+    whole = _as_it_is(rows) if is_exact and columns == width else None
+    padded = room.rows(n_rows, columns, dtype) if whole is None else whole
+    del rows  # so that the file's pages can be given back
+    packed = PackedRows(min(BLOCK, n_rows), width, columns, dtype) if columns > width else None
+    measuring = measuring_for(n_rows, width, dtype)
+    before: list[npt.NDArray[np.generic]] = []
+    if whole is not None:
+        measuring.add(whole)
+    else:
+        for first, part in blocks_of(value, field):
+            into = padded[first : first + len(part)]
+            block = into if packed is None else packed.rows[: len(part)]
+            _cast_into(part, block)
+            if not is_exact:
+                before.append(look.rows_in(first, part))  # while they are in the cache
+            measuring.add(block)
+            if packed is not None:
+                packed.unpack(into)
+    moments = measuring.moments()
+    if not is_exact and any(moments.infinities):
+        _refuse_overflow(value, padded[:, :width], field)
+    return Cast(padded, width, moments, _rounding(before, padded, moments, look))
+
+
+def _rounding(
+    before: list[npt.NDArray[np.generic]], padded: Rows, moments: Moments, look: Look
+) -> Rounding:
+    """Return the rounding error of the rows looked at; `before` is empty when there is none."""
+    width = len(moments.finite)
+    if not before and all(finite == moments.rows for finite in moments.finite):
+        return Rounding(values=len(look.places) * width)
+    after = rows_at(padded, width, look.places)
+    return Rounding.of(np.concatenate(before) if before else after, after)
+
+
+def to_storage(rows: torch.Tensor, field: Field) -> Rows:
+    """Return rows in a field's storage dtype, as `cast` makes them, without padding."""
+    return np.ascontiguousarray(
+        cast_field(rows, field, Room(), Look(np.empty(0, np.int64), len(rows))).rows
+    )
+
+
+def _as_it_is(rows: torch.Tensor) -> Rows | None:
+    """Return rows that numpy knows as they lie in memory; None when a gather would copy them."""
+    array: Rows = to_numpy(rows)  # type: ignore[assignment] # floats: exact only as they are
+    return array if array.flags.c_contiguous and array.flags.aligned else None
+
+
+def _cast_into(part: torch.Tensor, block: Rows) -> None:
+    if part.dtype == torch.float32 and block.dtype == np.float16:
+        torch.from_numpy(block).copy_(part)  # some ten times faster here than numpy
+        return
+    # From float64, torch would round twice (by way of float32); numpy rounds once.
+    with np.errstate(over="ignore", invalid="ignore"):
+        np.copyto(block, to_numpy(part), casting="unsafe")
+
+
+def _refuse_overflow(value: object, stored: Rows, field: Field) -> None:
+    """Refuse finite values that became infinite.
+
+    A maximum would not do to find them: one NaN hides every overflow.
+    """
+    largest = 0.0
+    for first, part in blocks_of(value, field):
+        infinite = torch.from_numpy(np.isinf(stored[first : first + len(part)]))
+        overflow = infinite & torch.isfinite(part)
+        if bool(overflow.any()):
+            largest = max(largest, float(part[overflow].double().abs().max()))
+    if largest:
+        wider = "float32" if largest <= torch.finfo(torch.float32).max else "float64"
+        raise BrokenSample(
+            field=field.canonical,
+            file=field.file,
+            cause=f"a value of {largest:.6g} is too large for {field.dtype}",
+            remedy=f"set field_dtypes: {{{field.canonical}: {wider}}}",
+        )

@@ -1,0 +1,82 @@
+"""Encoding a field: its rows, gathered in the order of the shuffle, as compressed shards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from numcodecs import blosc
+
+from aerozarr.config.settings import Compression
+from aerozarr.convert.gather import Gatherer, Rows
+from aerozarr.convert.permutation_file import Shuffle
+from aerozarr.store.format.layout import Grid
+from aerozarr.store.format.shard_index import encode_index, index_size, new_index
+
+
+class Shard:
+    """One shard on its way to the store: a header, known last, and the chunks.
+
+    The chunks are encoded as they are taken, so that a shard need never be held whole.
+
+    Attributes
+    ----------
+    number
+        Which shard of its array it is.
+    header_size
+        Bytes that the header takes at the shard's start.
+    """
+
+    def __init__(
+        self, gatherer: Gatherer, perm: Shuffle, grid: Grid, how: Compression, number: int
+    ) -> None:
+        self.number = number
+        self._gatherer, self._perm, self._grid, self._how = gatherer, perm, grid, how
+        in_shard = grid.shard_points // grid.chunk_points
+        self._index = new_index(in_shard)
+        self.header_size = index_size(in_shard)
+
+    def chunks(self) -> Iterator[bytes]:
+        """Encode and yield the chunks that hold points, in order."""
+        chunk, in_shard = self._grid.chunk_points, len(self._index)
+        cname = self._how.cname.encode()
+        place = self.header_size
+        first = self.number * in_shard
+        for slot in range(min(in_shard, self._grid.n_chunks - first)):
+            start = (first + slot) * chunk
+            # Gathering chunk by chunk stays in the cache and needs no shuffled copy of the field.
+            # The last is stored whole, filled up with the fill value.
+            points = self._gatherer.chunk(self._perm[start : start + chunk])
+            encoded = blosc.compress(points, cname, self._how.clevel, blosc.SHUFFLE)
+            self._index[slot] = place, len(encoded)
+            place += len(encoded)
+            yield encoded
+
+    def header(self) -> bytes:
+        """Return the index, once all chunks were taken."""
+        return encode_index(self._index)
+
+
+def encode_shards(
+    rows: Rows,
+    perm: Shuffle,
+    grid: Grid,
+    compression: Compression,
+    *,
+    width: int | None = None,
+) -> Iterator[Shard]:
+    """Yield the shards of one array, in order; the chunks of one have to be taken before the next.
+
+    Parameters
+    ----------
+    rows
+        Shape (n_points, columns), in storage dtype and the source's order, contiguous.
+    perm
+        Shape (n_points,): stored row r is `rows[perm[r]]`.
+    grid, compression
+        How to cut and compress.
+    width
+        How many of the columns to store, when the others are padding (`columns_for`); None: all.
+    """
+    gatherer = Gatherer(rows, rows.shape[1] if width is None else width, grid.chunk_points)
+    for number in range(grid.n_shards):
+        yield Shard(gatherer, perm, grid, compression, number)

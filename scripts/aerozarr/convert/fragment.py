@@ -1,0 +1,126 @@
+"""Fragments, one a sample: what became of it, and what was learnt of its fields.
+
+A fragment is this workflow's own record, and no part of the store format.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from aerozarr.convert.rounding import Rounding
+from aerozarr.convert.statistics import Moments
+from aerozarr.errors import StoreError
+from aerozarr.run_config import FRAGMENT_VERSION
+from aerozarr.source.samples import LeftOut
+from aerozarr.store.format.layout import Grid
+
+
+class FieldRecord(BaseModel):
+    """What a conversion learnt of one field.
+
+    Attributes
+    ----------
+    moments
+        Of the values as stored.
+    rounding
+        What the cast changed, in the points of the first chunk: a uniform sample of them.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    moments: Moments
+    rounding: Rounding
+
+
+class Fragment(BaseModel):
+    """What became of one sample.
+
+    Attributes
+    ----------
+    fragment_version
+        Version of this record.
+    sample_id
+        The sample's id.
+    status
+        `converted`, or `broken`: then there is no group.
+    fingerprint, stored_as
+        Of the sample's files, and of the settings, at the time.
+    domains
+        For a converted sample: grid by domain.
+    fields, objects
+        Likewise: what was learnt of each field, by canonical name, and size and SHA-256 of each of
+        the group's files, by path.
+    left_out
+        For a broken one: what is wrong.
+    source_bytes
+        Bytes read from the source.
+    seconds, peak_memory_mb
+        Wall time of the conversion, and the process's peak resident memory in MiB.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    fragment_version: int = FRAGMENT_VERSION
+    sample_id: str
+    status: Literal["converted", "broken"]
+    fingerprint: str = ""
+    stored_as: str = ""
+    domains: dict[str, Grid] = {}
+    fields: dict[str, FieldRecord] = {}
+    objects: dict[str, tuple[int, str]] = {}
+    left_out: LeftOut | None = None
+    source_bytes: int = 0
+    seconds: float = 0.0
+    peak_memory_mb: float = 0.0
+
+    @property
+    def stored_bytes(self) -> int:
+        """Bytes of the group's files."""
+        return sum(size for size, _ in self.objects.values())
+
+
+def read_fragment(path: Path) -> Fragment:
+    """Read a fragment.
+
+    Raises
+    ------
+    StoreError
+        When it is not there, is of another version, or is no fragment.
+    """
+    try:
+        content = json.loads(path.read_bytes())
+        version = content.get("fragment_version")
+        if version != FRAGMENT_VERSION:
+            raise StoreError(
+                f"{path} is a fragment of version {version}, this aerozarr reads version "
+                f"{FRAGMENT_VERSION}. Delete it and run snakemake again."
+            )
+        return Fragment.model_validate(content)
+    except FileNotFoundError:
+        raise StoreError(f"{path} is not there. Run snakemake again.") from None
+    except (ValidationError, ValueError, AttributeError):
+        raise StoreError(
+            f"{path} is no fragment, or damaged. Delete it and run snakemake again."
+        ) from None
+
+
+def is_whole(fragment: Fragment, files: Mapping[str, int | None]) -> bool:
+    """Whether a store holds every file of a converted sample, in its size.
+
+    Parameters
+    ----------
+    fragment
+        The sample's.
+    files
+        What the store holds: path to size, None where that is not told.
+    """
+    group = f"{fragment.sample_id}.zarr"
+    return all(
+        files.get(f"{group}/{path}", -1) in (size, None)
+        for path, (size, _) in fragment.objects.items()
+    )

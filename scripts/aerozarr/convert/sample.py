@@ -1,0 +1,217 @@
+"""Converting one sample: from its files, or what a class loads, to its group and its fragment.
+
+One field at a time: read (mapped where it is local, ahead of its use where it is not), cast, check,
+gather chunk by chunk, compress, write. So the memory needed is one field in storage dtype and the
+domain's permutation (for a remote store, the compressed sample too; for a remote source, what is
+read ahead).
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from aerozarr.config.fields import Domain, Field
+from aerozarr.config.settings import Compression, Settings
+from aerozarr.convert.cast import Cast, Look, Room, cast_field
+from aerozarr.convert.download import ReadAhead
+from aerozarr.convert.encode import encode_shards
+from aerozarr.convert.fragment import FieldRecord, Fragment
+from aerozarr.convert.peak_memory import forget_peak, peak_memory_mb
+from aerozarr.convert.permutation_file import Shuffle, spill_if_long
+from aerozarr.convert.pt_files import as_rows, load_bytes, load_file
+from aerozarr.errors import BrokenSample, StoreError
+from aerozarr.filesystems.files import write_aside
+from aerozarr.run_config import Project
+from aerozarr.source.datasets import ClassSamples, Dataset
+from aerozarr.source.listing import sample_folder_base
+from aerozarr.source.sample_table import find_sample
+from aerozarr.source.samples import LeftOut, Sample
+from aerozarr.store.format.layout import ROOT_METADATA, Grid, shard_path
+from aerozarr.store.format.metadata import metadata_files
+from aerozarr.store.format.shuffle import permutation, seed_of
+from aerozarr.store.write.root import GroupWriter, Store
+
+Loader = Callable[[Field], object]
+"""Returns what a sample holds for a field, not yet checked."""
+
+
+def loader_for(
+    sample: Sample,
+    settings: Settings,
+    dataset: Dataset,
+    source: str,
+    domains: tuple[Domain, ...] = (),
+) -> Loader:
+    """Return how the fields of a sample are loaded.
+
+    Parameters
+    ----------
+    sample
+        The sample's row of the table.
+    settings, dataset
+        The settings, and the dataset that they name.
+    source
+        The source's URL or root.
+    domains
+        What will be loaded, in this order; behind a URL it is then read ahead.
+    """
+    if dataset.sample_class is not None:
+        samples = ClassSamples(dataset.sample_class, source, sample.split, dataset.filemap)
+        return lambda field: samples.load(sample.position, field.file)
+    folder = sample_folder_base(settings, dataset, source).below(sample.id)
+    if folder.is_local:
+        return lambda field: load_file(folder, field.file, sample.size_of(field.file), field)
+    files = dict.fromkeys(field.file for domain in domains for field in domain.fields)
+    ahead = ReadAhead(folder, {file: sample.size_of(file) for file in files})
+    return lambda field: load_bytes(ahead.read(field.file), field)
+
+
+def convert_sample(
+    sample: Sample, load: Loader, domains: tuple[Domain, ...], settings: Settings, store: Store
+) -> Fragment:
+    """Convert one sample into the store.
+
+    Parameters
+    ----------
+    sample
+        The sample's row of the table.
+    load
+        Loads its fields; see `loader_for`.
+    domains, settings
+        What to store, and how.
+    store
+        Where to.
+
+    Returns
+    -------
+    Fragment
+        For a broken sample one that says what is wrong; then no group is left in the store.
+
+    Raises
+    ------
+    Exception
+        Whatever is not the sample's own fault: OSError, MemoryError, a network error, a bug.
+    """
+    start = time.perf_counter()
+    forget_peak()
+    # One job runs on each core: more threads would only get in each other's way.
+    torch.set_num_threads(1)
+    with store.write_group(sample.id) as group:
+        try:
+            grids, fields = _write_domains(sample, load, domains, settings, group)
+        except BrokenSample as error:
+            if store.has_group(sample.id):
+                store.withdraw_manifest()
+                store.remove_group(sample.id)
+            return Fragment(sample_id=sample.id, status="broken", left_out=_left_out(sample, error))
+        metadata = metadata_files(domains, grids, settings.compression)
+        root = metadata.pop(ROOT_METADATA)
+        for path, content in metadata.items():
+            group.put(path, content)
+        group.commit(root)
+    return Fragment(
+        sample_id=sample.id,
+        status="converted",
+        domains=grids,
+        fields=fields,
+        objects={path: (file.size, file.sha256) for path, file in group.stored.items()},
+        source_bytes=sum(sample.sizes),
+        seconds=round(time.perf_counter() - start, 4),
+        peak_memory_mb=peak_memory_mb(),
+    )
+
+
+def _left_out(sample: Sample, error: BrokenSample) -> LeftOut:
+    return LeftOut(
+        id=sample.id,
+        split=sample.split,
+        kind="broken",
+        field=error.field,
+        file=error.file,
+        cause=error.cause,
+        remedy=error.remedy,
+    )
+
+
+def _write_domains(
+    sample: Sample,
+    load: Loader,
+    domains: tuple[Domain, ...],
+    settings: Settings,
+    group: GroupWriter,
+) -> tuple[dict[str, Grid], dict[str, FieldRecord]]:
+    """Write every field; return grids by domain, and what was learnt by canonical field name."""
+    grids: dict[str, Grid] = {}
+    fields: dict[str, FieldRecord] = {}
+    perm: Shuffle | None
+    for domain in domains:
+        # What the domain before took goes before this one's comes.
+        room, perm = Room(), None
+        for field in domain.fields:
+            value = load(field)
+            n_rows = len(as_rows(value, field))
+            if perm is None:  # the position comes first: it says how many points there are
+                grid = Grid.of(n_rows, settings.chunk_points, settings.shard_points)
+                grids[domain.name] = grid
+                perm, look = _shuffle(sample.id, domain, grid, settings.shuffle_seed)
+            elif n_rows != len(perm):
+                raise BrokenSample(
+                    field=field.canonical,
+                    file=field.file,
+                    cause=f"it has {n_rows} rows, {domain.position.file} has {len(perm)}",
+                    remedy="write both from the same mesh, or leave the sample out",
+                )
+            fields[field.canonical] = _write_field(
+                cast_field(value, field, room, look), field, perm, grid, settings.compression, group
+            )
+    return grids, fields
+
+
+def _shuffle(sample_id: str, domain: Domain, grid: Grid, shuffle_seed: int) -> tuple[Shuffle, Look]:
+    """Return a domain's permutation, and the rows to look at: those of its first chunk."""
+    drawn = permutation(grid.n_points, seed_of(shuffle_seed, sample_id, domain.name))
+    # In order, so that a mapped file is looked at from front to end.
+    places = np.sort(drawn[: grid.chunk_points]).astype(np.int64)
+    return spill_if_long(drawn), Look(places, grid.n_points)
+
+
+def _write_field(
+    made: Cast,
+    field: Field,
+    perm: Shuffle,
+    grid: Grid,
+    compression: Compression,
+    group: GroupWriter,
+) -> FieldRecord:
+    """Write one field; return what was learnt about it."""
+    for shard in encode_shards(made.padded, perm, grid, compression, width=field.width):
+        group.put_shard(shard_path(field.array_name, shard.number), shard)
+    return FieldRecord(moments=made.moments, rounding=made.rounding)
+
+
+def convert(project: Project, *, table: Path, key: str, fragment: Path) -> None:
+    """Convert one sample of the sample table: the job of `convert_sample`.
+
+    Raises
+    ------
+    StoreError
+        When the sample is broken and `on_broken_sample` is `fail`.
+    """
+    settings = project.settings
+    sample = find_sample(table, key)
+    load = loader_for(sample, settings, project.dataset, project.source, project.domains)
+    made = convert_sample(sample, load, project.domains, settings, project.store)
+    if made.left_out is not None:
+        print(f"aerozarr: broken: {made.left_out}", file=sys.stderr)
+        if settings.on_broken_sample == "fail":
+            raise StoreError(f"{made.left_out}. on_broken_sample is fail, so the run stops here.")
+    made = made.model_copy(
+        update={"fingerprint": sample.fingerprint, "stored_as": project.stored_as_digest}
+    )
+    write_aside(fragment, made.model_dump_json(indent=2).encode("utf-8"))

@@ -1,0 +1,274 @@
+"""File systems behind URLs: the packages that they need, and how they are opened.
+
+What a package does by default suits interactive use: s3fs asks for the size of a file before it
+reads it, keeps ten connections, and tries up to 125 times when nothing answers. What is set here is
+what `storage_options` does not set.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import importlib
+import logging
+import os
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from fsspec.config import conf
+from fsspec.core import url_to_fs
+from fsspec.spec import AbstractFileSystem
+from fsspec.utils import get_protocol
+
+Result = TypeVar("Result")
+
+# Requests under way at the same time, of one job.
+AT_ONCE = 16
+
+_CONNECT_SECONDS = 5
+_READ_SECONDS = 15
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What is known of the file system behind some protocols.
+
+    Attributes
+    ----------
+    package, requirements
+        What has to be installed, and the file that pins it.
+    modules
+        What a process imports before it forks: imports, but neither threads nor connections.
+    defaults
+        Options that hold where storage_options says nothing; mappings are merged.
+    has_folders
+        Whether a file can only be written where its folder is.
+    finds_by_prefix
+        Whether `find` takes a prefix: then nothing else is asked when there is nothing below it.
+    at_once
+        Requests that may be under way at the same time.
+    put_options
+        Options of `pipe_file`.
+    """
+
+    package: str = ""
+    requirements: str = ""
+    modules: tuple[str, ...] = ()
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    has_folders: bool = True
+    finds_by_prefix: bool = False
+    at_once: int = 1
+    put_options: Mapping[str, Any] = field(default_factory=dict)
+
+
+_S3 = Kind(
+    package="s3fs",
+    requirements="requirements.txt",
+    modules=("s3fs", "aiobotocore.session"),
+    defaults={
+        "max_concurrency": 1,  # or it asks for a file's size before it reads it
+        "use_listings_cache": False,
+        "config_kwargs": {
+            "connect_timeout": _CONNECT_SECONDS,
+            "read_timeout": _READ_SECONDS,
+            "max_pool_connections": 2 * AT_ONCE,
+            "retries": {"mode": "standard", "total_max_attempts": 4},
+        },
+    },
+    has_folders=False,
+    finds_by_prefix=True,
+    at_once=AT_ONCE,
+    # One PUT for each object, up to the 5 GiB that S3 allows.
+    put_options={"chunksize": 5 * 2**29},
+)
+_GCS = Kind(
+    package="gcsfs",
+    requirements="requirements-gcs.txt",
+    modules=("gcsfs",),
+    defaults={"use_listings_cache": False},
+    has_folders=False,
+    finds_by_prefix=True,
+    at_once=AT_ONCE,
+)
+_AZURE = Kind(
+    package="adlfs",
+    requirements="requirements-azure.txt",
+    modules=("adlfs",),
+    defaults={
+        "use_listings_cache": False,
+        "connection_timeout": _CONNECT_SECONDS,
+        "read_timeout": _READ_SECONDS,
+    },
+    has_folders=False,
+    at_once=AT_ONCE,
+)
+_OCI = Kind(
+    package="ocifs",
+    requirements="requirements-oci.txt",
+    modules=("aerozarr.filesystems.oci",),
+    defaults={
+        "use_listings_cache": False,
+        "config_kwargs": {"timeout": (_CONNECT_SECONDS, _READ_SECONDS)},
+    },
+    has_folders=False,
+    finds_by_prefix=True,
+    at_once=AT_ONCE,
+)
+_KINDS = {
+    **dict.fromkeys(("s3", "s3a"), _S3),
+    **dict.fromkeys(("gs", "gcs"), _GCS),
+    **dict.fromkeys(("az", "abfs", "abfss", "adl"), _AZURE),
+    "oci": _OCI,
+    "memory": Kind(has_folders=False),
+}
+UNKNOWN = Kind()
+
+# Some tell every error at once, with its text, which may hold a secret; see `faults`.
+for _name in ("s3fs", "gcsfs", "adlfs", "ocifs", "oci", "azure", "google", "asyncio", "fsspec"):
+    logging.getLogger(_name).setLevel(logging.CRITICAL + 1)
+
+
+def kind_of(protocol: str) -> Kind:
+    """Return what is known of a protocol's file system."""
+    return _KINDS.get(protocol, UNKNOWN)
+
+
+def prepare(protocol: str, options: Mapping[str, Any]) -> None:
+    """Import what a protocol's file system needs; starts no thread, opens no connection.
+
+    A warm worker does this before it forks: each job would otherwise do it again.
+
+    Raises
+    ------
+    ImportError
+        When a package is not installed.
+    """
+    if kind_of(protocol) is _GCS:
+        _plain_gcs()
+    for module in kind_of(protocol).modules:
+        importlib.import_module(module)
+    if kind_of(protocol) is _S3:
+        _session(options.get("profile"))
+
+
+def with_defaults(protocol: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options to open a file system with: those given, and the defaults beside them."""
+    # fsspec's own configuration too, of which fsspec would take no mapping that is given here.
+    configured = _merged(kind_of(protocol).defaults, conf.get(protocol, {}))
+    merged = _merged(configured, options)
+    if kind_of(protocol) is _S3 and "session" not in merged:
+        merged["session"] = _session(merged.pop("profile", None))
+    if kind_of(protocol) is _GCS and "requests_timeout" not in merged:
+        merged["requests_timeout"] = _gcs_timeout()
+    if kind_of(protocol) is _OCI:
+        merged["config_kwargs"] = {**_oci_patience(), **merged["config_kwargs"]}
+    return merged
+
+
+def open_fs(url: str, options: Mapping[str, Any]) -> tuple[AbstractFileSystem, str]:
+    """Open the file system of a URL, or of a chain of them; return it and the URL's path on it.
+
+    Raises
+    ------
+    ImportError
+        When a package is not installed.
+    """
+    if "::" not in url and kind_of(get_protocol(url)) is _OCI:
+        # Imported here: its package need not be installed.
+        from aerozarr.filesystems.oci import OracleFileSystem
+
+        fs = OracleFileSystem(**options)
+        path = fs._strip_protocol(url)
+    else:
+        fs, path = url_to_fs(url, **options)
+    tune(fs)
+    return fs, str(path)
+
+
+def tune(fs: AbstractFileSystem) -> None:
+    """Set what no option of a file system does."""
+    protocols = (fs.protocol,) if isinstance(fs.protocol, str) else fs.protocol
+    if "s3" in protocols:
+        # Beside botocore's own attempts, and twice around each other when a file is read.
+        fs.retries = 1
+    if "oci" in protocols:
+        for adapter in fs.oci_client.base_client.session.adapters.values():
+            adapter.init_poolmanager(AT_ONCE, 2 * AT_ONCE)
+
+
+def _merged(defaults: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(copy.deepcopy(defaults))
+    for name, value in options.items():
+        both = isinstance(value, Mapping) and isinstance(merged.get(name), Mapping)
+        merged[name] = {**merged[name], **value} if both else value
+    return merged
+
+
+@functools.cache
+def _session(profile: str | None) -> Any:
+    """Return a botocore session that has read what describes S3, which costs 100 ms and more."""
+    # Imported here: only those who use S3 pay for it.
+    from aiobotocore.session import AioSession
+
+    session = AioSession(profile=profile)
+    loader = session.get_component("data_loader")
+    for name in ("endpoints", "partitions", "sdk-default-configuration", "_retry"):
+        loader.load_data(name)
+    for name in ("service-2", "endpoint-rule-set-1"):
+        loader.load_service_model("s3", name)
+    return session
+
+
+def _plain_gcs() -> None:
+    """Leave out gcsfs's support of zonal buckets, unless a person asks for it.
+
+    It asks for each bucket's kind before it uses it, over gRPC, which does not survive a fork.
+    """
+    os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
+
+
+def _gcs_timeout() -> Any:
+    """Return seconds of silence, not of the whole request; gcsfs tries it six times."""
+    _plain_gcs()
+    # Imported here: only those who use it pay for it.
+    from aiohttp import ClientTimeout
+
+    return ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS, sock_read=10)
+
+
+@functools.cache
+def _oci_patience() -> dict[str, Any]:
+    """Return how often OCI is asked again: four times, and not for ten minutes.
+
+    Nor is there a circuit breaker, which would refuse without asking when some of the requests
+    under way at the same time have failed. The same objects each time, because fsspec compares.
+    """
+    # Imported here: only those who use it pay for it.
+    from oci.circuit_breaker import NoCircuitBreakerStrategy
+    from oci.retry import RetryStrategyBuilder
+
+    builder = RetryStrategyBuilder(max_attempts=4, total_elapsed_time_seconds=60)
+    return {
+        "retry_strategy": builder.get_retry_strategy(),
+        "circuit_breaker_strategy": NoCircuitBreakerStrategy(),
+    }
+
+
+def at_once(limit: int, calls: Sequence[Callable[[], Result]]) -> list[Result]:
+    """Do several things at the same time, at most `limit`; return their results in order.
+
+    Raises
+    ------
+    Exception
+        The first that one of them raises; those not yet begun are then not done.
+    """
+    if limit == 1 or len(calls) < 2:
+        return [call() for call in calls]
+    with ThreadPoolExecutor(min(limit, len(calls)), "aerozarr-request") as pool:
+        futures = [pool.submit(call) for call in calls]
+        try:
+            return [future.result() for future in futures]
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)

@@ -1,0 +1,281 @@
+"""Places: local folders and fsspec URLs, opened with the settings' storage options."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+from fsspec.implementations.local import LocalFileSystem
+from fsspec.spec import AbstractFileSystem
+from fsspec.utils import get_protocol
+
+from aerozarr.errors import RemoteError, SettingsError
+from aerozarr.filesystems.backends import (
+    UNKNOWN,
+    Kind,
+    at_once,
+    kind_of,
+    open_fs,
+    prepare,
+    with_defaults,
+)
+from aerozarr.filesystems.retry import in_words, patiently
+from aerozarr.messages import without_credentials
+
+StorageOptions = Mapping[str, Mapping[str, Any]]
+"""Options for fsspec's file systems, by protocol."""
+
+# user:password@host. Azure's container@account and OCI's bucket@namespace are no secret.
+_PASSWORD = re.compile(r"://[^/@]*:[^/@]*@")
+
+
+@dataclass(frozen=True)
+class Location:
+    """A folder on a file system.
+
+    What is done on one behind a URL is tried again where that helps, and fails with a message of
+    ours (see `faults`).
+
+    Attributes
+    ----------
+    fs
+        The fsspec file system.
+    path
+        The folder's path on it, without a trailing slash; absolute when it is local.
+    url
+        The folder as the person wrote it, for messages.
+    key
+        The setting that it comes from, for messages.
+    kind
+        What is known of its file system.
+    """
+
+    fs: AbstractFileSystem
+    path: str
+    url: str
+    key: str = ""
+    kind: Kind = UNKNOWN
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it is a plain folder of this machine."""
+        return isinstance(self.fs, LocalFileSystem)
+
+    def join(self, relative: str) -> str:
+        """Return the path of something below the folder."""
+        return f"{self.path.rstrip('/')}/{relative}"
+
+    def below(self, relative: str) -> Location:
+        """Return a folder below this one."""
+        url = f"{self.url.rstrip('/')}/{relative}"
+        return replace(self, path=self.join(relative), url=url)
+
+    def read(self, relative: str) -> bytes:
+        """Return the content of a file below the folder.
+
+        Raises
+        ------
+        FileNotFoundError
+            When it is not there.
+        RemoteError
+            When it cannot be reached.
+        """
+        path = self.join(relative) if relative else self.path
+        return bytes(self._do(relative, lambda: self.fs.cat_file(path)))
+
+    def read_text(self, relative: str) -> str | None:
+        """Return the text of a UTF-8 file below the folder, or None when it is not there."""
+        try:
+            content = self.read(relative)
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+            return None
+        return content.decode("utf-8-sig")  # some editors put a byte order mark first
+
+    def write(self, relative: str, content: bytes) -> None:
+        """Write a file below the folder, in one piece, in place of one that is there.
+
+        Raises
+        ------
+        RemoteError
+            When it cannot be written.
+        """
+        path = self.join(relative)
+
+        def put() -> None:
+            if self.kind.has_folders:
+                self.fs.makedirs(path.rpartition("/")[0], exist_ok=True)
+            self.fs.pipe_file(path, content, **self.kind.put_options)
+
+        try:
+            self._do(relative, put)
+        except FileNotFoundError:
+            raise RemoteError(
+                f"{self._named(relative)}: it cannot be written, because its bucket or folder is "
+                "not there. Check the name, or make it."
+            ) from None
+
+    def write_all(self, files: Mapping[str, bytes]) -> None:
+        """Write several files at the same time, as `write` does."""
+        calls = [partial(self.write, name, content) for name, content in files.items()]
+        at_once(self.kind.at_once, calls)
+
+    def remove(self, *relatives: str) -> None:
+        """Remove files below the folder, at the same time; harmless where one is not there."""
+        at_once(self.kind.at_once, [partial(self._remove, relative) for relative in relatives])
+
+    def _remove(self, relative: str) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            self._do(relative, lambda: self.fs.rm_file(self.join(relative)))
+
+    def files(self, relative: str = "") -> dict[str, dict[str, Any]]:
+        """Return all files below the folder, or one below it, by their path below this one.
+
+        Returns
+        -------
+        dict
+            To what the file system says of each: its size, and perhaps ETag and times.
+        """
+        start = f"{relative}/" if relative else ""
+        options: dict[str, Any] = {"detail": True}
+        if start and self.kind.finds_by_prefix:
+            folder, options["prefix"] = self.path, start
+        else:
+            folder = self.join(relative) if relative else self.path
+        prefix = self.join("").lstrip("/")
+        try:
+            found = self._do(relative, lambda: self.fs.find(folder, **options))
+        except FileNotFoundError:
+            return {}
+        paths = {str(path).lstrip("/"): entry for path, entry in found.items()}
+        return {
+            path.removeprefix(prefix): entry
+            for path, entry in paths.items()
+            if path.startswith(prefix + start) and entry.get("type") == "file"
+        }
+
+    def entries(self, relative: str = "") -> dict[str, dict[str, Any]]:
+        """Return files and folders directly below the folder, or one below it, by name.
+
+        Raises
+        ------
+        FileNotFoundError
+            When that folder is not there, and its file system has such a thing.
+        """
+        folder = self.join(relative) if relative else self.path
+        found = self._do(relative, lambda: self.fs.ls(folder, detail=True))
+        return {str(entry["name"]).rstrip("/").rsplit("/", 1)[-1]: entry for entry in found}
+
+    def is_folder(self, relative: str = "") -> bool:
+        """Whether the folder, or something below it, is there and a folder."""
+        path = self.join(relative) if relative else self.path
+        if not self.kind.finds_by_prefix:
+            return bool(self._do(relative, lambda: self.fs.isdir(path)))
+        # Their isdir lists all that is in it.
+        try:
+            return bool(self._do(relative, lambda: self.fs.info(path))["type"] == "directory")
+        except FileNotFoundError:
+            return False
+
+    def has_file(self, relative: str) -> bool:
+        """Whether there is a file or folder of that name below the folder."""
+        return bool(self._do(relative, lambda: self.fs.exists(self.join(relative))))
+
+    def _do(self, relative: str, call: Callable[[], Any]) -> Any:
+        return call() if self.is_local else patiently(self._named(relative), call)
+
+    def _named(self, relative: str) -> str:
+        url = f"{self.url.rstrip('/')}/{relative}" if relative else self.url
+        url = without_credentials(url)
+        return f"{self.key}: {url!r}" if self.key else repr(url)
+
+
+def is_url(place: str) -> bool:
+    """Whether a place is behind a URL, and not a folder of this machine."""
+    return "://" in place and get_protocol(place.rpartition("::")[2]) not in ("file", "local")
+
+
+def prepare_for(url: str, options: StorageOptions) -> None:
+    """Import what a URL needs, before a process forks; see `remote.prepare`.
+
+    A package that is missing is for `open_location` to tell.
+    """
+    if is_url(url):
+        protocol = get_protocol(url.rpartition("::")[2])
+        with contextlib.suppress(ImportError):
+            prepare(protocol, options.get(protocol, {}))
+
+
+def read_text(url: str, options: StorageOptions, *, key: str) -> str | None:
+    """Return the text of a UTF-8 file by its path or URL, or None when it is not there.
+
+    Raises
+    ------
+    SettingsError
+        As `open_location` does.
+    """
+    return open_location(url, options, key=key).read_text("")
+
+
+def open_location(url: str, options: StorageOptions, *, key: str) -> Location:
+    """Open a folder or URL.
+
+    Parameters
+    ----------
+    url
+        A path of this machine (relative to the working directory) or an fsspec URL.
+    options
+        The setting `storage_options`.
+    key
+        The setting that `url` comes from, for error messages.
+
+    Raises
+    ------
+    SettingsError
+        When the URL's protocol is unknown, its package is missing, or its options are wrong.
+    RemoteError
+        When there are no such credentials.
+    """
+    if "://" not in url:
+        # Not through url_to_fs: a local name may hold '::', which is fsspec's chaining.
+        path = os.path.abspath(os.path.expanduser(url))
+        return Location(LocalFileSystem(), path, url.rstrip("/") or url, key)
+    protocol = get_protocol(url.rpartition("::")[2])
+    if _PASSWORD.search(url):
+        raise SettingsError(
+            f"{key}: its URL holds a password, which would be recorded in logs and tables. Put it "
+            f"in storage_options: {{{protocol}: …}} or in the provider's environment variables."
+        )
+    kind = kind_of(protocol)
+    shown = without_credentials(url)
+    try:
+        if "::" not in url:
+            own = with_defaults(protocol, options.get(protocol, {}))
+        else:
+            # In a chain, such as simplecache::s3://…, options are told apart by protocol.
+            chain = {get_protocol(part) if "://" in part else part for part in url.split("::")}
+            given = {name: options.get(name, {}) for name in chain}
+            own = {name: with_defaults(name, values) for name, values in given.items()}
+            kind = Kind(has_folders=kind.has_folders)
+        fs, path = open_fs(url, own)
+    except ImportError as error:
+        hint = f"the fsspec package for {protocol}:// ({error})"
+        if kind.package:
+            hint = f"it (pip install -r {kind.requirements})"
+        raise SettingsError(
+            f"{key}: {shown!r} needs {kind.package or 'a package'}, which is not installed. "
+            f"Install {hint}."
+        ) from None
+    except (ValueError, TypeError) as error:
+        # Only the kind of error: its text may repeat a value of the options, such as a secret.
+        raise SettingsError(
+            f"{key}: {shown!r} cannot be opened: {type(error).__name__}. Check its protocol and "
+            f"storage_options: {{{protocol}: …}}."
+        ) from None
+    except Exception as error:  # noqa: BLE001 - of a foreign package, such as a missing profile
+        raise in_words(f"{key}: {shown!r}", error) from None
+    return Location(fs, path.rstrip("/"), url.rstrip("/"), key, kind)

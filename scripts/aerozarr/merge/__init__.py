@@ -1,0 +1,1 @@
+"""All fragments: the manifest, the files beside it, and the report."""

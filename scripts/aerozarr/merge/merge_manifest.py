@@ -1,0 +1,161 @@
+"""Merging fragments into the manifest and the files beside it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from aerozarr.convert.fragment import Fragment, read_fragment
+from aerozarr.errors import StoreError
+from aerozarr.filesystems.files import write_aside
+from aerozarr.merge.report import Outcome, report_of
+from aerozarr.merge.sidecars import checksums, companions, files_named_by, provenance
+from aerozarr.merge.summary import Summary, digest_of
+from aerozarr.messages import counted, first_of, printable
+from aerozarr.run_config import Project
+from aerozarr.source.sample_table import read_left_out, read_samples
+from aerozarr.source.samples import LeftOut, Sample
+from aerozarr.store.format.layout import CHECKSUMS, MANIFEST, PROVENANCE
+from aerozarr.store.format.manifest import build_manifest, manifest_bytes
+from aerozarr.store.write.root import Store
+
+
+def merge_fragments(
+    project: Project, samples: list[Sample], left_out: list[LeftOut]
+) -> tuple[Summary, Outcome]:
+    """Publish the manifest and the files beside it.
+
+    Parameters
+    ----------
+    project
+        The configuration; the samples' fragments are in its work folder.
+    samples, left_out
+        The sample table, and the table of those left out when the source was listed.
+
+    Returns
+    -------
+    summary, outcome
+        What to tell, and what was merged.
+
+    Raises
+    ------
+    StoreError
+        When a fragment or a group is missing, or no sample could be converted, or one is broken
+        and `on_broken_sample` is `fail`. The manifest is then not written; one of before stays, if
+        all groups that it lists are there.
+    """
+    settings, store = project.settings, project.store
+    fragments = [read_fragment(project.fragment(sample.key)) for sample in samples]
+    _check_fragments(samples, fragments)
+    converted = [fragment for fragment in fragments if fragment.status == "converted"]
+    broken = [fragment.left_out for fragment in fragments if fragment.left_out is not None]
+    skipped = sorted([*left_out, *broken], key=lambda row: (row.split, row.id))
+    if broken and (settings.on_broken_sample == "fail" or not converted):
+        _withdraw_if_wrong(store)
+        raise StoreError(_why_failed(broken, converted))
+    groups = store.group_ids()
+    _check_groups(converted, store, groups)
+
+    name = settings.dataset_name or project.dataset.name
+    manifest = manifest_bytes(
+        build_manifest(
+            name, settings, project.domains, ((f.sample_id, f.domains) for f in converted)
+        )
+    )
+    kept = [s for s, f in zip(samples, fragments, strict=True) if f.status == "converted"]
+    files = {**companions(project, kept, converted, skipped), MANIFEST: manifest}
+    counts = {
+        "samples": len(converted),
+        "skipped": len(skipped),
+        "source_bytes": sum(fragment.source_bytes for fragment in converted),
+        "stored_bytes": sum(fragment.stored_bytes for fragment in converted),
+    }
+    _publish(store, files, checksums(converted, files), project, counts)
+    store.clean()
+    summary = Summary(
+        store=settings.store.rstrip("/"),
+        dataset_name=name,
+        samples=len(converted),
+        skipped=[str(row) for row in skipped],
+        orphans=sorted(groups - {fragment.sample_id for fragment in converted}),
+        source_bytes=counts["source_bytes"],
+        stored_bytes=counts["stored_bytes"],
+        manifest_digest=digest_of(manifest),
+        not_finite=[_not_finite(fragment) for fragment in converted if _not_finite(fragment)],
+        files=[*files, CHECKSUMS, PROVENANCE],
+    )
+    return summary, Outcome(kept, converted, skipped, name)
+
+
+def _not_finite(fragment: Fragment) -> str:
+    """Return a sample's id and its fields that hold NaN or infinite values; empty if none does."""
+    names = [
+        name
+        for name, record in fragment.fields.items()
+        if any(record.moments.nans) or any(record.moments.infinities)
+    ]
+    return f"{fragment.sample_id}: {', '.join(names)}" if names else ""
+
+
+def _publish(
+    store: Store,
+    files: dict[str, bytes],
+    digests: bytes,
+    project: Project,
+    counts: dict[str, int],
+) -> None:
+    """Put the manifest and what belongs beside it in place, the manifest last."""
+    before = files_named_by(store.read(PROVENANCE))
+    files = {CHECKSUMS: digests, **files}
+    files = {PROVENANCE: provenance(project, counts, [*files, PROVENANCE]), **files}
+    for gone in sorted({*before} - {*files}):
+        store.withdraw(gone)
+    for name, content in files.items():
+        store.publish(name, content)
+
+
+def _why_failed(broken: list[LeftOut], converted: list[Fragment]) -> str:
+    head = (
+        f"{counted(len(broken), 'broken sample')}, and on_broken_sample is fail"
+        if converted
+        else f"every sample is broken ({len(broken)}), so there is nothing to list"
+    )
+    return "\n".join([f"{head}:", *first_of(map(str, broken))])
+
+
+def _check_fragments(samples: list[Sample], fragments: list[Fragment]) -> None:
+    for sample, fragment in zip(samples, fragments, strict=True):
+        if fragment.sample_id != sample.id:
+            raise StoreError(
+                f"the fragment of {sample.id!r} is that of {fragment.sample_id!r}. Delete the "
+                "fragments folder of the work folder and run snakemake again."
+            )
+
+
+def _withdraw_if_wrong(store: Store) -> None:
+    """Withdraw the manifest unless all groups that it lists are there."""
+    try:
+        listed = set(json.loads(store.read(MANIFEST) or b"")["samples"])
+    except (ValueError, KeyError, TypeError):
+        store.withdraw_manifest()
+        return
+    if not listed <= store.group_ids():
+        store.withdraw_manifest()
+
+
+def _check_groups(converted: list[Fragment], store: Store, groups: set[str]) -> None:
+    missing = [f.sample_id for f in converted if f.sample_id not in groups]
+    if missing:
+        store.withdraw_manifest()
+        head = (
+            f"{len(missing)} groups are gone from the store, so no manifest was written. "
+            "Run snakemake again: it converts these samples again."
+        )
+        raise StoreError("\n".join([head, *first_of(map(printable, missing))]))
+
+
+def merge(project: Project, *, table: Path, incomplete: Path, merged: Path, report: Path) -> None:
+    """Merge all fragments, and write report and summary: the job of `merge_manifest`."""
+    summary, outcome = merge_fragments(project, read_samples(table), read_left_out(incomplete))
+    write_aside(report, report_of(project, outcome).encode("utf-8"))
+    write_aside(merged, summary.to_json().encode("utf-8"))

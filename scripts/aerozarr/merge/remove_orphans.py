@@ -1,0 +1,52 @@
+"""Removing groups that the manifest does not list."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from aerozarr.errors import StoreError
+from aerozarr.filesystems.files import write_aside
+from aerozarr.merge.summary import read_summary
+from aerozarr.messages import counted, first_of, printable
+from aerozarr.run_config import Project
+from aerozarr.store.format.layout import MANIFEST
+from aerozarr.store.write.root import Store
+
+
+def clear(project: Project, *, merged: Path) -> None:
+    """Remove orphans, and take them out of the summary: the job of `remove_orphans`."""
+    removed = remove_orphans(project.store)
+    summary = read_summary(merged)
+    if summary is not None:
+        write_aside(merged, replace(summary, orphans=[]).to_json().encode("utf-8"))
+    head = f"{counted(len(removed), 'group')} removed that the manifest does not list"
+    print(head, *first_of(map(printable, removed)), sep="\n", file=sys.stderr)
+
+
+def remove_orphans(store: Store) -> list[str]:
+    """Remove the groups that the manifest does not list, and return their ids; see `orphans_of`."""
+    orphans = orphans_of(store)
+    for sample_id in orphans:
+        store.remove_group(sample_id)
+    store.clean()
+    return orphans
+
+
+def orphans_of(store: Store) -> list[str]:
+    """Return the ids of a store's groups that its manifest does not list.
+
+    Raises
+    ------
+    StoreError
+        When the store has no manifest: then nothing says which groups are wanted.
+    """
+    manifest = store.read(MANIFEST)
+    if manifest is None:
+        raise StoreError(
+            f"{store.location.url} has no {MANIFEST}, so nothing says which groups are wanted. "
+            "Run snakemake first."
+        )
+    return sorted(store.group_ids() - set(json.loads(manifest)["samples"]))

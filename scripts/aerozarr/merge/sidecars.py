@@ -1,0 +1,159 @@
+"""The files beside the manifest that make a store complete in itself.
+
+All of them depend on the source and the settings alone, except `provenance.json`, which tells when
+and with what the store was made.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import PurePosixPath
+from typing import Any
+
+from aerozarr import __version__
+from aerozarr.convert.fragment import Fragment
+from aerozarr.environment import STARTED
+from aerozarr.merge.statistics import statistics
+from aerozarr.messages import without_credentials
+from aerozarr.run_config import Project
+from aerozarr.source.listing import sample_folder_base
+from aerozarr.source.sample_table import rows_text
+from aerozarr.source.samples import LeftOut, Sample, key_of
+from aerozarr.source.splits import IdListsRule
+from aerozarr.store.format.layout import SKIPPED, SPLITS, STATISTICS
+from aerozarr.store.format.tables import table_text
+from aerozarr.store.write.root import Stored
+
+PACKAGES = ("snakemake", "torch", "zarr", "numcodecs", "numpy", "fsspec")
+
+# Up to the last @ before a slash: a password may hold an @.
+# A provenance may come from elsewhere: nothing but such files is removed because it says so.
+_OWN = re.compile(
+    r"splits\.json|statistics(\.[\w.~%-]{1,180})?\.json|[\w.~%-]{1,180}_design_ids\.txt"
+    r"|blacklist\w{0,40}\.txt",
+    re.ASCII,
+)
+
+
+def companions(
+    project: Project, samples: Sequence[Sample], fragments: Sequence[Fragment], left: list[LeftOut]
+) -> dict[str, bytes]:
+    """Return the files beside the manifest by name, but for `checksums.tsv` and provenance.
+
+    Parameters
+    ----------
+    project
+        The configuration.
+    samples, fragments
+        The converted samples, in sample order, and their fragments.
+    left
+        What was left out.
+    """
+    files = {
+        SKIPPED: rows_text(left, LeftOut).encode("utf-8"),
+        STATISTICS: _json(statistics(project.domains, fragments)),
+    }
+    splits: dict[str, list[str]] = {}
+    of_split: dict[str, list[Fragment]] = {}
+    for sample, fragment in zip(samples, fragments, strict=True):
+        if sample.split:
+            splits.setdefault(sample.split, []).append(sample.id)
+            of_split.setdefault(sample.split, []).append(fragment)
+    if splits:
+        files[SPLITS] = _json(splits)
+        files |= _blacklists(project)
+    for split, ids in splits.items():
+        name = key_of(split)
+        files[f"statistics.{name}.json"] = _json(statistics(project.domains, of_split[split]))
+        files[f"{name}_design_ids.txt"] = "".join(f"{id_}\n" for id_ in ids).encode("utf-8")
+    return files
+
+
+def _blacklists(project: Project) -> dict[str, bytes]:
+    """Return the dataset's own blacklists, which code that trains on it may look for."""
+    rule = project.dataset.rule
+    if not isinstance(rule, IdListsRule):
+        return {}
+    root = sample_folder_base(project.settings, project.dataset, project.source)
+    texts = {PurePosixPath(name).name: root.read_text(name) for name in rule.blacklists}
+    return {name: text.encode("utf-8") for name, text in texts.items() if text is not None}
+
+
+def checksums(fragments: Sequence[Fragment], beside: Mapping[str, bytes]) -> bytes:
+    """Return size and SHA-256 of every file of the store, as a table; groups in sample order.
+
+    Parameters
+    ----------
+    fragments
+        Those of converted samples, in sample order.
+    beside
+        The files beside the groups by name, without this table and provenance.
+    """
+    rows = [
+        (f"{fragment.sample_id}.zarr/{path}", size, digest)
+        for fragment in fragments
+        for path, (size, digest) in sorted(fragment.objects.items())
+    ]
+    for name, content in sorted(beside.items()):
+        stored = Stored.of(content)
+        rows.append((name, stored.size, stored.sha256))
+    return table_text(rows, ("path", "size", "sha256")).encode("utf-8")
+
+
+def provenance(project: Project, counts: Mapping[str, int], files: Sequence[str]) -> bytes:
+    """Return when, with what and from what the store was made, as a file.
+
+    Parameters
+    ----------
+    project
+        The configuration.
+    counts
+        Numbers that describe the run.
+    files
+        The files beside the groups; a later merge removes those that it no longer writes.
+    """
+    return _json({**provenance_of(project), **counts, "files": sorted(files)})
+
+
+def provenance_of(project: Project) -> dict[str, Any]:
+    """Return when, with what and from what a store is made, without credentials."""
+    settings = project.settings.model_dump(mode="json", exclude={"storage_options"})
+    return {
+        "aerozarr": __version__,
+        "python": platform.python_version(),
+        "packages": {name: _version(name) for name in PACKAGES},
+        "source": without_credentials(project.source),
+        "settings": without_credentials(settings),
+        "started": os.environ.get(STARTED, ""),
+        "ended": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def files_named_by(content: bytes | None) -> list[str]:
+    """Return the files of a run that a store's provenance names; none if it cannot be read.
+
+    A name that no run gives a file is left out, however it came there.
+    """
+    try:
+        files = json.loads(content or b"{}").get("files")
+    except (ValueError, AttributeError, RecursionError):
+        return []
+    names = files if isinstance(files, list) else []
+    return [name for name in names if isinstance(name, str) and _OWN.fullmatch(name)]
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _json(content: Any) -> bytes:
+    return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False).encode("utf-8")

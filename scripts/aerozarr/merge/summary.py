@@ -1,0 +1,109 @@
+"""What a finished run says of itself to the person at the terminal."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from aerozarr.messages import counted, first_of, printable, readable, without_credentials
+from aerozarr.store.format.layout import MANIFEST, SKIPPED
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a finished run says of itself; the merge's output in the work folder.
+
+    Attributes
+    ----------
+    store, dataset_name
+        Where the store is, and its name.
+    samples
+        Number of samples in the manifest.
+    skipped
+        What was left out, one text each.
+    orphans
+        Ids of groups in the store that the manifest does not list.
+    source_bytes, stored_bytes
+        Bytes of the samples' files, and of their groups.
+    manifest_digest
+        SHA-256 of the manifest that was published.
+    not_finite
+        Samples with NaN or infinite values, one text each.
+    files
+        Names of the files that were published beside the groups.
+    """
+
+    store: str
+    dataset_name: str
+    samples: int
+    skipped: list[str]
+    orphans: list[str]
+    source_bytes: int
+    stored_bytes: int
+    manifest_digest: str
+    not_finite: list[str] = field(default_factory=list)
+    files: list[str] = field(default_factory=list)
+
+    def to_json(self) -> str:
+        """Return the summary as text."""
+        return json.dumps(asdict(self), indent=2)
+
+    def lines(self) -> list[str]:
+        """Return the summary for the person at the terminal; the last line is the result."""
+        lines = []
+        store = without_credentials(self.store)
+        if self.skipped:
+            lines.append(f"{len(self.skipped)} skipped (all in {store}/{SKIPPED}):")
+            lines += first_of(self.skipped)
+        if self.not_finite:
+            have = "has" if len(self.not_finite) == 1 else "have"
+            number = counted(len(self.not_finite), "sample")
+            lines.append(f"warning: {number} {have} values that are not finite, kept as they are:")
+            lines += first_of(map(printable, self.not_finite))
+        if self.orphans:
+            lines.append(
+                f"{counted(len(self.orphans), 'group')} in the store not listed by the manifest; "
+                "if nothing else needs them, the same command with the target remove_orphans right "
+                "after snakemake removes them (snakemake remove_orphans …):"
+            )
+            lines += first_of(map(printable, self.orphans))
+        size = readable(self.stored_bytes)
+        if self.source_bytes:
+            size += f", from {readable(self.source_bytes)}"
+        lines.append(
+            f"{store}/{MANIFEST} lists {counted(self.samples, 'sample')} of "
+            f"{self.dataset_name} ({size}); {len(self.skipped)} skipped"
+        )
+        return lines
+
+
+def reason_in(log: Path) -> list[str]:
+    """Return the last that a failed job's log says of why it failed, with the lines indented below.
+
+    Empty when it says nothing.
+    """
+    try:
+        lines = log.read_text(encoding="utf-8", errors="replace").split("\n")
+    except OSError:
+        return []
+    lines = [line for line in lines if line.strip()]
+    heads = [number for number, line in enumerate(lines) if not line.startswith(" ")]
+    if not heads:
+        return []
+    head, *below = lines[heads[-1] :]
+    return [head.removeprefix("aerozarr: "), *below]
+
+
+def digest_of(manifest: bytes) -> str:
+    """Return the hash by which a published manifest is known again."""
+    return hashlib.sha256(manifest).hexdigest()
+
+
+def read_summary(path: Path) -> Summary | None:
+    """Read a summary, or return None when there is none that can be read."""
+    try:
+        return Summary(**json.loads(path.read_bytes()))
+    except (FileNotFoundError, ValueError, TypeError):
+        return None

@@ -1,0 +1,215 @@
+"""What every Snakemake process and every job of a run knows: settings, dataset, and places.
+
+The settings travel from a Snakemake process to its jobs in the environment, not on the command
+line or in `params`: Snakemake records those, and storage options may hold credentials.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from aerozarr.config.fields import Domain, domains_of
+from aerozarr.config.settings import (
+    EXAMPLE,
+    Settings,
+    load_settings,
+    settings_from_json,
+    settings_to_json,
+)
+from aerozarr.environment import SETTINGS, STARTED
+from aerozarr.errors import StoreError
+from aerozarr.filesystems.files import check_writable
+from aerozarr.filesystems.location import prepare_for
+from aerozarr.source.datasets import Dataset, resolve_dataset
+from aerozarr.store.format.layout import BYTES_VERSION, FORMAT_VERSION
+from aerozarr.store.write import open_store
+from aerozarr.store.write.root import Store
+
+# Of the fragments; raise by hand when what they record changes.
+FRAGMENT_VERSION = 2
+
+# Names in the work folder: the sample table, and what the last merge said.
+SAMPLES = "samples.tsv"
+MERGED = "merged.json"
+# The listing on its way from the main process, which makes it, to the job that writes the tables.
+HANDED_OVER = ".listing.json"
+
+
+@dataclass(frozen=True)
+class Project:
+    """A configuration, resolved.
+
+    Attributes
+    ----------
+    settings, dataset, domains
+        The settings, the dataset that they name, and its domains.
+    """
+
+    settings: Settings
+    dataset: Dataset
+    domains: tuple[Domain, ...]
+
+    @classmethod
+    def of(cls, settings: Settings) -> Project:
+        """Resolve settings.
+
+        Raises
+        ------
+        SettingsError
+            When they name no dataset, or one that does not fit them.
+        """
+        dataset = resolve_dataset(settings)
+        return cls(settings, dataset, domains_of(dataset.filemap, settings))
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Project:
+        """Check a Snakemake configuration, and hand it on to the jobs of this process.
+
+        Raises
+        ------
+        SettingsError
+            When a setting cannot be used.
+        """
+        settings = load_settings(config)
+        project = cls.of(settings)
+        os.environ[SETTINGS] = settings_to_json(settings)
+        os.environ.setdefault(STARTED, datetime.now(UTC).isoformat(timespec="seconds"))
+        return project
+
+    @staticmethod
+    def is_in_environment() -> bool:
+        """Whether a Snakemake process handed its configuration on."""
+        return SETTINGS in os.environ
+
+    @classmethod
+    def from_environment(cls) -> Project:
+        """Return the configuration that the Snakemake process handed on.
+
+        Raises
+        ------
+        StoreError
+            When there is none: the script was not started by Snakemake.
+        """
+        text = os.environ.get(SETTINGS)
+        if text is None:
+            raise StoreError(f"{SETTINGS} is not set. Start this through snakemake.")
+        return _resolved(text)
+
+    @property
+    def workdir(self) -> str:
+        """The work folder, as Snakemake's file patterns name it."""
+        return self.settings.workdir.rstrip("/") or "/"
+
+    def place(self, name: str) -> Path:
+        """Return the path of something in the work folder."""
+        return Path(self.workdir, name)
+
+    @property
+    def fragments(self) -> str:
+        """The folder of the fragments, as Snakemake's file patterns name it.
+
+        Each store has one of its own, so that a work folder can serve several in turn.
+        """
+        tag = hashlib.sha256(self.settings.store.rstrip("/").encode()).hexdigest()[:8]
+        return str(self.place(f"fragments/{tag}"))
+
+    def fragment(self, key: str) -> Path:
+        """Return the path of a sample's fragment."""
+        return Path(self.fragments, f"{key}.json")
+
+    @property
+    def is_example(self) -> bool:
+        """Whether the source is the bundled example, which the workflow makes itself."""
+        return self.settings.dataset == EXAMPLE and self.source_setting is None
+
+    @property
+    def source_setting(self) -> str | None:
+        """The source that is set, or None."""
+        return self.settings.source_url or self.settings.source_root
+
+    @property
+    def source(self) -> str:
+        """The folder or URL that is listed."""
+        return self.source_setting or str(self.place("example_source"))
+
+    @cached_property
+    def store(self) -> Store:
+        """The store.
+
+        Raises
+        ------
+        SettingsError
+            When it cannot be opened, or is local and cannot be a folder that is written to.
+        """
+        settings = self.settings
+        store = open_store(settings.store, settings.storage_options, owner=self.workdir)
+        if store.location.is_local:
+            check_writable("store", Path(store.location.path))
+        return store
+
+    def prepare(self) -> None:
+        """Import what source and store need: for a process that forks one child a job."""
+        for place in (self.source, self.settings.store):
+            prepare_for(place, self.settings.storage_options)
+
+    @property
+    def stored_as(self) -> str:
+        """All that decides a sample's stored bytes, and where they are, as one text.
+
+        One text and not many values, because Snakemake compares values as a set: two numbers
+        that change places would go unnoticed.
+        """
+        s = self.settings
+        return json.dumps(
+            {
+                "bytes_version": BYTES_VERSION,
+                "fragment_version": FRAGMENT_VERSION,
+                "store": s.store.rstrip("/"),
+                "shuffle_seed": s.shuffle_seed,
+                "chunk_points": s.chunk_points,
+                "shard_points": s.shard_points,
+                "compression": s.compression.label,
+                "domains": [asdict(domain) for domain in self.domains],
+                "class": s.dataset if self.dataset.sample_class else None,
+            },
+            sort_keys=True,
+        )
+
+    @property
+    def stored_as_digest(self) -> str:
+        """A hash of `stored_as`."""
+        return hashlib.sha256(self.stored_as.encode()).hexdigest()[:16]
+
+    @property
+    def listed_as(self) -> str:
+        """All that decides the manifest's bytes besides the fragments, as one text."""
+        s = self.settings
+        return json.dumps(
+            {
+                "format_version": FORMAT_VERSION,
+                "store": s.store.rstrip("/"),
+                "dataset_name": s.dataset_name or self.dataset.name,
+                "shuffle_seed": s.shuffle_seed,
+                "coords_dtype": s.coords_dtype,
+                "values_dtype": s.values_dtype,
+                "compression": s.compression.label,
+                "domains": [asdict(domain) for domain in self.domains],
+                "on_broken_sample": s.on_broken_sample,
+            },
+            sort_keys=True,
+        )
+
+
+@functools.cache
+def _resolved(text: str) -> Project:
+    """Resolve settings once in a process: a warm worker does so before it forks."""
+    return Project.of(settings_from_json(text))

@@ -1,0 +1,1 @@
+"""The dataset's own files: which samples there are, and in which order."""

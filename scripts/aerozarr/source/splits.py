@@ -1,0 +1,264 @@
+"""Splits of a dataset root: the rules of the presets, and parts such as `train[10:90:2]`.
+
+A rule is data: it stands in a preset's YAML file. Each kind of rule answers one question, the ids
+of a split in the split's own order, or None when the dataset does not have that split.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from aerozarr.config.settings import Settings
+from aerozarr.errors import SettingsError
+from aerozarr.filesystems.location import Location, StorageOptions, read_text
+
+_REQUEST = re.compile(r"(?P<name>[^\[\]]+?)\s*(?:\[(?P<part>[^\[\]]*)\])?")
+_INDEX = re.compile(r"-?\d+")
+_SLICE = re.compile(r"(-?\d+)?:(-?\d+)?(?::(-?\d+)?)?")
+
+
+@dataclass(frozen=True)
+class SplitRequest:
+    """A split, or a part of it, as `splits` asks for it.
+
+    Attributes
+    ----------
+    text
+        What was asked for, e.g. `train[:50]`.
+    name
+        The split's name, e.g. `train`.
+    part
+        Which of its ids: a slice, or the position of a single one.
+    """
+
+    text: str
+    name: str
+    part: slice | int
+
+    def of(self, ids: list[str]) -> list[str]:
+        """Return the ids asked for, of all ids of the split.
+
+        Raises
+        ------
+        SettingsError
+            When a single id is asked for that the split does not have.
+        """
+        if isinstance(self.part, slice):
+            return ids[self.part]
+        try:
+            return [ids[self.part]]
+        except IndexError:
+            raise SettingsError(
+                f"splits: {self.text!r} is not there: {self.name} has {len(ids)} samples. "
+                f"Ask for {self.name}[0] to {self.name}[{len(ids) - 1}]."
+            ) from None
+
+
+def parse_split(text: str) -> SplitRequest:
+    """Read one entry of the setting `splits`.
+
+    Raises
+    ------
+    SettingsError
+        When it is not a name, or a name with a Python index or slice behind it.
+    """
+    match = _REQUEST.fullmatch(text.strip())
+    if match is not None:
+        name, part = match["name"], match["part"]
+        if part is None:
+            return SplitRequest(text, name, slice(None))
+        if _INDEX.fullmatch(part):
+            return SplitRequest(text, name, int(part))
+        bounds = _SLICE.fullmatch(part)
+        if bounds is not None:
+            start, stop, step = (int(b) if b is not None else None for b in bounds.groups())
+            if step != 0:
+                return SplitRequest(text, name, slice(start, stop, step))
+    raise SettingsError(
+        f"splits: {text!r} cannot be read. Give a split's name or a part of it: "
+        "train, train[:50], test[3], train[10:90:2]."
+    )
+
+
+class FoldersRule(BaseModel):
+    """Splits are made of folders; each folder of such a folder is a sample."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    rule: Literal["folders"]
+    parts: dict[str, list[str]]
+
+    def ids(self, split: str, base: Location) -> list[str] | None:
+        """Return `<folder>/<name>` for the split's folders in turn, each by ascending name."""
+        found: list[str] | None = None
+        for folder in self.parts.get(split, []):
+            place = base.below(folder)
+            if place.is_folder():
+                found = found or []
+                names = [
+                    name
+                    for name, entry in place.entries().items()
+                    # A linked folder is listed as "link" or "other": look behind it.
+                    if entry["type"] == "directory"
+                    or (entry["type"] != "file" and place.is_folder(name))
+                ]
+                found += [f"{folder}/{name}" for name in sorted(names)]
+        return found
+
+    def marks(self) -> list[str]:
+        """Return names of which a dataset root holds at least one."""
+        return [folder for folders in self.parts.values() for folder in folders]
+
+
+class PermutationRule(BaseModel):
+    """Splits are cut from a seeded permutation of numbered folders."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    rule: Literal["permutation"]
+    folder: str
+    count: int
+    seed: int
+    held_back: list[int] = []
+    parts: dict[str, int]
+
+    def ids(self, split: str, base: Location) -> list[str] | None:
+        """Return the split's folders by ascending number; `base` is not looked at.
+
+        `torch.randperm(count) + 1` of a generator with `seed`, less the numbers held back, is
+        cut into the parts in their order.
+        """
+        if split not in self.parts:
+            return None
+        # Imported here: torch costs more than a second, and this rule alone needs it among all
+        # that a run does before its jobs.
+        import torch
+
+        generator = torch.Generator().manual_seed(self.seed)
+        order = (torch.randperm(self.count, generator=generator) + 1).tolist()
+        numbers = [number for number in order if number not in self.held_back]
+        start = 0
+        for name, size in self.parts.items():
+            if name == split:
+                break
+            start += size
+        part = sorted(numbers[start : start + self.parts[split]])
+        return [self.folder.format(number) for number in part]
+
+    def marks(self) -> list[str]:
+        """Return names of which a dataset root holds at least one."""
+        return [self.folder.format(number) for number in range(1, self.count + 1)]
+
+
+class IdListsRule(BaseModel):
+    """Splits are id lists at the root; blacklists and categories take ids away."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    rule: Literal["id_lists"]
+    files: dict[str, str]
+    blacklists: list[str] = []
+    categories: bool = False
+
+    def ids(self, split: str, base: Location) -> list[str] | None:
+        """Return the ids of the split's list, in file order."""
+        file = self.files.get(split)
+        return _lines_of(base, file) if file else None
+
+    def marks(self) -> list[str]:
+        """Return names of which a dataset root holds at least one."""
+        return list(self.files.values())
+
+
+Rule = Annotated[FoldersRule | PermutationRule | IdListsRule, Field(discriminator="rule")]
+
+
+def _lines(text: str) -> list[str]:
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def _lines_of(base: Location, file: str) -> list[str] | None:
+    try:
+        text = base.read_text(file)
+    except UnicodeDecodeError:
+        raise SettingsError(
+            f"source_root: {base.join(file)} is no UTF-8 text. Save it as UTF-8."
+        ) from None
+    return None if text is None else _lines(text)
+
+
+def _blacklisted(rule: IdListsRule, base: Location) -> set[str]:
+    """Return the ids to leave out; a line may be a path that ends in `<id>.vtk`."""
+    ids = set()
+    for file in rule.blacklists:
+        for line in _lines_of(base, file) or []:
+            ids.add(PurePosixPath(line).stem if line.endswith(".vtk") else line)
+    return ids
+
+
+def category_of(design_id: str) -> str:
+    """Return a DrivAerNet design's category: its id without the last `_`-part."""
+    return design_id.rpartition("_")[0]
+
+
+def split_ids(
+    split: str, rule: Rule | None, base: Location, root: Location, settings: Settings
+) -> list[str] | None:
+    """Return the ids of a split in its own order, less those that a blacklist names.
+
+    Parameters
+    ----------
+    split
+        The split's name.
+    rule
+        The preset's rule; `split_files` replaces it.
+    base, root
+        The folder that the ids are below, and the dataset's root; the same for most datasets.
+    settings
+        For `split_files` and the storage options.
+
+    Returns
+    -------
+    list of str, or None
+        None when the dataset does not have that split.
+
+    Raises
+    ------
+    SettingsError
+        When an id list of `split_files` is not there.
+    """
+    if settings.split_files:
+        file = settings.split_files.get(split)
+        ids = None if file is None else _listed(split, file, root, settings.storage_options)
+    else:
+        ids = rule.ids(split, base) if rule else None
+    if ids is None:
+        return None
+    if isinstance(rule, IdListsRule):
+        blacklisted = _blacklisted(rule, base)
+        ids = [design for design in ids if design not in blacklisted]
+    return ids
+
+
+def _listed(split: str, file: str, root: Location, options: StorageOptions) -> list[str]:
+    """Read an id list of `split_files`: a URL, a name below the root, or a path."""
+    key = f"split_files.{split}"
+    text = None
+    try:
+        if "://" not in file:
+            text = root.read_text(file)
+        if text is None:
+            text = read_text(file, options, key=key)
+    except UnicodeDecodeError:
+        raise SettingsError(f"{key}: {file!r} is no UTF-8 text. Save it as UTF-8.") from None
+    if text is None:
+        raise SettingsError(
+            f"{key}: {file!r} is neither below {root.url} nor a file of its own. "
+            "Give a file with one sample id a line."
+        )
+    return _lines(text)

@@ -1,0 +1,1 @@
+"""The store: its format, and how it is written and read."""

@@ -1,0 +1,1 @@
+"""What a store looks like, as docs/store-format.md says; nothing here reads or writes."""

@@ -1,0 +1,348 @@
+"""Reading drawn rows of samples' arrays: few requests, all of a kind at once, no byte too many.
+
+Two rounds, of which the first is cached: the groups' metadata, together with the indexes of the
+shards that are touched, where these lie in a store as aerozarr writes it (in another, they are a
+round of their own); and the chunks that are touched, those that follow each other in a shard as
+one range. Each chunk is decoded, cast and put in its place at once, while it is in the processor's
+cache.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
+
+import torch
+
+from aerozarr.errors import StoreError
+from aerozarr.filesystems.byte_ranges import Fetcher, Span
+from aerozarr.store.format.layout import ROOT_METADATA, shard_path
+from aerozarr.store.format.shard_index import Index, index_size
+from aerozarr.store.read.array_decoder import Layout, Scratch, Unreadable, places_of, runs_of
+from aerozarr.store.read.cache import Cache
+from aerozarr.store.read.subsample import Draw, Rows, Wanted, count_of
+
+# What a parsed array takes in memory, about: its own metadata, and Python's objects for it.
+_LAYOUT_BYTES = 4096
+
+
+ShardId = tuple[str, str, int]
+"""A shard: path of its group, name of its array, and number."""
+
+
+class _Touched:
+    """The chunks that hold rows of an array.
+
+    Attributes
+    ----------
+    places
+        Where the rows of each go, by the chunk's number within the array.
+    shards
+        Their numbers by that of their object.
+    """
+
+    def __init__(self, rows: Rows, chunk_rows: int, chunks_in_object: int) -> None:
+        self.places = places_of(rows, chunk_rows)
+        self.shards: dict[int, list[int]] = {}
+        for number in sorted(self.places):
+            self.shards.setdefault(number // chunks_in_object, []).append(number)
+
+
+@dataclass
+class _Part:
+    """The rows of one array in one draw."""
+
+    draw: Draw
+    wanted: Wanted
+    values: torch.Tensor | None
+    layout: Layout = field(init=False)
+    touched: _Touched = field(init=False)
+
+    @property
+    def group(self) -> str:
+        return self.draw.group
+
+    @property
+    def name(self) -> str:
+        return self.wanted.name
+
+    def fail(self, what: str, shard: int | None = None) -> NoReturn:
+        _fail(self.draw, self.name, what, shard)
+
+    def path(self, shard: int) -> str:
+        return f"{self.group}/{self.name}/{self.layout.object_key(shard)}"
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """Chunks of an array that lie in one span."""
+
+    part: _Part
+    shard: int
+    span: Span
+    chunks: tuple[tuple[int, int, int], ...]  # number, and from where to where in the span
+
+
+class DrawReader:
+    """Reads draws of a store's samples.
+
+    Parameters
+    ----------
+    fetcher
+        Reads the store.
+    fill_missing
+        Whether chunks and shards that are not there hold the fill value; otherwise they are errors.
+    cache_bytes
+        Memory for the arrays' metadata and the shards' indexes, kept from one reading to the next.
+    """
+
+    def __init__(self, fetcher: Fetcher, *, fill_missing: bool, cache_bytes: int) -> None:
+        self.fetcher = fetcher
+        self.layouts: Cache[tuple[str, str], Layout] = Cache(cache_bytes // 2)
+        self.indexes: Cache[ShardId, Index] = Cache(cache_bytes // 2)
+        self._fill_missing = fill_missing
+        self._guesses = True
+
+    def read(
+        self, draws: Sequence[Draw], into: Sequence[Mapping[str, torch.Tensor]] | None = None
+    ) -> list[dict[str, torch.Tensor]]:
+        """Read draws, with all requests of a kind under way at once.
+
+        Parameters
+        ----------
+        draws
+            What to read; the same sample may come several times.
+        into
+            Where the values of each draw go, by canonical name: contiguous tensors of shape
+            (points, components), to whose dtype the values are cast. By default new ones.
+
+        Returns
+        -------
+        list of dict of str to tensor
+            For each draw its values by canonical name, of shape (points, components): in the order
+            of the draw's rows; in stored dtype unless `into` says otherwise.
+
+        Raises
+        ------
+        StoreError
+            When something is missing or damaged.
+        """
+        parts = [
+            {
+                name: _Part(draw, wanted, None if into is None else into[number][name])
+                for name, wanted in draw.wanted.items()
+            }
+            for number, draw in enumerate(draws)
+        ]
+        self._read([part for of_draw in parts for part in of_draw.values()])
+        return [
+            {name: part.values for name, part in of_draw.items() if part.values is not None}
+            for of_draw in parts
+        ]
+
+    def _read(self, parts: Sequence[_Part]) -> None:
+        guessed = self._find_layouts(parts)
+        touched: dict[tuple[Rows, int, int], _Touched] = {}
+        for part in parts:
+            key = part.wanted.rows, part.layout.chunk_rows, part.layout.chunks_in_object
+            if key not in touched:
+                touched[key] = _Touched(*key)
+            part.touched = touched[key]
+            if part.values is None:
+                part.values = part.layout.new(count_of(part.wanted.rows))
+        indexes = self._find_indexes(parts, guessed)
+        pieces = [piece for part in parts for piece in self._pieces(part, indexes)]
+        contents = self.fetcher.fetch([piece.span for piece in pieces])
+        scratch = Scratch()
+        for piece, content in zip(pieces, contents, strict=True):
+            self._place(piece, content, scratch)
+
+    # Metadata
+
+    def _find_layouts(self, parts: Sequence[_Part]) -> dict[Span, bytes | None]:
+        """Set the layouts of arrays; return what was fetched besides, in the hope of indexes."""
+        found: dict[tuple[str, str], Layout] = {}
+        unknown: dict[str, list[_Part]] = {}
+        for part in parts:
+            layout = self.layouts.get((part.group, part.name))
+            if layout is None:
+                unknown.setdefault(part.group, []).append(part)
+            else:
+                found[part.group, part.name] = layout
+        guessed: dict[Span, bytes | None] = {}
+        if unknown:
+            guesses = self._guess(part for of_group in unknown.values() for part in of_group)
+            roots = [Span(f"{group}/{ROOT_METADATA}") for group in unknown]
+            contents = list(self.fetcher.fetch([*roots, *guesses]))
+            guessed = dict(zip(guesses, contents[len(roots) :], strict=True))
+            found |= self._read_layouts(unknown, contents[: len(roots)])
+        for part in parts:
+            part.layout = found[part.group, part.name]
+        return guessed
+
+    def _guess(self, parts: Iterable[_Part]) -> list[Span]:
+        """Return where the indexes of shards are, if the store is as aerozarr writes it."""
+        spans: dict[Span, None] = {}
+        for part in parts if self._guesses else ():
+            wanted = part.wanted
+            length = index_size(wanted.object_rows // wanted.chunk_rows)
+            for shard in places_of(wanted.rows, wanted.object_rows):
+                spans[Span(f"{part.group}/{shard_path(part.name, shard)}", 0, length)] = None
+        return list(spans)
+
+    def _read_layouts(
+        self, parts: Mapping[str, list[_Part]], roots: Sequence[bytes | None]
+    ) -> dict[tuple[str, str], Layout]:
+        """Read the metadata of arrays: consolidated in their group's root, or each its own."""
+        members: dict[tuple[str, str], Any] = {}
+        apart: dict[tuple[str, str], _Part] = {}
+        for (group, of_group), content in zip(parts.items(), roots, strict=True):
+            root = _metadata(of_group[0].draw, ROOT_METADATA, content)
+            consolidated = (root.get("consolidated_metadata") or {}).get("metadata", {})
+            for part in of_group:
+                key = group, part.name
+                if part.name in consolidated:
+                    members[key] = consolidated[part.name]
+                else:
+                    apart[key] = part
+        if apart:
+            paths = [f"{name}/{ROOT_METADATA}" for _, name in apart]
+            spans = [Span(f"{group}/{name}/{ROOT_METADATA}") for group, name in apart]
+            for (key, part), path, content in zip(
+                apart.items(), paths, self.fetcher.fetch(spans), strict=True
+            ):
+                members[key] = _metadata(part.draw, path, content)
+        return {
+            (group, part.name): self._read_layout(part, members[group, part.name])
+            for group, of_group in parts.items()
+            for part in of_group
+        }
+
+    def _read_layout(self, part: _Part, metadata: Any) -> Layout:
+        try:
+            layout = Layout.of(metadata)
+        except Unreadable as error:
+            part.fail(str(error))
+        if layout.shape != part.wanted.shape:
+            part.fail(f"its shape is {layout.shape}, the manifest says {part.wanted.shape}")
+        self.layouts.put((part.group, part.name), layout, _LAYOUT_BYTES)
+        return layout
+
+    # Shard indexes
+
+    def _find_indexes(
+        self, parts: Sequence[_Part], guessed: Mapping[Span, bytes | None]
+    ) -> dict[ShardId, Index]:
+        """Return the indexes of shards; without those that are not there but may be missing."""
+        found: dict[ShardId, Index] = {}
+        unknown: dict[ShardId, tuple[_Part, Span]] = {}
+        for part in parts:
+            if part.layout.index_at_end is None:
+                continue
+            for shard in part.touched.shards:
+                key = part.group, part.name, shard
+                index = self.indexes.get(key)
+                if index is None:
+                    unknown[key] = part, Span(part.path(shard), *part.layout.index_span())
+                else:
+                    found[key] = index
+        spans = [span for _, span in unknown.values() if span not in guessed]
+        if spans and guessed:
+            self._guesses = False  # another writer's store: what was guessed was fetched in vain
+        contents = dict(guessed)
+        if spans:
+            contents |= zip(spans, self.fetcher.fetch(spans), strict=True)
+        for key, (part, span) in unknown.items():
+            index = self._read_index(part, key, contents[span])
+            if index is not None:
+                found[key] = index
+        return found
+
+    def _read_index(self, part: _Part, key: ShardId, content: bytes | None) -> Index | None:
+        shard = key[-1]
+        if content is None:
+            self._check_missing(part, shard)
+            return None
+        try:
+            index = part.layout.read_index(content)
+        except Unreadable as error:
+            part.fail(f"it {error}", shard)
+        self.indexes.put(key, index, index.nbytes + 200)
+        return index
+
+    def _check_missing(self, part: _Part, shard: int, what: str = "it is not there") -> None:
+        if not self._fill_missing:
+            part.fail(
+                f"{what} (if its writer leaves out what is all zeros, open the store with "
+                "fill_missing=True)",
+                shard,
+            )
+
+    # Chunks
+
+    def _pieces(self, part: _Part, indexes: Mapping[ShardId, Index]) -> Iterator[_Piece]:
+        """Yield what to fetch of an array; put the fill value where nothing is stored."""
+        for shard, numbers in part.touched.shards.items():
+            if part.layout.index_at_end is None:
+                yield _Piece(part, shard, Span(part.path(shard)), ((numbers[0], 0, -1),))
+                continue
+            index = indexes.get((part.group, part.name, shard))
+            if index is None:
+                self._fill(part, numbers)
+                continue
+            first = shard * part.layout.chunks_in_object
+            runs, left_out = runs_of(index, [number - first for number in numbers])
+            for slot in left_out:
+                self._check_missing(part, shard, f"it leaves out chunk {slot}")
+                self._fill(part, [first + slot])
+            path = part.path(shard)
+            for run in runs:
+                start, stop = run[0][1], run[-1][2]
+                chunks = tuple((first + slot, low - start, high - start) for slot, low, high in run)
+                yield _Piece(part, shard, Span(path, start, stop), chunks)
+
+    def _fill(self, part: _Part, numbers: Iterable[int]) -> None:
+        assert part.values is not None
+        for number in numbers:
+            for place, _, count in part.touched.places[number]:
+                part.values[place : place + count] = part.layout.fill
+
+    def _place(self, piece: _Piece, content: bytes | None, scratch: Scratch) -> None:
+        """Decode the chunks of a piece, each to its place."""
+        part, span = piece.part, piece.span
+        assert part.values is not None
+        if content is None:
+            self._check_missing(part, piece.shard)
+            self._fill(part, (number for number, _, _ in piece.chunks))
+            return
+        if span.stop is not None and len(content) != span.stop - span.start:
+            part.fail("it ends before its chunks do", piece.shard)
+        view = memoryview(content)
+        for number, start, stop in piece.chunks:
+            chunk = view[start:stop] if stop >= 0 else view
+            try:
+                part.layout.decode(chunk, part.touched.places[number], part.values, scratch)
+            except Unreadable as error:
+                part.fail(f"chunk {number} {error}", piece.shard)
+
+
+def _fail(draw: Draw, what: str, why: str, shard: int | None = None) -> NoReturn:
+    where = f"{draw.sample}, {what}" + ("" if shard is None else f", shard {shard}")
+    raise StoreError(
+        f"{where}: {why}. The store is incomplete or damaged: remove {draw.group} and run "
+        "snakemake again, or copy it anew."
+    )
+
+
+def _metadata(draw: Draw, path: str, content: bytes | None) -> dict[str, Any]:
+    if content is None:
+        _fail(draw, path, "it is not there")
+    try:
+        metadata = json.loads(content)
+    except ValueError as error:
+        _fail(draw, path, f"it is no JSON: {error}")
+    if not isinstance(metadata, dict):
+        _fail(draw, path, "it is no JSON object")
+    return metadata

@@ -1,0 +1,159 @@
+"""What a store's manifest says is in it, and which rows a draw of it takes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+
+from aerozarr.errors import StoreError
+from aerozarr.messages import did_you_mean
+from aerozarr.store.read.subsample import Draw, Wanted, draw_rows
+
+Points = Mapping[str, int | None]
+"""Points to draw by domain; None for all of them, in the order they are stored in."""
+
+
+class Catalogue:
+    """The samples, domains and fields of a store.
+
+    Parameters
+    ----------
+    manifest
+        The content of its `manifest.json`.
+    """
+
+    def __init__(self, manifest: Mapping[str, Any]) -> None:
+        self.manifest = manifest
+        self.dataset_name: str = manifest["dataset_name"]
+        self._fields: dict[str, tuple[str, Mapping[str, Any]]] = {
+            canonical: (domain, array)
+            for domain, entry in manifest["domains"].items()
+            for canonical, array in entry["arrays"].items()
+        }
+
+    @property
+    def samples(self) -> list[str]:
+        """The ids of all samples, in the manifest's order."""
+        return list(self.manifest["samples"])
+
+    @property
+    def domains(self) -> list[str]:
+        """The domains: `surface`, `volume` …, in the manifest's order."""
+        return list(self.manifest["domains"])
+
+    @property
+    def fields(self) -> list[str]:
+        """The canonical names of all fields: `surface_position`, `volume_velocity` …."""
+        return list(self._fields)
+
+    def domain_of(self, field: str) -> str:
+        """Return the domain of a field.
+
+        Raises
+        ------
+        StoreError
+            When the store has no such field.
+        """
+        if field not in self._fields:
+            raise StoreError(
+                f"The store has no field {field!r}.{did_you_mean(field, self._fields)} "
+                f"It has {', '.join(self._fields)}."
+            )
+        return self._fields[field][0]
+
+    def position_of(self, domain: str) -> str:
+        """Return the canonical name of a domain's position field.
+
+        Raises
+        ------
+        StoreError
+            When the store has no such domain.
+        """
+        domains = self.manifest["domains"]
+        if domain not in domains:
+            raise StoreError(
+                f"The store has no domain {domain!r}.{did_you_mean(domain, domains)} "
+                f"It has {', '.join(domains)}."
+            )
+        return str(domains[domain]["position"])
+
+    def n_points(self, sample: str, domain: str) -> int:
+        """Return how many points a sample has in a domain.
+
+        Raises
+        ------
+        StoreError
+            When the store has no such sample or domain.
+        """
+        self.position_of(domain)
+        return int(self._sample(sample)["domains"][domain]["n_points"])
+
+    def _sample(self, sample: str) -> Mapping[str, Any]:
+        samples: Mapping[str, Mapping[str, Any]] = self.manifest["samples"]
+        if sample not in samples:
+            raise StoreError(
+                f"The store has no sample {sample!r}.{did_you_mean(sample, samples)} "
+                "Store.samples lists them."
+            )
+        return samples[sample]
+
+    def draw(
+        self,
+        sample: str,
+        points: Points | None = None,
+        fields: Iterable[str] | None = None,
+        generator: torch.Generator | None = None,
+        *,
+        whole_chunks: bool = False,
+    ) -> Draw:
+        """Choose points of a sample, without reading them; for `Store.read_draws`.
+
+        Parameters and errors are those of `Store.read`.
+        """
+        entry = self._sample(sample)
+        chosen = self._choose(points, fields)
+        wanted: dict[str, Wanted] = {}
+        for domain, (count, canonicals) in chosen.items():
+            grid = entry["domains"][domain]
+            n_points = grid["n_points"]
+            count = n_points if count is None else count
+            if not 0 < count <= n_points:
+                raise StoreError(
+                    f"{count} points of the {domain} of {sample} were asked for; it has "
+                    f"{n_points}. Ask for at most as many, or for all: {{{domain!r}: None}}."
+                )
+            chunk = grid["chunk_points"]
+            rows = draw_rows(n_points, count, generator, chunk if whole_chunks else None)
+            for canonical in canonicals:
+                array = self._fields[canonical][1]
+                wanted[canonical] = Wanted(
+                    array["array_name"],
+                    (n_points, array["dim"]),
+                    rows,
+                    chunk_rows=chunk,
+                    object_rows=grid["shard_points"],
+                )
+        return Draw(sample, entry["relpath"], wanted)
+
+    def _choose(
+        self, points: Points | None, fields: Iterable[str] | None
+    ) -> dict[str, tuple[int | None, list[str]]]:
+        """Return points and fields by domain, in the manifest's order."""
+        asked = dict.fromkeys(self.domains, None) if points is None else points
+        for domain in asked:
+            self.position_of(domain)
+        names = None if fields is None else set(fields)
+        for field in names or ():
+            domain = self.domain_of(field)
+            if domain not in asked:
+                raise StoreError(
+                    f"{field} is of the domain {domain}, of which no points are asked for. "
+                    f"Add {domain!r} to points."
+                )
+        chosen: dict[str, tuple[int | None, list[str]]] = {}
+        for field, (domain, _) in self._fields.items():
+            if domain in asked and (names is None or field in names):
+                chosen.setdefault(domain, (asked[domain], []))[1].append(field)
+        return chosen

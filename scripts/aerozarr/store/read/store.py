@@ -1,0 +1,296 @@
+"""Reading a store for training: a few random points of a sample, and nothing else of it.
+
+A draw costs one metadata read a sample and one index read a shard, both at once and kept for the
+next draw of the same sample, and then one byte range an array (two where the run crosses a shard's
+border or the end). All reads of a kind are under way at once. What is missing or damaged is an
+error, never zeros.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import torch
+
+from aerozarr.errors import StoreError
+from aerozarr.filesystems.byte_ranges import (
+    Fetcher,
+    FsspecFetcher,
+    LocalFetcher,
+    ObstoreFetcher,
+    Span,
+)
+from aerozarr.filesystems.location import open_location
+from aerozarr.store.format.layout import FORMAT_VERSION, MANIFEST, SPLITS
+from aerozarr.store.read.chunk_reader import DrawReader
+from aerozarr.store.read.contents import Catalogue, Points
+from aerozarr.store.read.subsample import Draw
+
+if TYPE_CHECKING:
+    from obstore.store import ObjectStore
+
+
+class Store(Catalogue):
+    """A converted store, opened for reading.
+
+    Parameters
+    ----------
+    place
+        The store root: a folder, any fsspec URL, or a store of the package obstore whose root it
+        is.
+    storage_options
+        Options for fsspec's file systems by protocol, as the setting of that name:
+        `{"s3": {"endpoint_url": "https://minio.example"}}`.
+    fill_missing
+        Read a chunk or shard that is not there as the array's fill value, which is what Zarr says.
+        By default that is an error: aerozarr stores every chunk, so one that is missing is lost.
+        Other writers may leave out chunks of nothing but zeros.
+    cache_bytes
+        Memory for shard indexes and metadata, in each process: a sample of DrivAerNet size takes
+        some 30 kB.
+
+    Attributes
+    ----------
+    manifest
+        The content of `manifest.json`.
+    dataset_name
+        The dataset's name, as the manifest has it.
+
+    Raises
+    ------
+    StoreError
+        When there is no manifest, or one of another format version.
+    SettingsError
+        When the URL cannot be opened.
+
+    Notes
+    -----
+    A store can be pickled, and used after a fork: each process opens connections of its own.
+    (obstore's cannot be used after a fork; with it, workers have to be spawned.)
+    """
+
+    def __init__(
+        self,
+        place: str | os.PathLike[str] | ObjectStore,
+        storage_options: Mapping[str, Mapping[str, Any]] | None = None,
+        *,
+        fill_missing: bool = False,
+        cache_bytes: int = 2**27,
+    ) -> None:
+        self._place = _absolute(place) if isinstance(place, str | os.PathLike) else place
+        self._options = {name: dict(own) for name, own in (storage_options or {}).items()}
+        self._fill_missing = fill_missing
+        self._cache_bytes = cache_bytes
+        self._open()
+        super().__init__(self._read_manifest())
+        self._splits: Mapping[str, tuple[str, ...]] | None = None
+        self._statistics: dict[str | None, Mapping[str, Any] | None] = {}
+
+    def __repr__(self) -> str:
+        return f"<aerozarr.Store {self._name!r}: {len(self.samples)} samples>"
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Connections and what they brought stay behind.
+        return {key: value for key, value in self.__dict__.items() if key not in _OF_PROCESS}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._open()
+
+    def _open(self) -> None:
+        """Open connections, and forget what was cached: for a new process."""
+        fetcher: Fetcher
+        if not isinstance(self._place, str):
+            fetcher = ObstoreFetcher(self._place)
+            self._name = repr(self._place)
+        else:
+            location = open_location(self._place, self._options, key="place")
+            fetcher = LocalFetcher(location.path) if location.is_local else FsspecFetcher(location)
+            self._name = location.url
+        self._reader = DrawReader(
+            fetcher, fill_missing=self._fill_missing, cache_bytes=self._cache_bytes
+        )
+        # Last, for other threads: until then they see that they have to open it themselves.
+        self._pid = os.getpid()
+
+    def refresh(self) -> None:
+        """See that connections belong to this process: open new ones after a fork."""
+        if self._pid == os.getpid():
+            return
+        # After a fork the thread that serves connections is the parent's.
+        if not isinstance(self._place, str):
+            raise StoreError(
+                "A store of obstore cannot be used in a forked process. Give the DataLoader "
+                'multiprocessing_context="spawn".'
+            )
+        self._open()
+
+    def _read_manifest(self) -> Mapping[str, Any]:
+        content = self._read_json(MANIFEST)
+        if content is None:
+            raise StoreError(
+                f"{self._name} holds no {MANIFEST}. Check the path; a store whose conversion did "
+                "not end has none until snakemake is run again."
+            )
+        version = content.get("format_version")
+        if version != FORMAT_VERSION:
+            raise StoreError(
+                f"{self._name} is a store of format version {version}, this aerozarr reads version "
+                f"{FORMAT_VERSION}. Use the aerozarr that wrote it, or convert again."
+            )
+        return content
+
+    def _read_json(self, name: str) -> dict[str, Any] | None:
+        self.refresh()
+        (content,) = self._reader.fetcher.fetch([Span(name)])
+        if content is None:
+            return None
+        try:
+            parsed = json.loads(content)
+        except ValueError as error:
+            raise StoreError(
+                f"{name} of {self._name} is damaged: {error}. Convert again."
+            ) from None
+        if not isinstance(parsed, dict):
+            raise StoreError(f"{name} of {self._name} is damaged: it is no object. Convert again.")
+        return parsed
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it is read as a folder of this machine, where reading ahead gains nothing."""
+        return isinstance(self._reader.fetcher, LocalFetcher)
+
+    @property
+    def splits(self) -> Mapping[str, tuple[str, ...]]:
+        """The ids of each split in order; empty when the store does not say."""
+        if self._splits is None:
+            content = self._read_json(SPLITS) or {}
+            self._splits = {name: tuple(ids) for name, ids in content.items()}
+        return self._splits
+
+    def statistics(self, split: str | None = None) -> Mapping[str, Any]:
+        """Return the statistics of the stored values.
+
+        Parameters
+        ----------
+        split
+            Of which split; None for all samples.
+
+        Returns
+        -------
+        mapping
+            `<canonical>_mean`, `_std`, `_min`, `_max`, `_logscale_mean`, `_logscale_std` (a number
+            a component; None without finite values), `_count`, and `raw_pos_min`, `raw_pos_max`.
+
+        Raises
+        ------
+        StoreError
+            When the store has none.
+        """
+        found = self._find_statistics(split)
+        if found is None:
+            raise StoreError(
+                f"{self._name} holds no {_statistics_name(split)}. Run snakemake with the store's "
+                "settings to have it written."
+            )
+        return found
+
+    def has_statistics(self, split: str | None = None) -> bool:
+        """Whether the store holds the statistics of a split, or of all samples."""
+        return self._find_statistics(split) is not None
+
+    def _find_statistics(self, split: str | None) -> Mapping[str, Any] | None:
+        if split not in self._statistics:
+            self._statistics[split] = self._read_json(_statistics_name(split))
+        return self._statistics[split]
+
+    def read(
+        self,
+        sample: str,
+        points: Points | None = None,
+        fields: Iterable[str] | None = None,
+        generator: torch.Generator | None = None,
+        *,
+        whole_chunks: bool = False,
+    ) -> dict[str, torch.Tensor]:
+        """Draw points of a sample.
+
+        Parameters
+        ----------
+        sample
+            The sample's id.
+        points
+            How many points to draw by domain: `{"surface": 4096, "volume": 16384}`. Domains that
+            are not named are not read. None for a number: all points of the domain, as stored. By
+            default, all points of all domains.
+        fields
+            Canonical names of the fields to read; by default all of those domains.
+        generator
+            Where chance comes from; by default torch's own. Domains draw in the manifest's order.
+        whole_chunks
+            Fetch fewer bytes, for less varied draws. By default, the points of a domain are one run
+            of stored rows (on a circle: it goes on at the first row after the last) whose start may
+            be any row. So they mix with others at every draw, but the chunks at both ends are
+            fetched for a part of their rows. With `whole_chunks`, the draw touches as few chunks as
+            it can: for as many points as a chunk holds, it is most often one. Either way each point
+            is exactly as likely as any other.
+
+        Returns
+        -------
+        dict of str to tensor
+            By canonical name, in the manifest's order: shape (points, components), in the stored
+            dtype (float16 for most). Rows of a domain's fields belong to the same points.
+
+        Raises
+        ------
+        StoreError
+            When sample, domain or field are not in the store, when the sample has fewer points than
+            asked for, or when something stored is missing or damaged.
+        """
+        drawn = self.draw(sample, points, fields, generator, whole_chunks=whole_chunks)
+        return self.read_draws([drawn])[0]
+
+    def read_draws(
+        self, draws: Sequence[Draw], into: Sequence[Mapping[str, torch.Tensor]] | None = None
+    ) -> list[dict[str, torch.Tensor]]:
+        """Read several draws, from a remote store with the requests of all under way at once.
+
+        Parameters
+        ----------
+        draws
+            What `draw` returned, of any samples.
+        into
+            Where the values of each draw go, by canonical name: contiguous tensors of shape
+            (points, components), to whose dtype they are cast. By default new ones of the stored
+            dtype.
+
+        Returns
+        -------
+        list of dict of str to tensor
+            What `read` returns, for each draw.
+
+        Raises
+        ------
+        StoreError
+            When something stored is missing or damaged.
+        """
+        self.refresh()
+        return self._reader.read(draws, into)
+
+
+def _absolute(place: str | os.PathLike[str]) -> str:
+    """Return a path that holds in any working directory; a URL as it is."""
+    path = os.fspath(place)
+    return path if "://" in path else os.path.abspath(os.path.expanduser(path))
+
+
+def _statistics_name(split: str | None) -> str:
+    return "statistics.json" if split is None else f"statistics.{quote(split, safe='')}.json"
+
+
+# What is left behind when a store is pickled.
+_OF_PROCESS = frozenset({"_pid", "_reader"})

@@ -1,0 +1,29 @@
+"""Writing a store: groups and the files beside them, each visible whole or not at all."""
+
+from __future__ import annotations
+
+from aerozarr.filesystems.location import StorageOptions, open_location
+from aerozarr.store.write.local import LocalStore
+from aerozarr.store.write.object_store import UrlStore
+from aerozarr.store.write.root import Store
+
+
+def open_store(url: str, options: StorageOptions, *, owner: str = "") -> Store:
+    """Open a store root, which need not exist yet.
+
+    Parameters
+    ----------
+    url, options
+        The settings `store` and `storage_options`.
+    owner
+        The run's work folder; tells apart what different runs leave half-written.
+
+    Raises
+    ------
+    SettingsError
+        When the URL cannot be opened.
+    """
+    # Here, because they build on this module.
+
+    location = open_location(url, options, key="store")
+    return LocalStore(location, owner) if location.is_local else UrlStore(location)

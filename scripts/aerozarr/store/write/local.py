@@ -1,0 +1,153 @@
+"""A store in a local folder: a group is written aside, and renamed into place."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+import uuid
+from pathlib import Path
+
+from aerozarr.filesystems.location import Location
+from aerozarr.store.format.layout import PARTIAL_FOLDER, ROOT_METADATA, group_path
+from aerozarr.store.write.root import GroupWriter, Shard, Store, Stored
+
+
+class LocalStore(Store):
+    """A store in a local folder."""
+
+    def __init__(self, location: Location, owner: str) -> None:
+        super().__init__(location)
+        self.root = Path(location.path)
+        tag = hashlib.sha256(os.path.realpath(owner).encode()).hexdigest()[:12]
+        self.partial = self.root / PARTIAL_FOLDER / tag
+
+    def write_group(self, sample_id: str) -> GroupWriter:
+        return _LocalGroup(self, sample_id)
+
+    def has_group(self, sample_id: str) -> bool:
+        return (self.root / group_path(sample_id) / ROOT_METADATA).is_file()
+
+    def remove_group(self, sample_id: str) -> None:
+        group = self.root / group_path(sample_id)
+        if group.is_dir():
+            # Renamed first, so that it goes at once and not file by file.
+            gone = self.new_partial()
+            group.rename(gone)
+            shutil.rmtree(gone)
+
+    def new_partial(self) -> Path:
+        """Return a new place on the store's own file system, out of every reader's sight."""
+        self.partial.mkdir(parents=True, exist_ok=True)
+        return self.partial / uuid.uuid4().hex
+
+    def group_ids(self) -> set[str]:
+        found = set()
+        for path, folders, _ in os.walk(self.root):
+            if path == str(self.root) and PARTIAL_FOLDER in folders:
+                folders.remove(PARTIAL_FOLDER)
+            groups = [name for name in folders if name.endswith(".zarr")]
+            for name in groups:
+                group = os.path.join(path, name)
+                if os.path.isfile(os.path.join(group, ROOT_METADATA)):
+                    found.add(os.path.relpath(group, self.root).removesuffix(".zarr"))
+            folders[:] = sorted(set(folders) - set(groups))
+        return found
+
+    def files_of(self, sample_id: str) -> dict[str, int | None]:
+        return _files_below(self.root / group_path(sample_id))
+
+    def all_files(self) -> dict[str, int | None]:
+        found = _files_below(self.root)
+        return {p: size for p, size in found.items() if p.partition("/")[0] != PARTIAL_FOLDER}
+
+    def publish(self, name: str, content: bytes) -> None:
+        self.root.mkdir(parents=True, exist_ok=True)
+        aside = self.new_partial()
+        aside.write_bytes(content)
+        aside.replace(self.root / name)
+
+    def read(self, name: str) -> bytes | None:
+        try:
+            return (self.root / name).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def withdraw(self, name: str) -> None:
+        (self.root / name).unlink(missing_ok=True)
+
+    def clean(self) -> None:
+        shutil.rmtree(self.partial, ignore_errors=True)
+        with contextlib.suppress(OSError):  # another run's, or never there
+            self.partial.parent.rmdir()
+
+
+def _files_below(folder: Path) -> dict[str, int | None]:
+    """Return the files below a folder, if it is there: path from it to size."""
+    found: dict[str, int | None] = {}
+    waiting = [("", str(folder))]
+    while waiting:
+        start, path = waiting.pop()
+        with (
+            contextlib.suppress(FileNotFoundError, NotADirectoryError),
+            os.scandir(path) as entries,
+        ):
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append((f"{start}{entry.name}/", entry.path))
+                else:
+                    found[start + entry.name] = entry.stat(follow_symlinks=False).st_size
+    return found
+
+
+class _LocalGroup(GroupWriter):
+    def __init__(self, store: LocalStore, sample_id: str) -> None:
+        super().__init__()
+        self.store = store
+        self.target = store.root / group_path(sample_id)
+        self.aside = store.new_partial()
+        self.made = {self.aside.parent}
+
+    def put(self, path: str, content: bytes) -> None:
+        self._place(path).write_bytes(content)
+        self.stored[path] = Stored.of(content)
+
+    def put_shard(self, path: str, shard: Shard) -> None:
+        # Chunk by chunk, the header last: the compressed shard is never in memory.
+        with self._place(path).open("w+b") as file:
+            file.seek(shard.header_size)
+            file.writelines(shard.chunks())
+            size = file.tell()
+            file.seek(0)
+            file.write(shard.header())
+            file.seek(0)
+            digest = hashlib.file_digest(file, "sha256")
+        self.stored[path] = Stored(size, digest.hexdigest())
+
+    def _place(self, path: str) -> Path:
+        file = self.aside / path
+        self._make(file.parent)
+        return file
+
+    def _make(self, folder: Path) -> None:
+        # A sample has some twenty folders, and a file or two in each.
+        if folder not in self.made:
+            self._make(folder.parent)
+            folder.mkdir()
+            self.made.add(folder)
+
+    def commit(self, root_metadata: bytes) -> None:
+        self.put(ROOT_METADATA, root_metadata)
+        self.target.parent.mkdir(parents=True, exist_ok=True)
+        if self.target.exists():
+            self.store.withdraw_manifest()
+            old = self.store.new_partial()
+            self.target.rename(old)
+            self.aside.rename(self.target)
+            shutil.rmtree(old)
+        else:
+            self.aside.rename(self.target)
+
+    def discard(self) -> None:
+        shutil.rmtree(self.aside, ignore_errors=True)

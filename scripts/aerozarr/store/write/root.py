@@ -1,0 +1,140 @@
+"""Stores: where groups and the manifest are put, so that each becomes visible whole or not at all.
+
+What every store can do; `local` and `object_store` are the two there are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Protocol, Self
+
+from aerozarr.filesystems.location import Location
+from aerozarr.store.format.layout import MANIFEST
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A file or object as it was written: its size in bytes, and its SHA-256 in hexadecimal."""
+
+    size: int
+    sha256: str
+
+    @classmethod
+    def of(cls, content: bytes) -> Stored:
+        """Return what is recorded of some content."""
+        return cls(len(content), hashlib.sha256(content).hexdigest())
+
+
+class Shard(Protocol):
+    """What a writer has to know of a shard: its header comes first, and is known last."""
+
+    header_size: int
+
+    def chunks(self) -> Iterator[bytes]:
+        """Encode and yield the chunks, in order."""
+
+    def header(self) -> bytes:
+        """Return the header, once all chunks were taken."""
+
+
+class GroupWriter(ABC):
+    """Writes one group; used as a context, and leaves nothing visible unless it is committed.
+
+    Attributes
+    ----------
+    stored
+        What was written, by path below the group.
+    """
+
+    def __init__(self) -> None:
+        self.stored: dict[str, Stored] = {}
+
+    @abstractmethod
+    def put(self, path: str, content: bytes) -> None:
+        """Write a file at a path below the group."""
+
+    @abstractmethod
+    def put_shard(self, path: str, shard: Shard) -> None:
+        """Encode and write a shard at a path below the group."""
+
+    @abstractmethod
+    def commit(self, root_metadata: bytes) -> None:
+        """Make the group visible, in place of one that is there."""
+
+    @abstractmethod
+    def discard(self) -> None:
+        """Remove what was written and not committed; harmless after a commit."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.discard()
+
+
+class Store(ABC):
+    """A store root: a folder or URL that holds groups and `manifest.json`."""
+
+    def __init__(self, location: Location) -> None:
+        self.location = location
+
+    @abstractmethod
+    def write_group(self, sample_id: str) -> GroupWriter:
+        """Begin a sample's group."""
+
+    @abstractmethod
+    def has_group(self, sample_id: str) -> bool:
+        """Whether a sample's group is visible."""
+
+    @abstractmethod
+    def remove_group(self, sample_id: str) -> None:
+        """Remove a sample's group, if it is there."""
+
+    @abstractmethod
+    def group_ids(self) -> set[str]:
+        """Return the ids of all groups that are visible."""
+
+    @abstractmethod
+    def files_of(self, sample_id: str) -> dict[str, int | None]:
+        """Return what lies in a group, visible or not: path below it to size, if that is told."""
+
+    @abstractmethod
+    def all_files(self) -> dict[str, int | None]:
+        """Return what lies below the root, but for what is being written aside: path to size."""
+
+    @abstractmethod
+    def publish(self, name: str, content: bytes) -> None:
+        """Put a file beside the groups, in one step, in place of one that is there."""
+
+    @abstractmethod
+    def read(self, name: str) -> bytes | None:
+        """Return a file by its path below the root, or None when it is not there."""
+
+    @abstractmethod
+    def withdraw(self, name: str) -> None:
+        """Remove a file beside the groups, if it is there."""
+
+    def withdraw_manifest(self) -> None:
+        """Remove the manifest, if it is there: a group that it lists is about to change."""
+        self.withdraw(MANIFEST)
+
+    def check(self) -> None:  # noqa: B027 - a folder can be made, and `check_writable` looks at it
+        """Check that the store can be reached.
+
+        Raises
+        ------
+        RemoteError
+            When it cannot.
+        """
+
+    def clean(self) -> None:  # noqa: B027 - most stores leave nothing behind
+        """Remove what killed runs of the same owner left half-written."""

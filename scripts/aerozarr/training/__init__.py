@@ -1,0 +1,1 @@
+"""What training with torch needs: a dataset, batches, normalized values."""

@@ -1,0 +1,165 @@
+"""Scaling values for training by the statistics that a store carries, and back."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import torch
+
+from aerozarr.errors import StoreError
+from aerozarr.messages import did_you_mean
+from aerozarr.store.read.store import Store
+
+
+class Normalizer:
+    """Scales fields: values to mean 0 and standard deviation 1, positions to a range.
+
+    Parameters
+    ----------
+    statistics
+        As `Store.statistics` returns them.
+    positions
+        Canonical names of the position fields. They are all scaled alike, so that distances keep
+        their proportions.
+    position_range
+        What the smallest and the largest of all coordinates of the statistics become, e.g.
+        `(0.0, 1000.0)`; None leaves positions as they are.
+    logscale
+        Fields that are scaled by sign(x)·log1p|x|: for values that spread over orders of magnitude,
+        as vorticity does.
+
+    Notes
+    -----
+    All tensors are of shape (…, components). Components that never vary (whose standard deviation
+    is 0) are only shifted.
+    """
+
+    def __init__(
+        self,
+        statistics: Mapping[str, Any],
+        positions: Collection[str],
+        *,
+        position_range: tuple[float, float] | None = None,
+        logscale: Collection[str] = (),
+    ) -> None:
+        self._statistics = statistics
+        self._positions = frozenset(positions)
+        self._range = position_range
+        self._logscale = frozenset(logscale)
+        self._scales: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
+
+    @classmethod
+    def of(
+        cls,
+        store: Store,
+        split: str | None = None,
+        *,
+        position_range: tuple[float, float] | None = None,
+        logscale: Collection[str] = (),
+    ) -> Normalizer:
+        """Make the normalizer of a store.
+
+        Parameters
+        ----------
+        store
+            The store.
+        split
+            Whose statistics to use. By default those of `train` where the store has them, so that
+            nothing of the test samples gets into training; otherwise those of all samples.
+        position_range, logscale
+            As for the class.
+
+        Raises
+        ------
+        StoreError
+            When the store has no such statistics.
+        """
+        if split is None and store.has_statistics("train"):
+            split = "train"
+        for name in logscale:
+            store.domain_of(name)
+        return cls(
+            store.statistics(split),
+            [store.position_of(domain) for domain in store.domains],
+            position_range=position_range,
+            logscale=logscale,
+        )
+
+    def normalize(self, field: str, values: torch.Tensor) -> torch.Tensor:
+        """Return a field's values scaled, as float32.
+
+        Raises
+        ------
+        StoreError
+            When there are no statistics of the field.
+        """
+        return self.normalize_(field, values.to(torch.float32, copy=True))
+
+    def normalize_(self, field: str, values: torch.Tensor) -> torch.Tensor:
+        """Scale a field's values in place, and return them.
+
+        Parameters
+        ----------
+        field
+            Its canonical name.
+        values
+            float32, of shape (…, components).
+
+        Raises
+        ------
+        StoreError
+            When there are no statistics of the field.
+        """
+        if field in self._logscale:
+            values.copy_(values.sign() * values.abs().log1p())
+        elif field in self._positions and self._range is None:
+            return values
+        shift, scale = self._scale_of(field)
+        return values.sub_(shift.to(values.device)).div_(scale.to(values.device))
+
+    def denormalize(self, field: str, values: torch.Tensor) -> torch.Tensor:
+        """Return scaled values, such as a model's, in the field's own unit, as float32.
+
+        Raises
+        ------
+        StoreError
+            When there are no statistics of the field.
+        """
+        shift, scale = self._scale_of(field)
+        values = values.float() * scale.to(values.device) + shift.to(values.device)
+        if field in self._logscale:
+            values = values.sign() * values.abs().expm1()
+        return values
+
+    def _scale_of(self, field: str) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return what to subtract, and then divide by: float32, a number a component."""
+        if field not in self._scales:
+            self._scales[field] = self._make_scale(field)
+        return self._scales[field]
+
+    def _make_scale(self, field: str) -> tuple[torch.Tensor, torch.Tensor]:
+        if field in self._positions:
+            if self._range is None:
+                return torch.zeros(1), torch.ones(1)
+            low, high = self._numbers("raw_pos_min"), self._numbers("raw_pos_max")
+            first, last = self._range
+            scale = _no_zeros((high - low) / (last - first))
+            return (low - first * scale).float(), scale.float()
+        kind = "_logscale" if field in self._logscale else ""
+        scale = _no_zeros(self._numbers(f"{field}{kind}_std"))
+        return self._numbers(f"{field}{kind}_mean").float(), scale.float()
+
+    def _numbers(self, name: str) -> torch.Tensor:
+        if name not in self._statistics:
+            raise StoreError(
+                f"The statistics have no {name!r}.{did_you_mean(name, self._statistics)} "
+                "Run snakemake with the store's settings to have them written."
+            )
+        numbers = [math.nan if number is None else number for number in self._statistics[name]]
+        return torch.tensor(numbers, dtype=torch.float64)
+
+
+def _no_zeros(scale: torch.Tensor) -> torch.Tensor:
+    return torch.where(scale == 0, 1.0, scale)

@@ -1,0 +1,202 @@
+"""What a store claims of its samples, and what a verification finds: the two ends of verifying.
+
+A verification begins with what the store's own files claim, a file for each sample in the work
+folder; finds what is not so, sample by sample (`comparison`); and ends with a table and a verdict
+(`verdicts`). Nothing is mended.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from aerozarr.convert.rounding import Rounding
+from aerozarr.errors import StoreError
+from aerozarr.filesystems.files import write_aside
+from aerozarr.run_config import Project
+from aerozarr.source.listing import list_source
+from aerozarr.source.samples import Sample, key_of
+from aerozarr.store.format.layout import CHECKSUMS, FORMAT_VERSION, MANIFEST, Grid
+from aerozarr.store.write.root import Store
+
+
+class Claim(BaseModel):
+    """What a store claims of one sample.
+
+    Attributes
+    ----------
+    sample_id
+        The sample's id.
+    domains
+        Its grids by domain, as the manifest has them.
+    objects
+        Size and SHA-256 of its files by path below its group; empty where the store has no
+        checksums.
+    source
+        Its row of the source's listing; None when the source does not have it (or is not looked
+        at).
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    sample_id: str
+    domains: dict[str, Grid]
+    objects: dict[str, tuple[int, str]]
+    source: Sample | None
+
+
+class Found(BaseModel):
+    """What a verification found of one sample.
+
+    Attributes
+    ----------
+    sample_id
+        The sample's id.
+    problems
+        Place (a file or a field) and what is wrong there; empty when all is as it should be.
+    rounding
+        What the cast changed, by canonical name of the fields that were compared with the source.
+    files, stored_bytes, values
+        What was looked at: files and their bytes, and values compared with the source.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    sample_id: str
+    problems: list[tuple[str, str]] = []
+    rounding: dict[str, Rounding] = {}
+    files: int = 0
+    stored_bytes: int = 0
+    values: int = 0
+
+
+def read_manifest(store: Store) -> dict[str, Any]:
+    """Read a store's manifest.
+
+    Raises
+    ------
+    StoreError
+        When it is not there, cannot be read, or is of another format version.
+    """
+    content = store.read(MANIFEST)
+    place = f"{store.location.url}/{MANIFEST}"
+    if content is None:
+        raise StoreError(f"{place} is not there. Run snakemake first.")
+    try:
+        manifest: dict[str, Any] = json.loads(content)
+        version = manifest["format_version"]
+        samples = manifest["samples"]
+        if not isinstance(samples, dict):
+            raise TypeError
+    except (ValueError, KeyError, TypeError):
+        raise StoreError(f"{place} is no manifest, or damaged. Run snakemake again.") from None
+    if version != FORMAT_VERSION:
+        raise StoreError(
+            f"{place} is of format version {version}, this aerozarr reads version {FORMAT_VERSION}."
+        )
+    return manifest
+
+
+def read_checksums(store: Store) -> dict[str, tuple[int, str]]:
+    """Return size and SHA-256 of a store's files by path; empty when it has no such table.
+
+    Raises
+    ------
+    StoreError
+        When the table cannot be read.
+    """
+    content = store.read(CHECKSUMS)
+    if content is None:
+        return {}
+    try:
+        rows = csv.DictReader(io.StringIO(content.decode("utf-8"), newline=""), delimiter="\t")
+        return {row["path"]: (int(row["size"]), row["sha256"]) for row in rows}
+    except (ValueError, KeyError, TypeError):
+        raise StoreError(
+            f"{store.location.url}/{CHECKSUMS} is damaged. Delete it and the manifest, and run "
+            "snakemake again."
+        ) from None
+
+
+def claims(
+    manifest: dict[str, Any], checksums: dict[str, tuple[int, str]], source: list[Sample]
+) -> list[Claim]:
+    """Return what is claimed of each sample of the manifest, in its order.
+
+    Raises
+    ------
+    StoreError
+        When an entry of the manifest is none.
+    """
+    of_group: dict[str, dict[str, tuple[int, str]]] = {}
+    for path, stored in checksums.items():
+        # No folder above a group may be called so: see `samples.refusal`.
+        sample_id, inside, rest = path.partition(".zarr/")
+        if inside:
+            of_group.setdefault(sample_id, {})[rest] = stored
+    rows = {sample.id: sample for sample in source}
+    try:
+        return [
+            Claim(
+                sample_id=sample_id,
+                domains=entry["domains"],
+                objects=of_group.get(sample_id, {}),
+                source=rows.get(sample_id),
+            )
+            for sample_id, entry in manifest["samples"].items()
+        ]
+    except (ValidationError, KeyError, TypeError):
+        raise StoreError(f"{MANIFEST} has an entry that is none. Run snakemake again.") from None
+
+
+def folder_of(project: Project) -> Path:
+    """Return where a verification keeps what it claims and finds."""
+    return project.place("verification")
+
+
+def begin_verification(project: Project, *, write: bool) -> dict[str, Sample]:
+    """Write down what the store claims, a file for each sample.
+
+    Parameters
+    ----------
+    project
+        The configuration.
+    write
+        False for a dry run: then nothing is written.
+
+    Returns
+    -------
+    dict
+        The samples' rows by key, to tell what verifying them needs.
+
+    Raises
+    ------
+    StoreError, SettingsError
+        When the store has no manifest that can be read, or the source cannot be listed.
+    """
+    manifest, checksums = read_manifest(project.store), read_checksums(project.store)
+    source: list[Sample] = []
+    if project.settings.verify == "full":
+        source = list_source(project.settings, project.dataset, project.source).samples
+    made = claims(manifest, checksums, source)
+    if write:
+        folder = folder_of(project)
+        shutil.rmtree(folder, ignore_errors=True)
+        for claim in made:
+            path = folder / "claims" / f"{key_of(claim.sample_id)}.json"
+            write_aside(path, claim.model_dump_json().encode("utf-8"))
+        listed = {"source": [sample.id for sample in source]}
+        write_aside(folder / "source.json", json.dumps(listed).encode("utf-8"))
+    return {key_of(claim.sample_id): claim.source or _nowhere(claim) for claim in made}
+
+
+def _nowhere(claim: Claim) -> Sample:
+    """Return a row for a sample whose source is not looked at: as large as what is stored of it."""
+    sizes = tuple(size for size, _ in claim.objects.values())
+    return Sample(key_of(claim.sample_id), claim.sample_id, "", -1, (*claim.objects,), sizes, "")

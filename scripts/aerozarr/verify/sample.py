@@ -1,0 +1,262 @@
+"""Comparing a sample's group with what was written, with what the manifest says, and its source."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import zarr
+from zarr.abc.store import Store as ZarrStore
+from zarr.core.buffer import default_buffer_prototype
+from zarr.storage import LocalStore as LocalZarr
+from zarr.storage import MemoryStore
+
+from aerozarr.config.fields import Domain, Field
+from aerozarr.convert.pt_files import as_rows, to_numpy
+from aerozarr.convert.rounding import Rounding
+from aerozarr.convert.sample import Loader, loader_for
+from aerozarr.errors import BrokenSample
+from aerozarr.filesystems.files import write_aside
+from aerozarr.messages import printable
+from aerozarr.run_config import Project
+from aerozarr.store.format.layout import CHECKSUMS, MANIFEST, ROOT_METADATA, Grid, shard_path
+from aerozarr.store.format.shuffle import permutation, seed_of
+from aerozarr.store.write.root import Store
+from aerozarr.verify.expected import Claim, Found, folder_of
+
+# Rows that are compared together.
+_BLOCK = 2**18
+# What is to be known of a shard that is missing.
+_ZEROS = ", and Zarr would read it as zeros"
+
+Array = npt.NDArray[Any]
+
+
+def verify_sample(project: Project, *, key: str, found: Path) -> None:
+    """Verify one sample: the job of `verify_sample`."""
+    path = folder_of(project) / "claims" / f"{key}.json"
+    claim = Claim.model_validate_json(path.read_bytes())
+    torch.set_num_threads(1)
+    result = check_sample(claim, project)
+    for place, problem in result.problems:
+        print(f"{printable(claim.sample_id)}: {place}: {problem}", file=sys.stderr)
+    write_aside(found, result.model_dump_json().encode("utf-8"))
+
+
+def check_sample(claim: Claim, project: Project) -> Found:
+    """Compare a sample's group with its checksums and, unless `verify` is `quick`, its source."""
+    problems: list[tuple[str, str]] = []
+    group = _Group(project.store, claim.sample_id)
+    problems += group.check_files(claim)
+    intact = bool(claim.objects) and not problems
+    rounding: dict[str, Rounding] = {}
+    if project.settings.verify == "full":
+        problems += _check_layout(group, claim, project.domains)
+        if claim.source is None:
+            problems.append(
+                (
+                    MANIFEST,
+                    "is not among the samples that source and settings (splits, limit) give",
+                )
+            )
+        elif group.has(ROOT_METADATA):
+            load = loader_for(claim.source, project.settings, project.dataset, project.source)
+            for domain in project.domains:
+                compared = _Comparison(group, claim, domain, project.settings.shuffle_seed)
+                compared.intact = intact
+                problems += compared.run(load)
+                rounding |= compared.rounding
+    return Found(
+        sample_id=claim.sample_id,
+        problems=problems,
+        rounding=rounding,
+        files=len(group.sizes),
+        stored_bytes=group.read_bytes,
+        values=sum(part.values for part in rounding.values()),
+    )
+
+
+class _Group:
+    """A sample's group as it lies in the store; a remote one is fetched once, whole."""
+
+    def __init__(self, store: Store, sample_id: str) -> None:
+        self.sizes = store.files_of(sample_id)
+        self.read_bytes = 0
+        self._digests: dict[str, str] = {}
+        self._lengths: dict[str, int] = {}
+        base = f"{sample_id}.zarr"
+        self.zarr: ZarrStore
+        if store.location.is_local:
+            folder = Path(store.location.path) / base
+            for path in self.sizes:
+                with (folder / path).open("rb") as file:
+                    self._digests[path] = hashlib.file_digest(file, "sha256").hexdigest()
+                    self._lengths[path] = file.seek(0, io.SEEK_END)
+            self.zarr = LocalZarr(folder, read_only=True)
+        else:
+            contents = {path: store.read(f"{base}/{path}") for path in self.sizes}
+            there = {path: content for path, content in contents.items() if content is not None}
+            self._digests = {p: hashlib.sha256(c).hexdigest() for p, c in there.items()}
+            self._lengths = {path: len(content) for path, content in there.items()}
+            from_bytes = default_buffer_prototype().buffer.from_bytes
+            buffers = {path: from_bytes(content) for path, content in there.items()}
+            self.zarr = MemoryStore(buffers, read_only=True)
+        self.read_bytes = sum(self._lengths.values())
+
+    def check_files(self, claim: Claim) -> Iterable[tuple[str, str]]:
+        """Yield what is missing, too much, or other than what was written."""
+        if not claim.objects:
+            yield CHECKSUMS, "says nothing of this sample"
+        for path in sorted({*self._digests, *claim.objects}):
+            if path not in self._digests:
+                yield path, f"is missing{_ZEROS if '/c/' in path else ''}"
+            elif path not in claim.objects:
+                if claim.objects:
+                    yield path, "is not a file that was written"
+            else:
+                size, digest = claim.objects[path]
+                if self._lengths[path] != size:
+                    yield path, f"has {self._lengths[path]} bytes, {size} were written"
+                elif self._digests[path] != digest:
+                    yield path, "its bytes are not those that were written (SHA-256)"
+
+    def has(self, path: str) -> bool:
+        """Whether a file is there."""
+        return path in self._digests
+
+    def missing_shards(self, field: Field, grid: Grid) -> list[str]:
+        """Return the paths of a field's shards that are not there."""
+        paths = (shard_path(field.array_name, number) for number in range(grid.n_shards))
+        return [path for path in paths if not self.has(path)]
+
+    def array(self, name: str) -> zarr.Array[Any]:
+        """Open an array by the group's consolidated metadata."""
+        node = zarr.open_group(self.zarr, mode="r", use_consolidated=True)[name]
+        if not isinstance(node, zarr.Array):
+            raise KeyError(name)
+        return node
+
+
+def _check_layout(
+    group: _Group, claim: Claim, domains: tuple[Domain, ...]
+) -> Iterable[tuple[str, str]]:
+    """Yield where names, shapes, dtypes or grids are not what manifest and settings say."""
+    if not group.has(ROOT_METADATA):
+        yield ROOT_METADATA, "is missing, so the group does not open"
+        return
+    wanted = {field.array_name for domain in domains for field in domain.fields}
+    try:
+        root = zarr.open_group(group.zarr, mode="r", use_consolidated=True)
+        arrays = {name for name, item in root.members(max_depth=None) if _is_array(item)}
+    except (ValueError, KeyError, TypeError) as error:
+        yield ROOT_METADATA, f"cannot be read: {type(error).__name__}"
+        return
+    for name in sorted(wanted - arrays):
+        yield name, "is not in the group's metadata"
+    for name in sorted(arrays - wanted):
+        yield name, "is no array of the dataset"
+    for domain in domains:
+        grid = claim.domains.get(domain.name)
+        if grid is None:
+            yield domain.name, "is not in the manifest's entry"
+            continue
+        for field in domain.fields:
+            if field.array_name in arrays:
+                yield from _check_array(group, field, grid)
+                for path in group.missing_shards(field, grid):
+                    if path not in claim.objects:  # else it is said of the file
+                        yield path, f"is missing{_ZEROS}"
+
+
+def _is_array(item: object) -> bool:
+    return isinstance(item, zarr.Array)
+
+
+def _check_array(group: _Group, field: Field, grid: Grid) -> Iterable[tuple[str, str]]:
+    array = group.array(field.array_name)
+    expected = {
+        "shape": (grid.n_points, field.width),
+        "chunks": (grid.chunk_points, field.width),
+        "shards": (grid.shard_points, field.width),
+        "dtype": np.dtype(field.dtype),
+    }
+    for name, value in expected.items():
+        if getattr(array, name) != value:
+            yield field.array_name, f"its {name} is {getattr(array, name)}, and should be {value}"
+
+
+class _Comparison:
+    """Compares the values of a domain with the source."""
+
+    def __init__(self, group: _Group, claim: Claim, domain: Domain, shuffle_seed: int) -> None:
+        self.group = group
+        self.domain = domain
+        self.grid = claim.domains.get(domain.name)
+        self.seed = seed_of(shuffle_seed, claim.sample_id, domain.name)
+        self.intact = False  # whether the group's files are those that were written
+        self.rounding: dict[str, Rounding] = {}
+
+    def run(self, load: Loader) -> Iterable[tuple[str, str]]:
+        """Yield the fields that do not hold the source's values, and how many of them."""
+        perm: npt.NDArray[np.int64] | None = None
+        for field in self.domain.fields:
+            try:
+                source = to_numpy(as_rows(load(field), field))
+            except BrokenSample as error:
+                yield field.canonical, f"the source's file cannot be read: {error.cause}"
+                continue
+            if perm is None:
+                perm = permutation(len(source), self.seed)
+            if len(source) != len(perm):
+                yield field.canonical, f"the source has {len(source)} rows, not {len(perm)}"
+                continue
+            yield from self._compare(field, source, perm)
+
+    def _compare(
+        self, field: Field, source: Array, perm: npt.NDArray[np.int64]
+    ) -> Iterable[tuple[str, str]]:
+        parts = []
+        different = 0
+        if self.grid is not None and self.group.missing_shards(field, self.grid):
+            return  # which is said of the shards themselves
+        try:
+            array = self.group.array(field.array_name)
+            if array.shape != source.shape:
+                yield field.canonical, f"has shape {array.shape}, the source's is {source.shape}"
+                return
+            for first in range(0, len(perm), _BLOCK):
+                rows = np.take(source, perm[first : first + _BLOCK], axis=0)
+                stored = np.asarray(array[first : first + _BLOCK])
+                different += _count_different(rows, stored)
+                parts.append(Rounding.of(rows, stored))
+        except (ValueError, KeyError, RuntimeError, TypeError) as error:
+            # What zarr-python and its codecs raise for bytes that are none of theirs.
+            yield field.canonical, f"cannot be decoded: {type(error).__name__}"
+            return
+        if not different:
+            self.rounding[field.canonical] = Rounding.merged(parts)
+            return
+        why = (
+            "; the files are as they were written, so the source has changed" if self.intact else ""
+        )
+        yield (
+            field.canonical,
+            f"{different} of {source.size} values are not the source's, shuffled and cast{why}",
+        )
+
+
+def _count_different(source: Array, stored: Array) -> int:
+    """Count the values whose bits are not those of the source's cast; any NaN is like another."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        # By numpy, which rounds to nearest even, and not by the code that converted.
+        expected = source.astype(stored.dtype)
+    kind = f"u{stored.dtype.itemsize}"
+    same = np.ascontiguousarray(expected).view(kind) == np.ascontiguousarray(stored).view(kind)
+    return int(np.count_nonzero(~same & ~(np.isnan(expected) & np.isnan(stored))))

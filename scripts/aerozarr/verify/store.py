@@ -1,0 +1,226 @@
+"""The verdict on a store: what was found of its samples, and of the store as a whole."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from aerozarr.convert.rounding import Rounding
+from aerozarr.errors import StoreError
+from aerozarr.filesystems.files import write_aside
+from aerozarr.messages import counted, printable, readable
+from aerozarr.run_config import Project
+from aerozarr.source.samples import key_of
+from aerozarr.store.format.layout import CHECKSUMS, MANIFEST, PROVENANCE, SKIPPED
+from aerozarr.store.format.manifest import build_manifest
+from aerozarr.store.format.tables import table_text
+from aerozarr.store.write.root import Store
+from aerozarr.verify.expected import Found, folder_of, read_checksums, read_manifest
+
+SHOWN = 20
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a verification came to.
+
+    Attributes
+    ----------
+    store, mode
+        The store, and `full` or `quick`.
+    samples, files, stored_bytes, values
+        What was looked at.
+    problems
+        Sample (empty for the store as a whole), place, and what is wrong.
+    rounding
+        What the cast changed, by canonical field name, over all values.
+    """
+
+    store: str
+    mode: str
+    samples: int
+    files: int
+    stored_bytes: int
+    values: int
+    problems: list[tuple[str, str, str]]
+    rounding: dict[str, dict[str, float]]
+
+    def lines(self) -> list[str]:
+        """Return the verdict for the person at the terminal; the last line is the result."""
+        lines = _rounding_table(self.rounding)
+        for sample_id, place, problem in self.problems[:SHOWN]:
+            where = ": ".join(part for part in (sample_id, place) if part)
+            lines.append(printable(f"{where}: {problem}"))
+        if len(self.problems) > SHOWN:
+            lines.append(f"… and {len(self.problems) - SHOWN} more")
+        looked_at = (
+            f"{counted(self.samples, 'sample')}, {counted(self.files, 'file')}, "
+            f"{readable(self.stored_bytes)}"
+        )
+        if self.mode == "full":
+            looked_at += f", {self.values:,} values compared with the source"
+        if self.problems:
+            lines += self._remedies()
+            wrong = len({sample_id for sample_id, *_ in self.problems if sample_id})
+            lines.append(
+                f"{self.store} is NOT as it should be: {counted(len(self.problems), 'problem')}, "
+                f"{counted(wrong, 'sample')} affected ({looked_at})"
+            )
+        else:
+            lines.append(f"{self.store} is as it should be ({looked_at})")
+        return lines
+
+    def _remedies(self) -> list[str]:
+        of_samples = [problem for sample_id, _, problem in self.problems if sample_id]
+        remedies = []
+        if of_samples:
+            remedies.append(
+                "what to do: run snakemake again, which converts samples that lack a file or whose "
+                "source has changed; remove other damaged groups (<sample>.zarr) first"
+            )
+        if len(of_samples) < len(self.problems):
+            remedies.append(
+                f"for files beside the groups: remove {MANIFEST} and run snakemake again, which "
+                "writes all of them anew and converts nothing"
+            )
+        return remedies
+
+
+def _rounding_table(rounding: Mapping[str, Mapping[str, float]]) -> list[str]:
+    if not rounding:
+        return []
+    # Imported here: every start of Snakemake imports this module, and most verify nothing.
+    import pandas as pd
+
+    table = pd.DataFrame([*rounding.values()], index=[*rounding])
+    table["rounded to zero"] = table["flushed"] / table["values"].clip(lower=1)
+    table = table[["max_absolute", "max_relative", "rounded to zero"]]
+    table.columns = ["largest absolute error", "largest relative error", "rounded to zero"]
+    table.index.name = "rounding of"
+    formats = {"rounded to zero": "{:.2%}".format}
+    return (
+        table.reset_index()
+        .to_string(index=False, formatters=formats, float_format="{:.3g}".format)
+        .splitlines()
+    )
+
+
+def read_verdict(path: Path) -> Verdict | None:
+    """Read a verdict, or return None when there is none that can be read."""
+    try:
+        content = json.loads(path.read_bytes())
+        content["problems"] = [tuple(row) for row in content["problems"]]
+        return Verdict(**content)
+    except (FileNotFoundError, ValueError, TypeError, KeyError):
+        return None
+
+
+def conclude(project: Project, *, table: Path, verdict: Path) -> None:
+    """Look at the store as a whole, and write table and verdict: the job of `verify`.
+
+    Raises
+    ------
+    StoreError
+        When anything is not as it should be.
+    """
+    folder = folder_of(project)
+    manifest = read_manifest(project.store)
+    found = [
+        Found.model_validate_json((folder / "found" / f"{key_of(sample_id)}.json").read_bytes())
+        for sample_id in manifest["samples"]
+    ]
+    source = json.loads((folder / "source.json").read_bytes())["source"]
+    problems = [("", place, problem) for place, problem in check_store(project, manifest, source)]
+    problems += [(one.sample_id, *problem) for one in found for problem in one.problems]
+    names = dict.fromkeys(name for one in found for name in one.rounding)
+    result = Verdict(
+        store=project.settings.store,
+        mode=project.settings.verify,
+        samples=len(found),
+        files=sum(one.files for one in found),
+        stored_bytes=sum(one.stored_bytes for one in found),
+        values=sum(one.values for one in found),
+        problems=problems,
+        rounding={
+            name: Rounding.merged(
+                one.rounding[name] for one in found if name in one.rounding
+            ).model_dump()
+            for name in names
+        },
+    )
+    columns = ("sample", "place", "problem")
+    write_aside(table, table_text(problems, columns).encode("utf-8"))
+    write_aside(verdict, json.dumps(asdict(result), indent=2).encode("utf-8"))
+    if problems:
+        raise StoreError(f"not everything is as it should be; {table} has the list")
+
+
+def check_store(
+    project: Project, manifest: dict[str, Any], source: list[str]
+) -> Iterable[tuple[str, str]]:
+    """Yield what is wrong with a store besides its samples: place, and what.
+
+    Parameters
+    ----------
+    project
+        The configuration.
+    manifest
+        The store's manifest.
+    source
+        Ids of the samples that the source holds; empty where it was not looked at.
+    """
+    settings, store = project.settings, project.store
+    name = settings.dataset_name or project.dataset.name
+    expected = build_manifest(name, settings, project.domains, [])
+    for key in ("dataset_name", "shuffle_seed", "coords_dtype", "values_dtype", "compressor"):
+        if manifest.get(key) != expected[key]:
+            yield (
+                MANIFEST,
+                f"{key} is {manifest.get(key)!r}, and the settings say {expected[key]!r}",
+            )
+    if manifest.get("domains") != expected["domains"]:
+        yield MANIFEST, "its domains are not those of the settings"
+    recorded = read_checksums(store)
+    if not recorded:
+        yield CHECKSUMS, "is not there, so nothing says what was written"
+    for path, (size, digest) in recorded.items():
+        if ".zarr/" in path:
+            continue
+        content = store.read(path)
+        if content is None:
+            yield path, "is missing"
+        elif len(content) != size or hashlib.sha256(content).hexdigest() != digest:
+            yield path, "is not what was written last"
+    listed = set(manifest["samples"])
+    for sample_id in sorted(_samples_of(recorded) - listed):
+        yield sample_id, f"is in {CHECKSUMS} and not in {MANIFEST}"
+    skipped = _skipped(store)
+    for sample_id in source:
+        if sample_id not in listed and sample_id not in skipped:
+            yield sample_id, f"is in the source and not in {MANIFEST}; run snakemake"
+    orphans: dict[str, int] = {}
+    for path in store.all_files():
+        sample_id, inside, _ = path.partition(".zarr/")
+        if inside and sample_id not in listed:
+            orphans[sample_id] = orphans.get(sample_id, 0) + 1
+        elif not inside and recorded and path not in {*recorded, CHECKSUMS, PROVENANCE}:
+            yield path, "is no file of the store"
+    for sample_id, files in sorted(orphans.items()):
+        what = f"{counted(files, 'file')} that {MANIFEST} does not list"
+        yield f"{sample_id}.zarr", f"{what}; the target remove_orphans removes whole groups"
+
+
+def _samples_of(recorded: Iterable[str]) -> set[str]:
+    split = (path.partition(".zarr/") for path in recorded)
+    return {sample_id for sample_id, inside, _ in split if inside}
+
+
+def _skipped(store: Store) -> set[str]:
+    text = (store.read(SKIPPED) or b"").decode("utf-8")
+    return {row["id"] for row in csv.DictReader(io.StringIO(text, newline=""), delimiter="\t")}

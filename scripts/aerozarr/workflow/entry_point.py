@@ -1,0 +1,89 @@
+"""The scripts whose jobs a warm worker does (see `warm`), or a plain process when there is none.
+
+Such a script imports nothing but this before it knows that it has to.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from aerozarr.workflow import forkserver_client
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from aerozarr.workflow.forkserver import Job
+
+
+def main(job: str) -> int:
+    """Do a job with the options of the command line; with `--serve`, be the warm worker.
+
+    Parameters
+    ----------
+    job
+        A name of `_jobs`.
+
+    Returns
+    -------
+    int
+        The exit code.
+    """
+    script, *arguments = sys.argv
+    if arguments == ["--serve"]:
+        # Here: a client needs none of it.
+        from aerozarr.workflow.forkserver import serve
+
+        serve(lambda: _load(job))
+        return 0
+    if arguments[:1] == ["--plain"]:
+        return _load(job)([job, *arguments[1:]])
+    try:
+        code = forkserver_client.request([job, *arguments], serve_command(script))
+    except KeyboardInterrupt:
+        return 130  # as shells count it; the worker ends the job
+    if code is None:
+        print("aerozarr: done in a plain process", file=sys.stderr, flush=True)
+        os.execv(sys.executable, [sys.executable, script, "--plain", *arguments])
+    return code
+
+
+def serve_command(script: str) -> list[str]:
+    """Return what starts a warm worker, which does the script's job and those that go with it."""
+    return [sys.executable, script, "--serve"]
+
+
+def _load(job: str) -> Job:
+    """Import what a job and those that go with it need, and return what does one."""
+    if job == "verify_sample":
+        return _verifying()
+    return _converting()
+
+
+def _verifying() -> Job:
+    from aerozarr.run_config import Project
+    from aerozarr.verify.sample import verify_sample
+    from aerozarr.workflow.job import run_job
+
+    Project.from_environment()
+    return lambda texts: run_job(verify_sample, texts[1:], None, "key", "found")
+
+
+def _converting() -> Job:
+    from aerozarr.convert.sample import convert
+    from aerozarr.merge.merge_manifest import merge
+    from aerozarr.run_config import Project
+    from aerozarr.workflow.job import run_job
+
+    Project.from_environment().prepare()
+    jobs: dict[str, tuple[Callable[..., None], tuple[str, ...]]] = {
+        "convert_sample": (convert, ("table", "key", "fragment")),
+        "merge_manifest": (merge, ("table", "incomplete", "merged", "report")),
+    }
+
+    def do(texts: list[str]) -> int:
+        function, options = jobs[texts[0]]
+        return run_job(function, texts[1:], function.__doc__, *options)
+
+    return do

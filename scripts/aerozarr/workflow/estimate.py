@@ -1,0 +1,152 @@
+"""What a run will take, before it runs: from the listing, and from converting a few samples."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from aerozarr.convert.fragment import Fragment
+from aerozarr.convert.sample import convert_sample, loader_for
+from aerozarr.errors import StoreError
+from aerozarr.filesystems.location import is_url
+from aerozarr.messages import counted, duration, readable
+from aerozarr.run_config import Project
+from aerozarr.source.samples import Listing, Sample
+from aerozarr.store.write import open_store
+from aerozarr.workflow.list_samples import read_listing
+from aerozarr.workflow.reconcile import forecast
+from aerozarr.workflow.resources import memory_mb
+
+# Samples that are converted to measure with: small, middling and large ones.
+MEASURED = 5
+# Seconds that the workflow itself takes, whatever a sample's size: measured with tests/benchmarks.
+START_SECONDS = 2.0
+SAMPLE_SECONDS = 0.03
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What converting a listing takes.
+
+    Attributes
+    ----------
+    samples, left_out
+        Numbers of samples.
+    source_bytes, stored_bytes
+        To read and to write; None where the source does not tell sizes.
+    memory_mb
+        Of the largest sample's job, in MiB.
+    conversion_seconds
+        Of all conversions, one after another on one core.
+    measured, broken
+        Numbers of samples that were converted to tell, and that could not be.
+    """
+
+    samples: int
+    left_out: int
+    source_bytes: int | None
+    stored_bytes: int | None
+    memory_mb: int
+    conversion_seconds: float
+    measured: int
+    broken: int
+
+    def seconds(self, cores: int) -> float:
+        """Return the seconds that a run from nothing takes on so many cores."""
+        return START_SECONDS + self.samples * SAMPLE_SECONDS + self.conversion_seconds / cores
+
+    def lines(self, cores: int) -> list[str]:
+        """Return the estimate for the person at the terminal."""
+        unknown = "not known: the source does not tell sizes"
+        read, write = (
+            unknown if size is None else readable(size)
+            for size in (self.source_bytes, self.stored_bytes)
+        )
+        left_out = f", {self.left_out} left out" if self.left_out else ""
+        broken = f"; {self.broken} more of those tried are broken" if self.broken else ""
+        rows = {
+            "samples": f"{self.samples:,}{left_out}",
+            "to read": read,
+            "to write": write,
+            "memory": f"up to {self.memory_mb:,} MiB for a job",
+            "time": f"{duration(self.seconds(cores))} on {counted(cores, 'core')} "
+            f"(measured on {counted(self.measured, 'sample')}{broken})",
+        }
+        return [f"{name:9} {value}" for name, value in rows.items()]
+
+
+def estimate(project: Project, *, cores: str) -> None:
+    """Say what a run would take: the job of `estimate`."""
+    listing = read_listing(project)
+    made = estimate_of(project, listing)
+    converts = forecast(project, listing, project.store.all_files())
+    lines = ["all of them, from nothing:", *made.lines(int(cores)), converts]
+    print(*lines, sep="\n", file=sys.stderr)
+
+
+def estimate_of(project: Project, listing: Listing) -> Estimate:
+    """Convert a few samples to nowhere, and tell from them what all take.
+
+    Raises
+    ------
+    StoreError
+        When all of those few are broken.
+    """
+    folder = project.place("estimate")
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        made = [_convert(project, sample, folder) for sample in _few(listing.samples)]
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    converted = [(sample, fragment) for sample, fragment in made if fragment.left_out is None]
+    if not converted:
+        raise StoreError(
+            f"all {len(made)} samples that were tried are broken; the first: {made[0][1].left_out}"
+        )
+    # The first pays for what is loaded only once.
+    timed = converted[1:] or converted
+    known = all(sample.sizes and min(sample.sizes) >= 0 for sample in listing.samples)
+    total = sum(sum(sample.sizes) for sample in listing.samples) if known else None
+    if total is None:
+        share = len(listing.samples) / len(timed)
+        stored = None
+    else:
+        share = total / sum(sum(sample.sizes) for sample, _ in timed)
+        read = sum(sum(sample.sizes) for sample, _ in converted)
+        stored = round(total * sum(fragment.stored_bytes for _, fragment in converted) / read)
+    return Estimate(
+        samples=len(listing.samples),
+        left_out=len(listing.left_out),
+        source_bytes=total,
+        stored_bytes=stored,
+        memory_mb=max(
+            memory_mb(
+                sample,
+                buffers_sample=is_url(project.settings.store),
+                reads_ahead=is_url(project.source),
+                attempt=1,
+            )
+            for sample in listing.samples
+        ),
+        conversion_seconds=share * sum(fragment.seconds for _, fragment in timed),
+        measured=len(converted),
+        broken=len(made) - len(converted),
+    )
+
+
+def _few(samples: list[Sample]) -> list[Sample]:
+    """Return a few samples, spread over all sizes; the middling one first."""
+    ordered = sorted(samples, key=lambda sample: (sum(sample.sizes), sample.id))
+    few = min(MEASURED, len(ordered))
+    picked = [ordered[(2 * number + 1) * len(ordered) // (2 * few)] for number in range(few)]
+    middle = picked.pop(few // 2)
+    return [middle, *picked]
+
+
+def _convert(project: Project, sample: Sample, folder: Path) -> tuple[Sample, Fragment]:
+    # Into a folder and not into the store: nothing of an estimate is to stay.
+    store = open_store(str(folder / "store"), {}, owner=str(folder))
+    load = loader_for(sample, project.settings, project.dataset, project.source)
+    return sample, convert_sample(sample, load, project.domains, project.settings, store)

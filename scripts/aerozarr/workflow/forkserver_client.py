@@ -1,0 +1,158 @@
+"""A warm worker: processes that have torch and the rest imported, and do one job after another.
+
+A job that starts Python and imports torch pays more than a second for it. Here a *server* does so
+once, and forks *workers*; a worker whose job went well waits for the next one, because a new
+process also pays for every page of memory that it touches for the first time (more, for a small
+sample, than for its conversion).
+
+Protocol
+--------
+The process that runs jobs (Snakemake: the *owner*) names a folder and itself in the environment
+(`name_owner`). Nothing is started yet.
+
+A *client* (one a job, importing next to nothing; this module) connects to `socket` in that folder.
+If nobody listens, it takes the lock on `lock` there, looks again, and starts a server, which it
+gives a listening socket as standard input: so nobody has to wait until the server listens. It then
+sends, in one message, its standard error as a file descriptor and its request: a 4-byte length, and
+that many bytes of NUL-separated texts.
+
+The *server* (`warm_server`) imports everything once and starts no thread. It passes each request
+on to a worker that is idle, or to a new one; so there are never more workers than there were
+clients at once. The worker takes the client's standard error for its own, does the job, and answers
+with two bytes: the exit code, and whether it can be used again. It cannot after a job that failed,
+nor when it has kept much memory. The server answers the client with one byte, the exit code, and
+closes.
+
+Who ends whom: a client that goes away has its worker killed; an owner that goes away has the
+server, which kills all workers and removes the folder; a server that goes away takes its workers
+along (Linux), and its clients run their job in a plain process, as they do when none can be
+started. A worker that crashes costs its client's job alone. Since the folder is named anew by each
+run, no server outlives the code and credentials it knows.
+"""
+
+from __future__ import annotations
+
+# A client is started once a sample, so what is imported here counts: 16 ms with socket, contextlib
+# and collections.abc, 9 ms without, of which Python's own start is 8. Everything else is imported
+# where it is used, and `_socket` is what `socket` is made of.
+import _socket
+import os
+import sys
+
+from aerozarr.environment import FORKSERVER_FOLDER, FORKSERVER_OWNER
+
+
+def name_owner() -> None:
+    """Make this process the owner of a worker that its jobs may start."""
+    # Imported here: a client needs none of it.
+    import atexit
+    import shutil
+    import tempfile
+    import uuid
+
+    folder = f"{tempfile.gettempdir()}/aerozarr-{os.getuid()}-{uuid.uuid4().hex[:16]}"
+    os.environ[FORKSERVER_FOLDER] = folder
+    os.environ[FORKSERVER_OWNER] = str(os.getpid())
+    # The server does this too; it may have died, or never have started.
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+
+
+def start(serve_command: list[str]) -> None:
+    """Start a worker before the first job wants it; called by the owner.
+
+    Its imports then go on beside what the owner does until then. Harmless if it fails: the first
+    job tries again.
+    """
+    try:
+        _start(os.environ[FORKSERVER_FOLDER], serve_command).close()
+    except OSError:
+        return
+
+
+def request(texts: list[str], serve_command: list[str]) -> int | None:
+    """Have a job done by the warm worker.
+
+    Parameters
+    ----------
+    texts
+        The request, for the server's `Job`; without NUL characters.
+    serve_command
+        What starts a server; it calls `serve`.
+
+    Returns
+    -------
+    int or None
+        The job's exit code; None when there is no worker to be had, or it went away: then the job
+        was not finished.
+    """
+    folder = os.environ.get(FORKSERVER_FOLDER)
+    if folder is None:
+        return None
+    try:
+        connection = _connect(folder) or _start(folder, serve_command)
+    except OSError as error:
+        print(f"aerozarr: no warm worker: {error}", file=sys.stderr)
+        return None
+    content = "\0".join(texts).encode("utf-8", "surrogateescape")
+    message = len(content).to_bytes(4, "big") + content
+    stderr = (_socket.SOL_SOCKET, _socket.SCM_RIGHTS, (2).to_bytes(4, sys.byteorder))
+    try:
+        sent = connection.sendmsg([message], [stderr])
+        if sent < len(message):
+            # Not otherwise: a job may be done by now, and its connection closed.
+            connection.sendall(message[sent:])
+        answer = connection.recv(1)
+    except OSError:
+        answer = b""
+    connection.close()
+    if not answer:
+        print(f"aerozarr: the warm worker went away. {_tail(folder)}", file=sys.stderr)
+        return None
+    return answer[0]
+
+
+def _connect(folder: str) -> _socket.socket | None:
+    connection = _socket.socket(_socket.AF_UNIX)
+    try:
+        connection.connect(f"{folder}/socket")
+    except OSError:
+        connection.close()
+        return None
+    return connection
+
+
+def _start(folder: str, command: list[str]) -> _socket.socket:
+    """Start a server, unless another client has; return a connection to it."""
+    import fcntl
+    import subprocess
+
+    os.makedirs(folder, mode=0o700, exist_ok=True)
+    if os.stat(folder).st_uid != os.getuid():
+        raise PermissionError(f"{folder} belongs to someone else")
+    with open(f"{folder}/lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        connection = _connect(folder)
+        if connection is not None:
+            return connection
+        if os.path.exists(f"{folder}/socket"):
+            os.unlink(f"{folder}/socket")  # of a server that died
+        listener = _socket.socket(_socket.AF_UNIX)
+        listener.bind(f"{folder}/socket")
+        listener.listen(4096)
+        with open(f"{folder}/log", "ab") as log:
+            subprocess.Popen(
+                command, stdin=listener.fileno(), stdout=log, stderr=log, start_new_session=True
+            )
+        connection = _socket.socket(_socket.AF_UNIX)
+        connection.connect(f"{folder}/socket")
+        listener.close()  # it is the server's now
+    return connection
+
+
+def _tail(folder: str) -> str:
+    """Return the last that a server said, for its client's log."""
+    try:
+        with open(f"{folder}/log", encoding="utf-8", errors="replace") as log:
+            return log.read()[-2000:].strip()
+    except OSError:
+        return ""

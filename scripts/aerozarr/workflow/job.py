@@ -1,0 +1,51 @@
+"""How a script of a rule runs: options in, exit code out.
+
+Whatever goes wrong ends in the rule's log, which is the job's standard error: a message for what a
+person can mend, a traceback for what they cannot.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from aerozarr.errors import AerozarrError
+from aerozarr.run_config import Project
+
+# Options that are no paths.
+TEXTS = ("key", "cores")
+
+
+def run(job: Callable[..., None], description: str | None, *options: str) -> None:
+    """Run a job with the options of the command line, and end the process with its exit code.
+
+    Parameters
+    ----------
+    job
+        Called with the project, and one keyword argument an option.
+    description
+        For `--help`.
+    options
+        Names of the options, all required: paths, except those of `TEXTS`.
+    """
+    sys.exit(run_job(job, sys.argv[1:], description, *options))
+
+
+def run_job(
+    job: Callable[..., None], arguments: list[str], description: str | None, *options: str
+) -> int:
+    """Run a job with the given command line, as `run` does, and return its exit code."""
+    # Written --key=value, because a key may begin with a dash.
+    parser = argparse.ArgumentParser(description=description)
+    for option in options:
+        kind = str if option in TEXTS else Path
+        parser.add_argument(f"--{option}", required=True, type=kind)
+    values = vars(parser.parse_args(arguments))
+    try:
+        job(Project.from_environment(), **values)
+    except AerozarrError as error:
+        print(f"aerozarr: {error}", file=sys.stderr)
+        return 1
+    return 0

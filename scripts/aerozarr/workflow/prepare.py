@@ -1,0 +1,135 @@
+"""What the main Snakemake process does before it builds the graph of jobs.
+
+It lists the source, once a run. If it is going to run jobs, it also takes the work folder's lock,
+and puts right what a killed run, or a person, left out of step: the store and the work folder are
+two places, and only here are they compared.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import IO
+
+from fsspec import available_protocols
+
+from aerozarr.errors import SettingsError
+from aerozarr.filesystems.files import check_writable, lock, write_aside
+from aerozarr.filesystems.location import Location
+from aerozarr.messages import counted, did_you_mean, without_credentials
+from aerozarr.run_config import HANDED_OVER, MERGED, Project
+from aerozarr.source.listing import list_source
+from aerozarr.source.samples import Listing
+from aerozarr.workflow.reconcile import _forget_lost, forecast
+from aerozarr.workflow.slurm import end_left_jobs
+
+# Kept for the life of the process: closing the file gives the lock up.
+_locks: list[IO[str]] = []
+
+
+def begin(project: Project, *, runs_jobs: bool) -> tuple[str, list[str], str]:
+    """List the source, and make the work folder ready if jobs are going to run.
+
+    Parameters
+    ----------
+    project
+        The configuration.
+    runs_jobs
+        False for a dry run and whatever else only looks: then nothing is written or removed.
+
+    Returns
+    -------
+    digest : str
+        Changes when the source does; `example` for the example, which is made by a job.
+    messages : list of str
+        What the person should know before the jobs start.
+    forecast : str
+        What a run would do, when none is going to; empty for the example, whose samples are not
+        there yet.
+
+    Raises
+    ------
+    SettingsError
+        When the source cannot be listed, or a folder cannot be written.
+    StoreError
+        When another run is at work in the same work folder.
+    """
+    messages = _check_urls(project)
+    listing = None
+    if not project.is_example:
+        listing = list_source(project.settings, project.dataset, project.source)
+    store = project.store  # opened in any case: a dry run should say that it cannot be
+    if _is_same(store.location, project.source):
+        raise SettingsError(
+            f"store: {without_credentials(store.location.url)!r} is the source itself. Give the "
+            "store a folder or URL of its own."
+        )
+    store.check()
+    if runs_jobs:
+        messages += take_over(project)
+        store.clean()
+        if listing is not None:
+            write_aside(project.place(HANDED_OVER), listing.to_json().encode())
+    # Listed once, because that takes a request for every thousand objects.
+    is_known = Path(project.fragments).is_dir() or project.place(MERGED).exists()
+    files = store.all_files() if is_known else {}
+    messages += _forget_lost(project, files, forget=runs_jobs)
+    if listing is None:
+        return "example", messages, ""
+    would_do = "" if runs_jobs else forecast(project, listing, files)
+    return listing.digest(), [*_listing_messages(listing, project), *messages], would_do
+
+
+def _is_same(store: Location, source: str) -> bool:
+    if store.is_local:
+        return os.path.realpath(store.path) == os.path.realpath(source)
+    return store.url.rstrip("/") == source.rstrip("/")
+
+
+def _check_urls(project: Project) -> list[str]:
+    """Refuse places that no two processes share; return a warning of options for nothing."""
+    settings = project.settings
+    for key, url in (("source_url", settings.source_url), ("store", settings.store)):
+        if url and url.startswith("memory://"):
+            raise SettingsError(
+                f"{key}: {url!r} is the memory of one process, and each sample is converted by a "
+                "process of its own. Give a folder or another URL."
+            )
+    known = available_protocols()
+    unknown = [name for name in settings.storage_options if name not in known]
+    return [
+        f"warning: storage_options: {name!r} is no protocol.{did_you_mean(name, known)}"
+        for name in unknown
+    ]
+
+
+def take_over(project: Project) -> list[str]:
+    """Make the work folder, lock it for the life of this process, and end what others left at work.
+
+    Returns
+    -------
+    list of str
+        What the person should know.
+
+    Raises
+    ------
+    SettingsError
+        When the folder cannot be written.
+    StoreError
+        When another run is at work in it, or jobs that one left cannot be ended.
+    """
+    check_writable("workdir", Path(project.workdir))
+    Path(project.workdir).mkdir(parents=True, exist_ok=True)
+    _locks.append(lock(project.place(".lock")))
+    return end_left_jobs(Path(project.workdir))
+
+
+def _listing_messages(listing: Listing, project: Project) -> list[str]:
+    messages = [f"warning: {warning}" for warning in listing.warnings]
+    left_out = f", {len(listing.left_out)} left out" if listing.left_out else ""
+    name = project.settings.dataset_name or project.dataset.name
+    messages.append(
+        f"{counted(len(listing.samples), 'sample')} of {name} in "
+        f"{without_credentials(project.source)}{left_out}"
+    )
+    return messages
