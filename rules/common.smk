@@ -7,14 +7,14 @@ sys.path.insert(0, os.path.join(workflow.basedir, "scripts"))
 
 from snakemake.settings.types import DeploymentMethod
 
-from aerozarr.verify.expected import begin_verification, folder_of
+from aerozarr.verify.expected import prepare_verification, folder_of
 from aerozarr.errors import AerozarrError
 from aerozarr.filesystems.location import is_url
 from aerozarr.workflow.resources import memory_mb, runtime_minutes
-from aerozarr.run_config import Project
+from aerozarr.run_config import RunConfig
 from aerozarr.workflow.slurm import check_run
 from aerozarr.run_config import MERGED
-from aerozarr.workflow.prepare import begin, take_over
+from aerozarr.workflow.prepare import begin, acquire_workdir
 from aerozarr.source.sample_table import read_samples
 from aerozarr.workflow.entry_point import serve_command
 from aerozarr.workflow.forkserver_client import name_owner
@@ -43,7 +43,7 @@ def start_early():
 def start():
     """Check the settings and list the source; end with one clear message if that fails.
 
-    Returns the project, what changes when the source does, the samples to verify by key, and what a
+    Returns the run_config, what changes when the source does, the samples to verify by key, and what a
     run would do, if this is none.
     """
     # A dry run, or a mode that only looks (--lint, --dag …), must not touch anything.
@@ -55,30 +55,30 @@ def start():
     try:
         if not workflow.is_main_process:
             return start_job(), "", {}, ""
-        project = Project.from_config(config)
-        if runs_jobs and (VERIFYING or not project.place(MERGED).exists()):
+        run_config = RunConfig.from_config(config)
+        if runs_jobs and (VERIFYING or not run_config.place(MERGED).exists()):
             start_early()  # there will be jobs: have torch imported while the samples are listed
         if VERIFYING:
             if runs_jobs:
-                tell(*take_over(project))
-            return project, "", begin_verification(project, write=runs_jobs), ""
-        digest, messages, forecast = begin(project, runs_jobs=runs_jobs)
+                tell(*acquire_workdir(run_config))
+            return run_config, "", prepare_verification(run_config, write=runs_jobs), ""
+        digest, messages, forecast = begin(run_config, runs_jobs=runs_jobs)
     # Not as a WorkflowError: Snakemake shows those with places in this file.
     except AerozarrError as error:
         sys.exit(f"aerozarr: {error}")
     except OSError as error:
         sys.exit(f"aerozarr: the source or the store cannot be reached: {error}")
     tell(*messages)
-    return project, digest, {}, forecast
+    return run_config, digest, {}, forecast
 
 
 def start_job():
-    """Return the project in a Snakemake that runs jobs for another, maybe on another machine."""
+    """Return the run_config in a Snakemake that runs jobs for another, maybe on another machine."""
     # An executor that takes no environment along gives the configuration on the command line.
-    sent = Project.is_in_environment()
-    project = Project.from_environment() if sent else Project.from_config(config)
-    check_run(Path(project.workdir))
-    return project
+    sent = RunConfig.is_in_environment()
+    run_config = RunConfig.from_environment() if sent else RunConfig.from_config(config)
+    check_run(Path(run_config.workdir))
+    return run_config
 
 
 PROJECT, SOURCE_DIGEST, CLAIMED, FORECAST = start()

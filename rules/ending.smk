@@ -5,7 +5,7 @@ import contextlib
 
 from aerozarr.merge.remove_orphans import orphans_of
 from aerozarr.messages import printable
-from aerozarr.messages import counted, first_of
+from aerozarr.messages import plural, first_lines
 from aerozarr.merge.summary import read_summary, reason_in
 from aerozarr.verify.store import read_verdict
 
@@ -47,8 +47,8 @@ def tell_failure():
     ]
     tell(
         # None, when the run was interrupted.
-        *([f"{counted(len(failed), 'job')} failed:"] if failed else []),
-        *first_of(line for lines in sorted(told) for line in lines),
+        *([f"{plural(len(failed), 'job')} failed:"] if failed else []),
+        *first_lines(line for lines in sorted(told) for line in lines),
         f"not finished; more is above, and in {WORKDIR}/logs. What is converted is kept: once the "
         "cause is mended, the same command goes on from here.",
     )
@@ -61,7 +61,7 @@ def tell_forecast():
             orphans = sorted(map(printable, orphans_of(PROJECT.store)))
         except AerozarrError as error:
             return tell(error)
-        tell(f"a run would remove {counted(len(orphans), 'group')}", *first_of(orphans))
+        tell(f"a run would remove {plural(len(orphans), 'group')}", *first_lines(orphans))
     elif not VERIFYING:
         tell(FORECAST or "a run would make the example, or convert what it lacks")
 

@@ -3,11 +3,11 @@
 from pathlib import Path
 
 from aerozarr.example import write_example
-from aerozarr.run_config import Project
+from aerozarr.run_config import RunConfig
 from aerozarr.workflow.job import run
 
 
-def make_example(_: Project, *, folder: Path) -> None:
+def make_example(_: RunConfig, *, folder: Path) -> None:
     """Write the example below a folder."""
     write_example(folder)
 

@@ -1,7 +1,7 @@
 """Makes the table of what is wrong with a store, and the verdict, from what was found."""
 
-from aerozarr.verify.store import conclude
+from aerozarr.verify.store import verify
 from aerozarr.workflow.job import run
 
 if __name__ == "__main__":
-    run(conclude, __doc__, "table", "verdict")
+    run(verify, __doc__, "table", "verdict")

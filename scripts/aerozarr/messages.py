@@ -25,19 +25,19 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def first_of(items: Iterable[str]) -> list[str]:
+def first_lines(items: Iterable[str]) -> list[str]:
     """Return the first few of some lines, indented, and how many more there are."""
     shown = [f"  {item}" for item in items]
     more = len(shown) - SHOWN
     return shown if more <= 0 else [*shown[:SHOWN], f"  … and {more} more"]
 
 
-def counted(number: int, noun: str) -> str:
+def plural(number: int, noun: str) -> str:
     """Return a number with its noun, e.g. `1 sample`, `2 samples`."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def readable(size: float) -> str:
+def format_bytes(size: float) -> str:
     """Return a number of bytes as a person says it, e.g. `2.28 MB`."""
     for unit in ("B", "kB", "MB", "GB"):
         if size < 1000:
@@ -46,7 +46,7 @@ def readable(size: float) -> str:
     return f"{size:.3g} TB"
 
 
-def duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """Return a time as a person says it: `40 s`, `12 min`, `3 h 20 min`."""
     if seconds < 90:
         return f"{seconds:.0f} s"
@@ -54,14 +54,14 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02} min"
 
 
-def without_credentials(value: Any) -> Any:
+def redacted(value: Any) -> Any:
     """Return a value with user names, passwords and queries taken out of every URL in it."""
     if isinstance(value, str):
         return _url_without_credentials(value) if "://" in value else value
     if isinstance(value, Mapping):
-        return {key: without_credentials(item) for key, item in value.items()}
+        return {key: redacted(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [without_credentials(item) for item in value]
+        return [redacted(item) for item in value]
     return value
 
 

@@ -28,7 +28,7 @@ from aerozarr.config.settings import (
 from aerozarr.environment import SETTINGS, STARTED
 from aerozarr.errors import StoreError
 from aerozarr.filesystems.files import check_writable
-from aerozarr.filesystems.location import prepare_for
+from aerozarr.filesystems.location import import_backend_for
 from aerozarr.source.datasets import Dataset, resolve_dataset
 from aerozarr.store.format.layout import BYTES_VERSION, FORMAT_VERSION
 from aerozarr.store.write import open_store
@@ -45,7 +45,7 @@ HANDED_OVER = ".listing.json"
 
 
 @dataclass(frozen=True)
-class Project:
+class RunConfig:
     """A configuration, resolved.
 
     Attributes
@@ -59,7 +59,7 @@ class Project:
     domains: tuple[Domain, ...]
 
     @classmethod
-    def of(cls, settings: Settings) -> Project:
+    def of(cls, settings: Settings) -> RunConfig:
         """Resolve settings.
 
         Raises
@@ -71,7 +71,7 @@ class Project:
         return cls(settings, dataset, domains_of(dataset.filemap, settings))
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> Project:
+    def from_config(cls, config: Mapping[str, Any]) -> RunConfig:
         """Check a Snakemake configuration, and hand it on to the jobs of this process.
 
         Raises
@@ -80,10 +80,10 @@ class Project:
             When a setting cannot be used.
         """
         settings = load_settings(config)
-        project = cls.of(settings)
+        run_config = cls.of(settings)
         os.environ[SETTINGS] = settings_to_json(settings)
         os.environ.setdefault(STARTED, datetime.now(UTC).isoformat(timespec="seconds"))
-        return project
+        return run_config
 
     @staticmethod
     def is_in_environment() -> bool:
@@ -91,7 +91,7 @@ class Project:
         return SETTINGS in os.environ
 
     @classmethod
-    def from_environment(cls) -> Project:
+    def from_environment(cls) -> RunConfig:
         """Return the configuration that the Snakemake process handed on.
 
         Raises
@@ -159,7 +159,7 @@ class Project:
     def prepare(self) -> None:
         """Import what source and store need: for a process that forks one child a job."""
         for place in (self.source, self.settings.store):
-            prepare_for(place, self.settings.storage_options)
+            import_backend_for(place, self.settings.storage_options)
 
     @property
     def stored_as(self) -> str:
@@ -210,6 +210,6 @@ class Project:
 
 
 @functools.cache
-def _resolved(text: str) -> Project:
+def _resolved(text: str) -> RunConfig:
     """Resolve settings once in a process: a warm worker does so before it forks."""
-    return Project.of(settings_from_json(text))
+    return RunConfig.of(settings_from_json(text))

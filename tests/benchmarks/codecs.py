@@ -18,21 +18,21 @@ from aerozarr.config.settings import COMPRESSIONS, Compression, load_settings
 from aerozarr.convert.cast import to_storage
 from aerozarr.convert.encode import encode_shards
 from aerozarr.convert.pt_files import as_rows
-from aerozarr.run_config import Project
+from aerozarr.run_config import RunConfig
 from aerozarr.store.format.layout import Grid
 
 
-def measure(how: Compression, project: Project, sample: Path) -> tuple[int, int, float]:
+def measure(how: Compression, run_config: RunConfig, sample: Path) -> tuple[int, int, float]:
     """Return bytes before and after, and core-seconds of gathering and compressing."""
     before = after = 0
     seconds = 0.0
-    for domain in domains_of(project.dataset.filemap, project.settings):
+    for domain in domains_of(run_config.dataset.filemap, run_config.settings):
         perm = None
         for field in domain.fields:
             rows = to_storage(as_rows(torch.load(sample / field.file), field), field)
             if perm is None:
                 perm = torch.randperm(len(rows)).numpy()
-            grid = Grid.of(len(rows), project.settings.chunk_points, None)
+            grid = Grid.of(len(rows), run_config.settings.chunk_points, None)
             start = time.process_time()
             for shard in encode_shards(rows, perm, grid, how):
                 after += sum(map(len, shard.chunks()))
@@ -54,9 +54,9 @@ def main() -> None:
         make_data(arguments.kind, 1, source)
         sample = next(source.rglob("*.pt")).parent
         dataset, _ = DATASETS[arguments.kind]
-        project = Project.of(load_settings({"dataset": dataset, "source_url": str(source)}))
+        run_config = RunConfig.of(load_settings({"dataset": dataset, "source_url": str(source)}))
         for name, how in COMPRESSIONS.items():
-            runs = [measure(how, project, sample) for _ in range(3)]
+            runs = [measure(how, run_config, sample) for _ in range(3)]
             before, after, seconds = min(runs, key=lambda run: run[2])
             cells = f"{after / 1e6:.1f} | {before / after:.3f} | {before / 1e6 / seconds:.0f}"
             print(f"| `{name}` ({how.label}) | {cells} |")

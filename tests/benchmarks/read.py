@@ -97,18 +97,18 @@ class Draws(Dataset[Item]):
         return len(self.samples)
 
     def __getitem__(self, index: int) -> Item:
-        return {} if index == IDLE else self.draw(index)
+        return {} if index == IDLE else self.subsample(index)
 
     def __getitems__(self, indexes: list[int]) -> list[Item]:
         return [{}] if IDLE in indexes else self.draw_batch(indexes)
 
-    def draw(self, index: int) -> Item:
-        """Draw points of a sample."""
+    def subsample(self, index: int) -> Item:
+        """Subsample points of a sample."""
         raise NotImplementedError
 
     def draw_batch(self, indexes: list[int]) -> list[Item]:
-        """Draw points of several samples."""
-        return [self.draw(index) for index in indexes]
+        """Subsample points of several samples."""
+        return [self.subsample(index) for index in indexes]
 
     @staticmethod
     def collate(items: list[Item]) -> Item:
@@ -137,7 +137,7 @@ class WithReader(Draws):
         """Open the store."""
         return Store(self.source.store, {"s3": self.source.options})
 
-    def draw(self, index: int) -> Item:
+    def subsample(self, index: int) -> Item:
         return self.dataset[index]
 
     def draw_batch(self, indexes: list[int]) -> list[Item]:
@@ -194,7 +194,7 @@ class WithTorchLoad(Draws):
 
     mmap = False
 
-    def draw(self, index: int) -> Item:
+    def subsample(self, index: int) -> Item:
         item: Item = {}
         rows: dict[str, torch.Tensor] = {}
         for name, file in self.files(self.samples[index]):
@@ -234,7 +234,7 @@ class WithZarr(Draws):
         super().__init__(source, samples, points)
         self.groups: dict[str, zarr.Group] = {}
 
-    def draw(self, index: int) -> Item:
+    def subsample(self, index: int) -> Item:
         sample = self.samples[index]
         if sample not in self.groups:
             self.groups[sample] = zarr.open_consolidated(
@@ -313,25 +313,25 @@ class Order(list[int]):
     """The indexes of an epoch; changed between epochs, which a DataLoader sees."""
 
 
-def make_loader(draws: Draws, order: Order, workers: int, batch: int) -> DataLoader[Item]:
+def make_loader(subsamples: Draws, order: Order, workers: int, batch: int) -> DataLoader[Item]:
     """Make the DataLoader; 0 for batches of none, but samples one by one."""
     sampler: Any = BatchSampler(order, batch, drop_last=False) if batch else order
-    if draws.looks_ahead:
+    if subsamples.looks_ahead:
         sampler = LookAhead(sampler, workers)
     options: dict[str, Any] = {"batch_size": None, "sampler": sampler}
     if batch:
-        options = {"batch_sampler": sampler, "collate_fn": draws.collate}
+        options = {"batch_sampler": sampler, "collate_fn": subsamples.collate}
     return DataLoader(
-        draws,
+        subsamples,
         num_workers=workers,
         persistent_workers=workers > 0,
-        multiprocessing_context=draws.context if workers else None,
+        multiprocessing_context=subsamples.context if workers else None,
         **options,
     )
 
 
 def measure(
-    draws: Draws,
+    subsamples: Draws,
     workers: int,
     epochs: int,
     count_bytes: Callable[[], int] | None,
@@ -347,14 +347,14 @@ def measure(
         Bytes a draw, or None.
     """
     order = Order([IDLE] * max(1, workers) * max(1, batch))
-    loader = make_loader(draws, order, workers, batch)
+    loader = make_loader(subsamples, order, workers, batch)
     list(loader)
-    n_samples = len(draws)
+    n_samples = len(subsamples)
     shuffler = random.Random(0)
 
     def timed(indexes: list[int], epoch: int) -> tuple[float, float | None]:
         order[:] = indexes
-        draws.begin_epoch(epoch)
+        subsamples.begin_epoch(epoch)
         before = count_bytes() if count_bytes else 0
         start = time.perf_counter()
         got = sum(1 for _ in loader)

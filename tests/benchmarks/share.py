@@ -28,7 +28,7 @@ from aerozarr.convert import cast
 from aerozarr.convert.rounding import Rounding
 from aerozarr.convert.sample import convert_sample, loader_for
 from aerozarr.convert.statistics import Moments
-from aerozarr.run_config import Project
+from aerozarr.run_config import RunConfig
 from aerozarr.source.listing import list_source
 from aerozarr.source.samples import Sample
 
@@ -36,7 +36,7 @@ ROUNDS = {"drivaernet": 42, "shapenet": 420}
 
 
 class NoMeasuring:
-    """In place of what `measuring_for` returns: measures nothing."""
+    """In place of what `accumulator_for` returns: measures nothing."""
 
     def __init__(self, n_rows: int, width: int, dtype: np.dtype[np.floating]) -> None:
         none: Any = [0] * width
@@ -55,7 +55,7 @@ class NoMeasuring:
 def no_rounding() -> Iterator[None]:
     """Convert without looking at rounding errors."""
     with (
-        mock.patch.object(cast.Look, "rows_in", lambda *_: None),
+        mock.patch.object(cast.RoundingSample, "rows_in", lambda *_: None),
         mock.patch.object(cast, "_rounding", lambda *_: Rounding()),
     ):
         yield
@@ -64,7 +64,7 @@ def no_rounding() -> Iterator[None]:
 @contextmanager
 def no_statistics() -> Iterator[None]:
     """Convert without statistics."""
-    with no_rounding(), mock.patch.object(cast, "measuring_for", NoMeasuring):
+    with no_rounding(), mock.patch.object(cast, "accumulator_for", NoMeasuring):
         yield
 
 
@@ -73,7 +73,7 @@ def converter(kind: str, samples: int, scratch: Path) -> tuple[list[Sample], Cal
     dataset, _ = DATASETS[kind]
     source, store = scratch / f"data-{kind}", scratch / "store"
     make_data(kind, samples, source)
-    project = Project.from_config(
+    run_config = RunConfig.from_config(
         {
             "dataset": dataset,
             "source_url": str(source),
@@ -81,16 +81,18 @@ def converter(kind: str, samples: int, scratch: Path) -> tuple[list[Sample], Cal
             "workdir": str(scratch / "work"),
         }
     )
-    settings = project.settings
+    settings = run_config.settings
 
     def convert(sample: Sample) -> float:
         shutil.rmtree(store, ignore_errors=True)
-        load = loader_for(sample, settings, project.dataset, project.source, project.domains)
+        load = loader_for(
+            sample, settings, run_config.dataset, run_config.source, run_config.domains
+        )
         start = time.process_time()
-        convert_sample(sample, load, project.domains, settings, project.store)
+        convert_sample(sample, load, run_config.domains, settings, run_config.store)
         return (time.process_time() - start) * 1e3
 
-    return list_source(settings, project.dataset, project.source).samples, convert
+    return list_source(settings, run_config.dataset, run_config.source).samples, convert
 
 
 def measure(kind: str, scratch: Path) -> str:

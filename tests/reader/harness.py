@@ -18,7 +18,7 @@ import zarr
 from obstore.store import LocalStore, S3Store
 
 from aerozarr import Store
-from aerozarr.filesystems.byte_ranges import Fetcher, Span
+from aerozarr.filesystems.byte_ranges import ByteRange, Fetcher
 
 SURFACE, VOLUME, CHUNK = 1000, 2500, 256
 KEYS = {"key": "reader", "secret": "not-a-secret"}
@@ -160,10 +160,10 @@ class Recorder(Fetcher):
 
     def __init__(self, fetcher: Fetcher) -> None:
         self.fetcher = fetcher
-        self.rounds: list[Sequence[Span]] = []
+        self.rounds: list[Sequence[ByteRange]] = []
         self.fetched = 0
 
-    def fetch(self, spans: Sequence[Span]) -> list[bytes | None]:
+    def fetch(self, spans: Sequence[ByteRange]) -> list[bytes | None]:
         self.rounds.append(spans)
         contents = list(self.fetcher.fetch(spans))
         self.fetched += sum(len(content or b"") for content in contents)

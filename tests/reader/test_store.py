@@ -18,7 +18,7 @@ import zarr
 
 from aerozarr import Store
 from aerozarr.errors import SettingsError, StoreError
-from aerozarr.filesystems.byte_ranges import Span
+from aerozarr.filesystems.byte_ranges import ByteRange
 from reader.harness import (
     CHUNK,
     SURFACE,
@@ -158,7 +158,7 @@ def test_a_draw_costs_metadata_and_indexes_at_once_and_then_one_range_an_array(
     recorder = recorded(store)
     store.read("a", {"surface": 10, "volume": 10}, generator=generator(2))
     (metadata, *indexes), chunks = recorder.rounds
-    assert metadata == Span("a.zarr/zarr.json")
+    assert metadata == ByteRange("a.zarr/zarr.json")
     assert [span.start for span in indexes] == [0] * 4
     assert [span.path for span in chunks] == [span.path for span in indexes]
     recorder.rounds.clear()
@@ -206,16 +206,16 @@ def test_what_is_kept_of_indexes_and_metadata_has_a_limit(original: Path) -> Non
 @pytest.mark.parametrize("whole_chunks", [False, True])
 def test_every_point_is_as_likely_as_any_other(original: Path, whole_chunks: bool) -> None:
     store = Store(original)
-    chance, draws, count = generator(0), 3000, 300
+    chance, subsamples, count = generator(0), 3000, 300
     taken = torch.zeros(SURFACE, dtype=torch.int64)
-    for _ in range(draws):
+    for _ in range(subsamples):
         drawn = store.read(
             "a", {"surface": count}, ["surface_position"], chance, whole_chunks=whole_chunks
         )
         taken[drawn["surface_position"][:, 0].long()] += 1
     share = count / SURFACE
-    deviation = (draws * share * (1 - share)) ** 0.5
-    assert (taken - draws * share).abs().max() < 5 * deviation
+    deviation = (subsamples * share * (1 - share)) ** 0.5
+    assert (taken - subsamples * share).abs().max() < 5 * deviation
 
 
 @pytest.mark.parametrize("place", ["folder", "s3", "obstore-folder", "obstore-s3"], indirect=True)

@@ -1,4 +1,4 @@
-"""The torch dataset: its draws, its workers, its scaling."""
+"""The torch dataset: its subsamples, its workers, its scaling."""
 
 from __future__ import annotations
 

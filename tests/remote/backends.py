@@ -27,7 +27,7 @@ AZURE_KEY = (
 
 def gcs_options(server: str) -> dict[str, Any]:
     """Storage options of the emulator of Google Cloud Storage."""
-    return {"endpoint_url": server, "token": "anon", "project": "project"}
+    return {"endpoint_url": server, "token": "anon", "run_config": "run_config"}
 
 
 def azure_options(server: str) -> dict[str, Any]:

@@ -117,8 +117,8 @@ def test_a_url_with_a_password_is_refused_and_not_repeated(url: str) -> None:
 @pytest.mark.parametrize("url", ["s3://b/x", "gs://b/x", "abfs://b/x", "oci://b@n/x"])
 def test_what_a_process_imports_before_it_forks_starts_no_thread(url: str) -> None:
     code = (
-        "import os, sys; from aerozarr.filesystems.location import prepare_for;"
-        "prepare_for(sys.argv[1], {});"
+        "import os, sys; from aerozarr.filesystems.location import import_backend_for;"
+        "import_backend_for(sys.argv[1], {});"
         "imported = {'s3fs', 'gcsfs', 'adlfs', 'ocifs'} & {*sys.modules};"
         "print(len(os.listdir('/proc/self/task')), len(imported))"
     )

@@ -122,6 +122,6 @@ def ids(listing: Listing) -> list[str]:
     return [sample.id for sample in listing.samples]
 
 
-def left_out(listing: Listing) -> dict[str, tuple[str, str]]:
+def skipped(listing: Listing) -> dict[str, tuple[str, str]]:
     """Return what was left out: id to kind and files."""
-    return {row.id: (row.kind, row.file) for row in listing.left_out}
+    return {row.id: (row.kind, row.file) for row in listing.skipped}

@@ -27,7 +27,7 @@ from aerozarr.config.settings import load_settings
 from aerozarr.convert.accumulate import moments_of
 from aerozarr.convert.fragment import FieldRecord
 from aerozarr.convert.rounding import Rounding
-from aerozarr.run_config import Project
+from aerozarr.run_config import RunConfig
 from aerozarr.source.samples import Sample
 
 Files: TypeAlias = dict[str, bytes]
@@ -175,8 +175,8 @@ def field_of(canonical: str = "volume_velocity", dtype: str = "float16", width: 
     return Field(domain, name, width, f"{name}.pt", dtype)  # type: ignore[arg-type]
 
 
-def project_of(store: str | Path, workdir: Path, **settings: Any) -> Project:
-    """A project over `FILEMAP` whose chunks are small; `settings` override."""
+def project_of(store: str | Path, workdir: Path, **settings: Any) -> RunConfig:
+    """A run_config over `FILEMAP` whose chunks are small; `settings` override."""
     config = {
         "source_url": str(workdir.parent / "source"),
         "dataset": "drivaerml",
@@ -187,7 +187,7 @@ def project_of(store: str | Path, workdir: Path, **settings: Any) -> Project:
         "shard_points": 8,
         **settings,
     }
-    return Project.of(load_settings(config))
+    return RunConfig.of(load_settings(config))
 
 
 def sample_of(sample_id: str, *, split: str = "", sizes: Mapping[str, int] | None = None) -> Sample:
@@ -204,10 +204,10 @@ def sample_of(sample_id: str, *, split: str = "", sizes: Mapping[str, int] | Non
     )
 
 
-def records_of(project: Project, seed: int = 0) -> dict[str, FieldRecord]:
+def records_of(run_config: RunConfig, seed: int = 0) -> dict[str, FieldRecord]:
     """What a conversion would have learnt of each field, from five rows of random values."""
     generator = np.random.default_rng(seed)
-    fields = [field for domain in project.domains for field in domain.fields]
+    fields = [field for domain in run_config.domains for field in domain.fields]
     return {
         field.canonical: FieldRecord(
             moments=moments_of(generator.random((5, field.width))), rounding=Rounding()

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 from aerozarr.config.settings import load_settings
-from aerozarr.environment import ENVIRONMENT
+from aerozarr.environment import SETTINGS
 from aerozarr.errors import SettingsError, StoreError
 from aerozarr.filesystems.files import check_writable
-from aerozarr.run_config import Project
+from aerozarr.run_config import RunConfig
 from aerozarr.store.write.local import LocalStore
-from aerozarr.store.write.object_store import UrlStore
+from aerozarr.store.write.object_store import ObjectStoreRoot
 
 FILEMAP = {
     "surface_position": "x.pt",
@@ -46,8 +46,8 @@ SECRETS = {
 }
 
 
-def project_of(**settings: Any) -> Project:
-    return Project.of(load_settings({**BASE, **settings}))
+def project_of(**settings: Any) -> RunConfig:
+    return RunConfig.of(load_settings({**BASE, **settings}))
 
 
 # What makes every sample convert again ---------------------------------------------------------
@@ -185,9 +185,9 @@ def test_texts_are_one_line_of_json_with_sorted_keys(text):
 @pytest.mark.parametrize("seed", ["0", "1"])
 def test_texts_are_the_same_in_every_process(seed):
     program = (
-        "import json, sys; from aerozarr.run_config import Project;"
+        "import json, sys; from aerozarr.run_config import RunConfig;"
         "from aerozarr.config.settings import load_settings;"
-        "p = Project.of(load_settings(json.loads(sys.argv[1])));"
+        "p = RunConfig.of(load_settings(json.loads(sys.argv[1])));"
         "print(json.dumps([p.stored_as, p.listed_as]))"
     )
     environment = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": os.pathsep.join(sys.path)}
@@ -267,8 +267,8 @@ def test_storage_options_never_show_in_what_snakemake_records(text, store):
 
 @pytest.fixture(autouse=True)
 def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(ENVIRONMENT, "to be restored")
-    monkeypatch.delenv(ENVIRONMENT)
+    monkeypatch.setenv(SETTINGS, "to be restored")
+    monkeypatch.delenv(SETTINGS)
 
 
 def test_a_job_gets_the_settings_of_the_process_that_started_it():
@@ -280,16 +280,16 @@ def test_a_job_gets_the_settings_of_the_process_that_started_it():
         "field_dtypes": {"volume_velocity": "float32"},
         "dataset_name": "Wägen",
     }
-    project = Project.from_config(config)
-    again = Project.from_environment()
-    assert again == project
+    run_config = RunConfig.from_config(config)
+    again = RunConfig.from_environment()
+    assert again == run_config
     assert again.settings.storage_options == SECRETS
-    assert (again.stored_as, again.listed_as) == (project.stored_as, project.listed_as)
+    assert (again.stored_as, again.listed_as) == (run_config.stored_as, run_config.listed_as)
 
 
 def test_a_job_that_snakemake_did_not_start_is_refused():
     with pytest.raises(StoreError, match="snakemake"):
-        Project.from_environment()
+        RunConfig.from_environment()
 
 
 @pytest.mark.parametrize(
@@ -305,8 +305,8 @@ def test_a_job_that_snakemake_did_not_start_is_refused():
 )
 def test_settings_that_cannot_be_used_are_refused_and_not_handed_on(changed, words):
     with pytest.raises(SettingsError, match=words):
-        Project.from_config({**BASE, **changed})
-    assert ENVIRONMENT not in os.environ
+        RunConfig.from_config({**BASE, **changed})
+    assert SETTINGS not in os.environ
 
 
 # Places ----------------------------------------------------------------------------------------
@@ -317,10 +317,10 @@ def test_settings_that_cannot_be_used_are_refused_and_not_handed_on(changed, wor
     [("results/work", "results/work"), ("/w/", "/w"), ("w//", "w"), ("/", "/"), (".", ".")],
 )
 def test_workdir_is_written_without_a_slash_at_the_end(workdir, expected):
-    project = project_of(workdir=workdir)
-    assert project.workdir == expected
-    assert project.place("samples.tsv") == Path(expected, "samples.tsv")
-    fragment = project.fragment("a%2Fb")
+    run_config = project_of(workdir=workdir)
+    assert run_config.workdir == expected
+    assert run_config.place("samples.tsv") == Path(expected, "samples.tsv")
+    fragment = run_config.fragment("a%2Fb")
     assert fragment.name == "a%2Fb.json"
     assert fragment.parent.parent == Path(expected, "fragments")
 
@@ -342,19 +342,19 @@ def test_each_store_has_fragments_of_its_own():
     ],
 )
 def test_source(settings, source, is_example):
-    project = Project.of(load_settings({"workdir": "w", **settings}))
-    assert (project.source, project.is_example) == (source, is_example)
-    assert project.source_setting == (None if is_example else source)
+    run_config = RunConfig.of(load_settings({"workdir": "w", **settings}))
+    assert (run_config.source, run_config.is_example) == (source, is_example)
+    assert run_config.source_setting == (None if is_example else source)
 
 
 @pytest.mark.parametrize(
     ("url", "kind"),
-    [("{tmp}/a/b", LocalStore), ("file://{tmp}/a", LocalStore), ("memory://s", UrlStore)],
+    [("{tmp}/a/b", LocalStore), ("file://{tmp}/a", LocalStore), ("memory://s", ObjectStoreRoot)],
 )
 def test_store_is_opened_once_and_nothing_is_made(tmp_path, url, kind):
-    project = project_of(store=url.format(tmp=tmp_path), workdir=str(tmp_path / "w"))
-    assert type(project.store) is kind
-    assert project.store is project.store
+    run_config = project_of(store=url.format(tmp=tmp_path), workdir=str(tmp_path / "w"))
+    assert type(run_config.store) is kind
+    assert run_config.store is run_config.store
     assert list(tmp_path.iterdir()) == []
 
 

@@ -1,4 +1,4 @@
-"""Measuring the moments of stored values, in the pass that converts them."""
+"""MomentsAccumulator the moments of stored values, in the pass that converts them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from aerozarr.convert.count_float16 import Counting
+from aerozarr.convert.count_float16 import Float16Counter
 from aerozarr.convert.statistics import LEFT, Moments
 
 Values = npt.NDArray[np.floating]
@@ -31,7 +31,7 @@ _SIGN = np.uint64(1 << 63)
 _NUMPY_IS_FAST = sys.platform == "linux" and torch.backends.cpu.get_cpu_capability() == "AVX512"
 
 
-class Measuring:
+class MomentsAccumulator:
     """Measures one field's values, which come in any number of blocks.
 
     Parameters
@@ -62,17 +62,19 @@ class Measuring:
         return Moments.merged(self._parts)
 
 
-def measuring_for(n_rows: int, width: int, dtype: np.dtype[np.floating]) -> Measuring | Counting:
+def accumulator_for(
+    n_rows: int, width: int, dtype: np.dtype[np.floating]
+) -> MomentsAccumulator | Float16Counter:
     """Return what measures so many rows of a storage dtype at the least cost."""
     if dtype == np.float16 and n_rows >= _COUNTED:
-        return Counting(n_rows, width)
-    return Measuring(n_rows)
+        return Float16Counter(n_rows, width)
+    return MomentsAccumulator(n_rows)
 
 
 def moments_of(values: Values) -> Moments:
     """Return the moments of values of shape (n, width) and any float dtype; n is not 0."""
     n_rows, width = values.shape
-    measuring = measuring_for(n_rows, width, values.dtype)
+    measuring = accumulator_for(n_rows, width, values.dtype)
     measuring.add(values)
     return measuring.moments()
 

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 
 from aerozarr.config.fields import Field
-from aerozarr.convert.accumulate import measuring_for
+from aerozarr.convert.accumulate import accumulator_for
 from aerozarr.convert.gather import Order, PackedRows, Rows, columns_for, rows_at
 from aerozarr.convert.pt_files import BLOCK, as_rows, blocks_of, to_numpy
 from aerozarr.convert.rounding import Rounding
@@ -17,7 +17,7 @@ from aerozarr.convert.statistics import Moments
 from aerozarr.errors import BrokenSample
 
 
-class Room:
+class ReusableBuffer:
     """Memory for the rows of one field after the other.
 
     It is asked for again only when a field needs more: touching new memory costs more than
@@ -37,7 +37,7 @@ class Room:
         return rows
 
 
-class Look:
+class RoundingSample:
     """Which rows of a domain's fields have their rounding error looked at.
 
     Parameters
@@ -91,7 +91,9 @@ class Cast:
         return self.padded[:, : self.width]
 
 
-def cast_field(value: object, field: Field, room: Room, look: Look) -> Cast:
+def cast_field(
+    value: object, field: Field, buffer: ReusableBuffer, rounding_sample: RoundingSample
+) -> Cast:
     """Cast what was loaded for a field to its storage dtype, rounding to nearest even.
 
     Parameters
@@ -100,10 +102,10 @@ def cast_field(value: object, field: Field, room: Room, look: Look) -> Cast:
         As `load_file` and `load_bytes` return it.
     field
         Its `dtype` is the storage dtype.
-    room
+    buffer
         Where to. Rows that are in storage dtype already, and that padding does not pay for, are
         left where they are.
-    look
+    rounding_sample
         The rows whose rounding error is wanted.
 
     Raises
@@ -117,10 +119,10 @@ def cast_field(value: object, field: Field, room: Room, look: Look) -> Cast:
     columns = columns_for(n_rows, width, dtype)
     is_exact = to_numpy(rows[:1]).dtype == dtype
     whole = _as_it_is(rows) if is_exact and columns == width else None
-    padded = room.rows(n_rows, columns, dtype) if whole is None else whole
+    padded = buffer.rows(n_rows, columns, dtype) if whole is None else whole
     del rows  # so that the file's pages can be given back
     packed = PackedRows(min(BLOCK, n_rows), width, columns, dtype) if columns > width else None
-    measuring = measuring_for(n_rows, width, dtype)
+    measuring = accumulator_for(n_rows, width, dtype)
     before: list[npt.NDArray[np.generic]] = []
     if whole is not None:
         measuring.add(whole)
@@ -130,31 +132,36 @@ def cast_field(value: object, field: Field, room: Room, look: Look) -> Cast:
             block = into if packed is None else packed.rows[: len(part)]
             _cast_into(part, block)
             if not is_exact:
-                before.append(look.rows_in(first, part))  # while they are in the cache
+                before.append(rounding_sample.rows_in(first, part))  # while they are in the cache
             measuring.add(block)
             if packed is not None:
                 packed.unpack(into)
     moments = measuring.moments()
     if not is_exact and any(moments.infinities):
         _refuse_overflow(value, padded[:, :width], field)
-    return Cast(padded, width, moments, _rounding(before, padded, moments, look))
+    return Cast(padded, width, moments, _rounding(before, padded, moments, rounding_sample))
 
 
 def _rounding(
-    before: list[npt.NDArray[np.generic]], padded: Rows, moments: Moments, look: Look
+    before: list[npt.NDArray[np.generic]],
+    padded: Rows,
+    moments: Moments,
+    rounding_sample: RoundingSample,
 ) -> Rounding:
     """Return the rounding error of the rows looked at; `before` is empty when there is none."""
     width = len(moments.finite)
     if not before and all(finite == moments.rows for finite in moments.finite):
-        return Rounding(values=len(look.places) * width)
-    after = rows_at(padded, width, look.places)
+        return Rounding(values=len(rounding_sample.places) * width)
+    after = rows_at(padded, width, rounding_sample.places)
     return Rounding.of(np.concatenate(before) if before else after, after)
 
 
 def to_storage(rows: torch.Tensor, field: Field) -> Rows:
     """Return rows in a field's storage dtype, as `cast` makes them, without padding."""
     return np.ascontiguousarray(
-        cast_field(rows, field, Room(), Look(np.empty(0, np.int64), len(rows))).rows
+        cast_field(
+            rows, field, ReusableBuffer(), RoundingSample(np.empty(0, np.int64), len(rows))
+        ).rows
     )
 
 

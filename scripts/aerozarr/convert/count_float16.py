@@ -21,7 +21,7 @@ _BLOCK = 2**16
 _INFINITY = 0x7C00
 
 
-class Counting:
+class Float16Counter:
     """Measures one field's float16 values, which come in any number of blocks.
 
     Parameters

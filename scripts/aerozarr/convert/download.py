@@ -73,7 +73,7 @@ class ReadAhead:
     def __init__(self, base: Location, sizes: Mapping[str, int | None]) -> None:
         self._base = base
         self._sizes = sizes
-        self._waiting = list(sizes) if base.kind.at_once > 1 else []
+        self._waiting = list(sizes) if base.traits.max_requests > 1 else []
         self._begun: dict[str, Future[bytes]] = {}
         self._ahead = 0
 
@@ -100,7 +100,7 @@ class ReadAhead:
 
     def _begin(self) -> None:
         """Begin as many of the files that wait as may be under way."""
-        while self._waiting and len(self._begun) < self._base.kind.at_once:
+        while self._waiting and len(self._begun) < self._base.traits.max_requests:
             weight = self._weight(self._waiting[0])
             if self._begun and self._ahead + weight > AHEAD_BYTES:
                 return

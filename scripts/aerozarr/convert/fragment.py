@@ -10,13 +10,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
 from aerozarr.convert.rounding import Rounding
 from aerozarr.convert.statistics import Moments
 from aerozarr.errors import StoreError
 from aerozarr.run_config import FRAGMENT_VERSION
-from aerozarr.source.samples import LeftOut
+from aerozarr.source.samples import Skipped
 from aerozarr.store.format.layout import Grid
 
 
@@ -55,7 +55,7 @@ class Fragment(BaseModel):
     fields, objects
         Likewise: what was learnt of each field, by canonical name, and size and SHA-256 of each of
         the group's files, by path.
-    left_out
+    skipped
         For a broken one: what is wrong.
     source_bytes
         Bytes read from the source.
@@ -63,7 +63,7 @@ class Fragment(BaseModel):
         Wall time of the conversion, and the process's peak resident memory in MiB.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, serialize_by_alias=True)
 
     fragment_version: int = FRAGMENT_VERSION
     sample_id: str
@@ -73,7 +73,12 @@ class Fragment(BaseModel):
     domains: dict[str, Grid] = {}
     fields: dict[str, FieldRecord] = {}
     objects: dict[str, tuple[int, str]] = {}
-    left_out: LeftOut | None = None
+    # By the name that fragments have had for it.
+    skipped: Skipped | None = Field(
+        default=None,
+        validation_alias=AliasChoices("left_out", "skipped"),
+        serialization_alias="left_out",
+    )
     source_bytes: int = 0
     seconds: float = 0.0
     peak_memory_mb: float = 0.0

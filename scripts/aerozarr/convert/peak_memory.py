@@ -11,14 +11,14 @@ from pathlib import Path
 _PEAK = re.compile(r"^VmHWM:\s*(\d+) kB$", re.MULTILINE)
 
 
-def forget_peak() -> None:
+def reset_peak_memory() -> None:
     """Have `peak_memory_mb` tell of what comes after this, where the system can (Linux)."""
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")  # proc(5): resets the peak resident set size
 
 
 def peak_memory_mb() -> float:
-    """Return the most memory, in MiB, that this process has had resident since `forget_peak`.
+    """Return the most memory, in MiB, that this process has had resident since `reset_peak_memory`.
 
     Mapped files count. Where the system has no such figure, it is the peak since the process began.
     """

@@ -18,20 +18,20 @@ import torch
 
 from aerozarr.config.fields import Domain, Field
 from aerozarr.config.settings import Compression, Settings
-from aerozarr.convert.cast import Cast, Look, Room, cast_field
+from aerozarr.convert.cast import Cast, ReusableBuffer, RoundingSample, cast_field
 from aerozarr.convert.download import ReadAhead
 from aerozarr.convert.encode import encode_shards
 from aerozarr.convert.fragment import FieldRecord, Fragment
-from aerozarr.convert.peak_memory import forget_peak, peak_memory_mb
+from aerozarr.convert.peak_memory import peak_memory_mb, reset_peak_memory
 from aerozarr.convert.permutation_file import Shuffle, spill_if_long
 from aerozarr.convert.pt_files import as_rows, load_bytes, load_file
 from aerozarr.errors import BrokenSample, StoreError
-from aerozarr.filesystems.files import write_aside
-from aerozarr.run_config import Project
+from aerozarr.filesystems.files import write_atomically
+from aerozarr.run_config import RunConfig
 from aerozarr.source.datasets import ClassSamples, Dataset
 from aerozarr.source.listing import sample_folder_base
 from aerozarr.source.sample_table import find_sample
-from aerozarr.source.samples import LeftOut, Sample
+from aerozarr.source.samples import Sample, Skipped
 from aerozarr.store.format.layout import ROOT_METADATA, Grid, shard_path
 from aerozarr.store.format.metadata import metadata_files
 from aerozarr.store.format.shuffle import permutation, seed_of
@@ -99,7 +99,7 @@ def convert_sample(
         Whatever is not the sample's own fault: OSError, MemoryError, a network error, a bug.
     """
     start = time.perf_counter()
-    forget_peak()
+    reset_peak_memory()
     # One job runs on each core: more threads would only get in each other's way.
     torch.set_num_threads(1)
     with store.write_group(sample.id) as group:
@@ -109,7 +109,7 @@ def convert_sample(
             if store.has_group(sample.id):
                 store.withdraw_manifest()
                 store.remove_group(sample.id)
-            return Fragment(sample_id=sample.id, status="broken", left_out=_left_out(sample, error))
+            return Fragment(sample_id=sample.id, status="broken", skipped=_left_out(sample, error))
         metadata = metadata_files(domains, grids, settings.compression)
         root = metadata.pop(ROOT_METADATA)
         for path, content in metadata.items():
@@ -127,8 +127,8 @@ def convert_sample(
     )
 
 
-def _left_out(sample: Sample, error: BrokenSample) -> LeftOut:
-    return LeftOut(
+def _left_out(sample: Sample, error: BrokenSample) -> Skipped:
+    return Skipped(
         id=sample.id,
         split=sample.split,
         kind="broken",
@@ -152,14 +152,14 @@ def _write_domains(
     perm: Shuffle | None
     for domain in domains:
         # What the domain before took goes before this one's comes.
-        room, perm = Room(), None
+        buffer, perm = ReusableBuffer(), None
         for field in domain.fields:
             value = load(field)
             n_rows = len(as_rows(value, field))
             if perm is None:  # the position comes first: it says how many points there are
                 grid = Grid.of(n_rows, settings.chunk_points, settings.shard_points)
                 grids[domain.name] = grid
-                perm, look = _shuffle(sample.id, domain, grid, settings.shuffle_seed)
+                perm, rounding_sample = _shuffle(sample.id, domain, grid, settings.shuffle_seed)
             elif n_rows != len(perm):
                 raise BrokenSample(
                     field=field.canonical,
@@ -168,17 +168,24 @@ def _write_domains(
                     remedy="write both from the same mesh, or leave the sample out",
                 )
             fields[field.canonical] = _write_field(
-                cast_field(value, field, room, look), field, perm, grid, settings.compression, group
+                cast_field(value, field, buffer, rounding_sample),
+                field,
+                perm,
+                grid,
+                settings.compression,
+                group,
             )
     return grids, fields
 
 
-def _shuffle(sample_id: str, domain: Domain, grid: Grid, shuffle_seed: int) -> tuple[Shuffle, Look]:
+def _shuffle(
+    sample_id: str, domain: Domain, grid: Grid, shuffle_seed: int
+) -> tuple[Shuffle, RoundingSample]:
     """Return a domain's permutation, and the rows to look at: those of its first chunk."""
     drawn = permutation(grid.n_points, seed_of(shuffle_seed, sample_id, domain.name))
     # In order, so that a mapped file is looked at from front to end.
     places = np.sort(drawn[: grid.chunk_points]).astype(np.int64)
-    return spill_if_long(drawn), Look(places, grid.n_points)
+    return spill_if_long(drawn), RoundingSample(places, grid.n_points)
 
 
 def _write_field(
@@ -195,7 +202,7 @@ def _write_field(
     return FieldRecord(moments=made.moments, rounding=made.rounding)
 
 
-def convert(project: Project, *, table: Path, key: str, fragment: Path) -> None:
+def convert(run_config: RunConfig, *, table: Path, key: str, fragment: Path) -> None:
     """Convert one sample of the sample table: the job of `convert_sample`.
 
     Raises
@@ -203,15 +210,15 @@ def convert(project: Project, *, table: Path, key: str, fragment: Path) -> None:
     StoreError
         When the sample is broken and `on_broken_sample` is `fail`.
     """
-    settings = project.settings
+    settings = run_config.settings
     sample = find_sample(table, key)
-    load = loader_for(sample, settings, project.dataset, project.source, project.domains)
-    made = convert_sample(sample, load, project.domains, settings, project.store)
-    if made.left_out is not None:
-        print(f"aerozarr: broken: {made.left_out}", file=sys.stderr)
+    load = loader_for(sample, settings, run_config.dataset, run_config.source, run_config.domains)
+    made = convert_sample(sample, load, run_config.domains, settings, run_config.store)
+    if made.skipped is not None:
+        print(f"aerozarr: broken: {made.skipped}", file=sys.stderr)
         if settings.on_broken_sample == "fail":
-            raise StoreError(f"{made.left_out}. on_broken_sample is fail, so the run stops here.")
+            raise StoreError(f"{made.skipped}. on_broken_sample is fail, so the run stops here.")
     made = made.model_copy(
-        update={"fingerprint": sample.fingerprint, "stored_as": project.stored_as_digest}
+        update={"fingerprint": sample.fingerprint, "stored_as": run_config.stored_as_digest}
     )
-    write_aside(fragment, made.model_dump_json(indent=2).encode("utf-8"))
+    write_atomically(fragment, made.model_dump_json(indent=2).encode("utf-8"))

@@ -25,14 +25,14 @@ from fsspec.utils import get_protocol
 Result = TypeVar("Result")
 
 # Requests under way at the same time, of one job.
-AT_ONCE = 16
+MAX_REQUESTS = 16
 
 _CONNECT_SECONDS = 5
 _READ_SECONDS = 15
 
 
 @dataclass(frozen=True)
-class Kind:
+class BackendTraits:
     """What is known of the file system behind some protocols.
 
     Attributes
@@ -47,7 +47,7 @@ class Kind:
         Whether a file can only be written where its folder is.
     finds_by_prefix
         Whether `find` takes a prefix: then nothing else is asked when there is nothing below it.
-    at_once
+    max_requests
         Requests that may be under way at the same time.
     put_options
         Options of `pipe_file`.
@@ -59,11 +59,11 @@ class Kind:
     defaults: Mapping[str, Any] = field(default_factory=dict)
     has_folders: bool = True
     finds_by_prefix: bool = False
-    at_once: int = 1
+    max_requests: int = 1
     put_options: Mapping[str, Any] = field(default_factory=dict)
 
 
-_S3 = Kind(
+_S3 = BackendTraits(
     package="s3fs",
     requirements="requirements.txt",
     modules=("s3fs", "aiobotocore.session"),
@@ -73,26 +73,26 @@ _S3 = Kind(
         "config_kwargs": {
             "connect_timeout": _CONNECT_SECONDS,
             "read_timeout": _READ_SECONDS,
-            "max_pool_connections": 2 * AT_ONCE,
+            "max_pool_connections": 2 * MAX_REQUESTS,
             "retries": {"mode": "standard", "total_max_attempts": 4},
         },
     },
     has_folders=False,
     finds_by_prefix=True,
-    at_once=AT_ONCE,
+    max_requests=MAX_REQUESTS,
     # One PUT for each object, up to the 5 GiB that S3 allows.
     put_options={"chunksize": 5 * 2**29},
 )
-_GCS = Kind(
+_GCS = BackendTraits(
     package="gcsfs",
     requirements="requirements-gcs.txt",
     modules=("gcsfs",),
     defaults={"use_listings_cache": False},
     has_folders=False,
     finds_by_prefix=True,
-    at_once=AT_ONCE,
+    max_requests=MAX_REQUESTS,
 )
-_AZURE = Kind(
+_AZURE = BackendTraits(
     package="adlfs",
     requirements="requirements-azure.txt",
     modules=("adlfs",),
@@ -102,9 +102,9 @@ _AZURE = Kind(
         "read_timeout": _READ_SECONDS,
     },
     has_folders=False,
-    at_once=AT_ONCE,
+    max_requests=MAX_REQUESTS,
 )
-_OCI = Kind(
+_OCI = BackendTraits(
     package="ocifs",
     requirements="requirements-oci.txt",
     modules=("aerozarr.filesystems.oci",),
@@ -114,28 +114,28 @@ _OCI = Kind(
     },
     has_folders=False,
     finds_by_prefix=True,
-    at_once=AT_ONCE,
+    max_requests=MAX_REQUESTS,
 )
 _KINDS = {
     **dict.fromkeys(("s3", "s3a"), _S3),
     **dict.fromkeys(("gs", "gcs"), _GCS),
     **dict.fromkeys(("az", "abfs", "abfss", "adl"), _AZURE),
     "oci": _OCI,
-    "memory": Kind(has_folders=False),
+    "memory": BackendTraits(has_folders=False),
 }
-UNKNOWN = Kind()
+UNKNOWN = BackendTraits()
 
 # Some tell every error at once, with its text, which may hold a secret; see `faults`.
 for _name in ("s3fs", "gcsfs", "adlfs", "ocifs", "oci", "azure", "google", "asyncio", "fsspec"):
     logging.getLogger(_name).setLevel(logging.CRITICAL + 1)
 
 
-def kind_of(protocol: str) -> Kind:
+def traits_of(protocol: str) -> BackendTraits:
     """Return what is known of a protocol's file system."""
     return _KINDS.get(protocol, UNKNOWN)
 
 
-def prepare(protocol: str, options: Mapping[str, Any]) -> None:
+def import_backend(protocol: str, options: Mapping[str, Any]) -> None:
     """Import what a protocol's file system needs; starts no thread, opens no connection.
 
     A warm worker does this before it forks: each job would otherwise do it again.
@@ -145,24 +145,24 @@ def prepare(protocol: str, options: Mapping[str, Any]) -> None:
     ImportError
         When a package is not installed.
     """
-    if kind_of(protocol) is _GCS:
+    if traits_of(protocol) is _GCS:
         _plain_gcs()
-    for module in kind_of(protocol).modules:
+    for module in traits_of(protocol).modules:
         importlib.import_module(module)
-    if kind_of(protocol) is _S3:
+    if traits_of(protocol) is _S3:
         _session(options.get("profile"))
 
 
 def with_defaults(protocol: str, options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options to open a file system with: those given, and the defaults beside them."""
     # fsspec's own configuration too, of which fsspec would take no mapping that is given here.
-    configured = _merged(kind_of(protocol).defaults, conf.get(protocol, {}))
+    configured = _merged(traits_of(protocol).defaults, conf.get(protocol, {}))
     merged = _merged(configured, options)
-    if kind_of(protocol) is _S3 and "session" not in merged:
+    if traits_of(protocol) is _S3 and "session" not in merged:
         merged["session"] = _session(merged.pop("profile", None))
-    if kind_of(protocol) is _GCS and "requests_timeout" not in merged:
+    if traits_of(protocol) is _GCS and "requests_timeout" not in merged:
         merged["requests_timeout"] = _gcs_timeout()
-    if kind_of(protocol) is _OCI:
+    if traits_of(protocol) is _OCI:
         merged["config_kwargs"] = {**_oci_patience(), **merged["config_kwargs"]}
     return merged
 
@@ -175,7 +175,7 @@ def open_fs(url: str, options: Mapping[str, Any]) -> tuple[AbstractFileSystem, s
     ImportError
         When a package is not installed.
     """
-    if "::" not in url and kind_of(get_protocol(url)) is _OCI:
+    if "::" not in url and traits_of(get_protocol(url)) is _OCI:
         # Imported here: its package need not be installed.
         from aerozarr.filesystems.oci import OracleFileSystem
 
@@ -195,7 +195,7 @@ def tune(fs: AbstractFileSystem) -> None:
         fs.retries = 1
     if "oci" in protocols:
         for adapter in fs.oci_client.base_client.session.adapters.values():
-            adapter.init_poolmanager(AT_ONCE, 2 * AT_ONCE)
+            adapter.init_poolmanager(MAX_REQUESTS, 2 * MAX_REQUESTS)
 
 
 def _merged(defaults: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
@@ -256,7 +256,7 @@ def _oci_patience() -> dict[str, Any]:
     }
 
 
-def at_once(limit: int, calls: Sequence[Callable[[], Result]]) -> list[Result]:
+def run_concurrently(limit: int, calls: Sequence[Callable[[], Result]]) -> list[Result]:
     """Do several things at the same time, at most `limit`; return their results in order.
 
     Raises

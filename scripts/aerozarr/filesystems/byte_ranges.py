@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Span:
+class ByteRange:
     """A part of an object.
 
     Attributes
@@ -46,7 +46,7 @@ class Fetcher(ABC):
     """Reads spans of a store's objects."""
 
     @abstractmethod
-    def fetch(self, spans: Sequence[Span]) -> Iterable[bytes | None]:
+    def fetch(self, spans: Sequence[ByteRange]) -> Iterable[bytes | None]:
         """Read spans, at the same time where the store is remote.
 
         Returns
@@ -68,7 +68,7 @@ class LocalFetcher(Fetcher):
     def __init__(self, root: str) -> None:
         self.root = root
 
-    def fetch(self, spans: Sequence[Span]) -> Iterator[bytes | None]:
+    def fetch(self, spans: Sequence[ByteRange]) -> Iterator[bytes | None]:
         for path, group in groupby(spans, key=lambda span: span.path):
             try:
                 file = os.open(f"{self.root}/{path}", os.O_RDONLY)
@@ -82,7 +82,7 @@ class LocalFetcher(Fetcher):
                 os.close(file)
 
 
-def _read(file: int, span: Span) -> bytes:
+def _read(file: int, span: ByteRange) -> bytes:
     start, stop = span.start, span.stop
     if start < 0 or stop is None:
         size = os.fstat(file).st_size
@@ -112,7 +112,7 @@ class FsspecFetcher(Fetcher):
         if not any(kept is location.fs for kept in _KEPT):
             _KEPT.append(location.fs)
 
-    def fetch(self, spans: Sequence[Span]) -> list[bytes | None]:
+    def fetch(self, spans: Sequence[ByteRange]) -> list[bytes | None]:
         fs: AbstractFileSystem = self.location.fs
         paths = [self.location.join(span.path) for span in spans]
         # Always with a start: without one, s3fs asks for the object's size first.
@@ -120,7 +120,7 @@ class FsspecFetcher(Fetcher):
         contents = fs.cat_ranges(paths, starts, stops, on_error="return")
         return [self._content(span, content) for span, content in zip(spans, contents, strict=True)]
 
-    def _content(self, span: Span, content: Any) -> bytes | None:
+    def _content(self, span: ByteRange, content: Any) -> bytes | None:
         if isinstance(content, FileNotFoundError | IsADirectoryError | NotADirectoryError):
             return None
         if not isinstance(content, BaseException):
@@ -140,15 +140,15 @@ class ObstoreFetcher(Fetcher):
     def __init__(self, store: ObjectStore) -> None:
         self.store = store
 
-    def fetch(self, spans: Sequence[Span]) -> list[bytes | None]:
+    def fetch(self, spans: Sequence[ByteRange]) -> list[bytes | None]:
         # On fsspec's loop and not asyncio.run's: a notebook has one running in this thread.
         found: list[bytes | None] = sync(get_loop(), self._fetch_all, spans)
         return found
 
-    async def _fetch_all(self, spans: Sequence[Span]) -> list[bytes | None]:
+    async def _fetch_all(self, spans: Sequence[ByteRange]) -> list[bytes | None]:
         return await asyncio.gather(*(self._fetch(span) for span in spans))
 
-    async def _fetch(self, span: Span) -> bytes | None:
+    async def _fetch(self, span: ByteRange) -> bytes | None:
         import obstore
 
         wanted: Any

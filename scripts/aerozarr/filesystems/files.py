@@ -10,7 +10,7 @@ from typing import IO
 from aerozarr.errors import SettingsError, StoreError
 
 
-def write_aside(path: Path, content: bytes) -> None:
+def write_atomically(path: Path, content: bytes) -> None:
     """Write a file whole or not at all: beside its place first, then put in place."""
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name[:200]}.partial")

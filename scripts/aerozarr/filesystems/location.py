@@ -17,15 +17,15 @@ from fsspec.utils import get_protocol
 from aerozarr.errors import RemoteError, SettingsError
 from aerozarr.filesystems.backends import (
     UNKNOWN,
-    Kind,
-    at_once,
-    kind_of,
+    BackendTraits,
+    import_backend,
     open_fs,
-    prepare,
+    run_concurrently,
+    traits_of,
     with_defaults,
 )
-from aerozarr.filesystems.retry import in_words, patiently
-from aerozarr.messages import without_credentials
+from aerozarr.filesystems.retry import retrying, to_user_error
+from aerozarr.messages import redacted
 
 StorageOptions = Mapping[str, Mapping[str, Any]]
 """Options for fsspec's file systems, by protocol."""
@@ -39,7 +39,7 @@ class Location:
     """A folder on a file system.
 
     What is done on one behind a URL is tried again where that helps, and fails with a message of
-    ours (see `faults`).
+    ours (see `retry`).
 
     Attributes
     ----------
@@ -51,7 +51,7 @@ class Location:
         The folder as the person wrote it, for messages.
     key
         The setting that it comes from, for messages.
-    kind
+    traits
         What is known of its file system.
     """
 
@@ -59,7 +59,7 @@ class Location:
     path: str
     url: str
     key: str = ""
-    kind: Kind = UNKNOWN
+    traits: BackendTraits = UNKNOWN
 
     @property
     def is_local(self) -> bool:
@@ -107,9 +107,9 @@ class Location:
         path = self.join(relative)
 
         def put() -> None:
-            if self.kind.has_folders:
+            if self.traits.has_folders:
                 self.fs.makedirs(path.rpartition("/")[0], exist_ok=True)
-            self.fs.pipe_file(path, content, **self.kind.put_options)
+            self.fs.pipe_file(path, content, **self.traits.put_options)
 
         try:
             self._do(relative, put)
@@ -122,11 +122,13 @@ class Location:
     def write_all(self, files: Mapping[str, bytes]) -> None:
         """Write several files at the same time, as `write` does."""
         calls = [partial(self.write, name, content) for name, content in files.items()]
-        at_once(self.kind.at_once, calls)
+        run_concurrently(self.traits.max_requests, calls)
 
     def remove(self, *relatives: str) -> None:
         """Remove files below the folder, at the same time; harmless where one is not there."""
-        at_once(self.kind.at_once, [partial(self._remove, relative) for relative in relatives])
+        run_concurrently(
+            self.traits.max_requests, [partial(self._remove, relative) for relative in relatives]
+        )
 
     def _remove(self, relative: str) -> None:
         with contextlib.suppress(FileNotFoundError):
@@ -142,7 +144,7 @@ class Location:
         """
         start = f"{relative}/" if relative else ""
         options: dict[str, Any] = {"detail": True}
-        if start and self.kind.finds_by_prefix:
+        if start and self.traits.finds_by_prefix:
             folder, options["prefix"] = self.path, start
         else:
             folder = self.join(relative) if relative else self.path
@@ -173,7 +175,7 @@ class Location:
     def is_folder(self, relative: str = "") -> bool:
         """Whether the folder, or something below it, is there and a folder."""
         path = self.join(relative) if relative else self.path
-        if not self.kind.finds_by_prefix:
+        if not self.traits.finds_by_prefix:
             return bool(self._do(relative, lambda: self.fs.isdir(path)))
         # Their isdir lists all that is in it.
         try:
@@ -186,11 +188,11 @@ class Location:
         return bool(self._do(relative, lambda: self.fs.exists(self.join(relative))))
 
     def _do(self, relative: str, call: Callable[[], Any]) -> Any:
-        return call() if self.is_local else patiently(self._named(relative), call)
+        return call() if self.is_local else retrying(self._named(relative), call)
 
     def _named(self, relative: str) -> str:
         url = f"{self.url.rstrip('/')}/{relative}" if relative else self.url
-        url = without_credentials(url)
+        url = redacted(url)
         return f"{self.key}: {url!r}" if self.key else repr(url)
 
 
@@ -199,15 +201,15 @@ def is_url(place: str) -> bool:
     return "://" in place and get_protocol(place.rpartition("::")[2]) not in ("file", "local")
 
 
-def prepare_for(url: str, options: StorageOptions) -> None:
-    """Import what a URL needs, before a process forks; see `remote.prepare`.
+def import_backend_for(url: str, options: StorageOptions) -> None:
+    """Import what a URL needs, before a process forks; see `backends.import_backend`.
 
     A package that is missing is for `open_location` to tell.
     """
     if is_url(url):
         protocol = get_protocol(url.rpartition("::")[2])
         with contextlib.suppress(ImportError):
-            prepare(protocol, options.get(protocol, {}))
+            import_backend(protocol, options.get(protocol, {}))
 
 
 def read_text(url: str, options: StorageOptions, *, key: str) -> str | None:
@@ -250,8 +252,8 @@ def open_location(url: str, options: StorageOptions, *, key: str) -> Location:
             f"{key}: its URL holds a password, which would be recorded in logs and tables. Put it "
             f"in storage_options: {{{protocol}: …}} or in the provider's environment variables."
         )
-    kind = kind_of(protocol)
-    shown = without_credentials(url)
+    traits = traits_of(protocol)
+    shown = redacted(url)
     try:
         if "::" not in url:
             own = with_defaults(protocol, options.get(protocol, {}))
@@ -260,14 +262,14 @@ def open_location(url: str, options: StorageOptions, *, key: str) -> Location:
             chain = {get_protocol(part) if "://" in part else part for part in url.split("::")}
             given = {name: options.get(name, {}) for name in chain}
             own = {name: with_defaults(name, values) for name, values in given.items()}
-            kind = Kind(has_folders=kind.has_folders)
+            traits = BackendTraits(has_folders=traits.has_folders)
         fs, path = open_fs(url, own)
     except ImportError as error:
         hint = f"the fsspec package for {protocol}:// ({error})"
-        if kind.package:
-            hint = f"it (pip install -r {kind.requirements})"
+        if traits.package:
+            hint = f"it (pip install -r {traits.requirements})"
         raise SettingsError(
-            f"{key}: {shown!r} needs {kind.package or 'a package'}, which is not installed. "
+            f"{key}: {shown!r} needs {traits.package or 'a package'}, which is not installed. "
             f"Install {hint}."
         ) from None
     except (ValueError, TypeError) as error:
@@ -277,5 +279,5 @@ def open_location(url: str, options: StorageOptions, *, key: str) -> Location:
             f"storage_options: {{{protocol}: …}}."
         ) from None
     except Exception as error:  # noqa: BLE001 - of a foreign package, such as a missing profile
-        raise in_words(f"{key}: {shown!r}", error) from None
-    return Location(fs, path.rstrip("/"), url.rstrip("/"), key, kind)
+        raise to_user_error(f"{key}: {shown!r}", error) from None
+    return Location(fs, path.rstrip("/"), url.rstrip("/"), key, traits)

@@ -50,7 +50,7 @@ _NO_BUCKET = {
 _CODE = re.compile(r"[A-Za-z][A-Za-z0-9._-]{1,60}")
 
 
-def patiently(where: str, call: Callable[[], Result]) -> Result:
+def retrying(where: str, call: Callable[[], Result]) -> Result:
     """Do something on a file system behind a URL; once more where the fault may pass.
 
     Parameters
@@ -81,13 +81,13 @@ def patiently(where: str, call: Callable[[], Result]) -> Result:
             waited = time.monotonic() - begun
             last = attempt == ATTEMPTS or waited > PATIENCE_SECONDS
             if last or not _may_pass(error):
-                raise in_words(where, error) from None
+                raise to_user_error(where, error) from None
         # Longer each time, for a server that is busy; by chance, so that jobs that failed together
         # do not come back together.
         time.sleep(2 ** (attempt - 1) * random.uniform(0.5, 1))
 
 
-def in_words(where: str, error: Exception) -> Exception:
+def to_user_error(where: str, error: Exception) -> Exception:
     """Return the error of ours that stands for one of a file system's; see `patiently`."""
     code, status = _code_of(error)
     kind = f"{type(error).__name__}{f', {code}' if code else ''}"

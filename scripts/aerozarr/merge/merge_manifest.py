@@ -7,29 +7,29 @@ from pathlib import Path
 
 from aerozarr.convert.fragment import Fragment, read_fragment
 from aerozarr.errors import StoreError
-from aerozarr.filesystems.files import write_aside
+from aerozarr.filesystems.files import write_atomically
 from aerozarr.merge.report import Outcome, report_of
-from aerozarr.merge.sidecars import checksums, companions, files_named_by, provenance
+from aerozarr.merge.sidecars import checksums, files_named_by, provenance, sidecars
 from aerozarr.merge.summary import Summary, digest_of
-from aerozarr.messages import counted, first_of, printable
-from aerozarr.run_config import Project
+from aerozarr.messages import first_lines, plural, printable
+from aerozarr.run_config import RunConfig
 from aerozarr.source.sample_table import read_left_out, read_samples
-from aerozarr.source.samples import LeftOut, Sample
+from aerozarr.source.samples import Sample, Skipped
 from aerozarr.store.format.layout import CHECKSUMS, MANIFEST, PROVENANCE
 from aerozarr.store.format.manifest import build_manifest, manifest_bytes
 from aerozarr.store.write.root import Store
 
 
 def merge_fragments(
-    project: Project, samples: list[Sample], left_out: list[LeftOut]
+    run_config: RunConfig, samples: list[Sample], skipped: list[Skipped]
 ) -> tuple[Summary, Outcome]:
     """Publish the manifest and the files beside it.
 
     Parameters
     ----------
-    project
+    run_config
         The configuration; the samples' fragments are in its work folder.
-    samples, left_out
+    samples, skipped
         The sample table, and the table of those left out when the source was listed.
 
     Returns
@@ -44,33 +44,33 @@ def merge_fragments(
         and `on_broken_sample` is `fail`. The manifest is then not written; one of before stays, if
         all groups that it lists are there.
     """
-    settings, store = project.settings, project.store
-    fragments = [read_fragment(project.fragment(sample.key)) for sample in samples]
+    settings, store = run_config.settings, run_config.store
+    fragments = [read_fragment(run_config.fragment(sample.key)) for sample in samples]
     _check_fragments(samples, fragments)
     converted = [fragment for fragment in fragments if fragment.status == "converted"]
-    broken = [fragment.left_out for fragment in fragments if fragment.left_out is not None]
-    skipped = sorted([*left_out, *broken], key=lambda row: (row.split, row.id))
+    broken = [fragment.skipped for fragment in fragments if fragment.skipped is not None]
+    skipped = sorted([*skipped, *broken], key=lambda row: (row.split, row.id))
     if broken and (settings.on_broken_sample == "fail" or not converted):
         _withdraw_if_wrong(store)
         raise StoreError(_why_failed(broken, converted))
     groups = store.group_ids()
     _check_groups(converted, store, groups)
 
-    name = settings.dataset_name or project.dataset.name
+    name = settings.dataset_name or run_config.dataset.name
     manifest = manifest_bytes(
         build_manifest(
-            name, settings, project.domains, ((f.sample_id, f.domains) for f in converted)
+            name, settings, run_config.domains, ((f.sample_id, f.domains) for f in converted)
         )
     )
     kept = [s for s, f in zip(samples, fragments, strict=True) if f.status == "converted"]
-    files = {**companions(project, kept, converted, skipped), MANIFEST: manifest}
+    files = {**sidecars(run_config, kept, converted, skipped), MANIFEST: manifest}
     counts = {
         "samples": len(converted),
         "skipped": len(skipped),
         "source_bytes": sum(fragment.source_bytes for fragment in converted),
         "stored_bytes": sum(fragment.stored_bytes for fragment in converted),
     }
-    _publish(store, files, checksums(converted, files), project, counts)
+    _publish(store, files, checksums(converted, files), run_config, counts)
     store.clean()
     summary = Summary(
         store=settings.store.rstrip("/"),
@@ -101,26 +101,26 @@ def _publish(
     store: Store,
     files: dict[str, bytes],
     digests: bytes,
-    project: Project,
+    run_config: RunConfig,
     counts: dict[str, int],
 ) -> None:
     """Put the manifest and what belongs beside it in place, the manifest last."""
     before = files_named_by(store.read(PROVENANCE))
     files = {CHECKSUMS: digests, **files}
-    files = {PROVENANCE: provenance(project, counts, [*files, PROVENANCE]), **files}
+    files = {PROVENANCE: provenance(run_config, counts, [*files, PROVENANCE]), **files}
     for gone in sorted({*before} - {*files}):
         store.withdraw(gone)
     for name, content in files.items():
         store.publish(name, content)
 
 
-def _why_failed(broken: list[LeftOut], converted: list[Fragment]) -> str:
+def _why_failed(broken: list[Skipped], converted: list[Fragment]) -> str:
     head = (
-        f"{counted(len(broken), 'broken sample')}, and on_broken_sample is fail"
+        f"{plural(len(broken), 'broken sample')}, and on_broken_sample is fail"
         if converted
         else f"every sample is broken ({len(broken)}), so there is nothing to list"
     )
-    return "\n".join([f"{head}:", *first_of(map(str, broken))])
+    return "\n".join([f"{head}:", *first_lines(map(str, broken))])
 
 
 def _check_fragments(samples: list[Sample], fragments: list[Fragment]) -> None:
@@ -151,11 +151,13 @@ def _check_groups(converted: list[Fragment], store: Store, groups: set[str]) -> 
             f"{len(missing)} groups are gone from the store, so no manifest was written. "
             "Run snakemake again: it converts these samples again."
         )
-        raise StoreError("\n".join([head, *first_of(map(printable, missing))]))
+        raise StoreError("\n".join([head, *first_lines(map(printable, missing))]))
 
 
-def merge(project: Project, *, table: Path, incomplete: Path, merged: Path, report: Path) -> None:
+def merge(
+    run_config: RunConfig, *, table: Path, incomplete: Path, merged: Path, report: Path
+) -> None:
     """Merge all fragments, and write report and summary: the job of `merge_manifest`."""
-    summary, outcome = merge_fragments(project, read_samples(table), read_left_out(incomplete))
-    write_aside(report, report_of(project, outcome).encode("utf-8"))
-    write_aside(merged, summary.to_json().encode("utf-8"))
+    summary, outcome = merge_fragments(run_config, read_samples(table), read_left_out(incomplete))
+    write_atomically(report, report_of(run_config, outcome).encode("utf-8"))
+    write_atomically(merged, summary.to_json().encode("utf-8"))

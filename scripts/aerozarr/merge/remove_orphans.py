@@ -8,22 +8,22 @@ from dataclasses import replace
 from pathlib import Path
 
 from aerozarr.errors import StoreError
-from aerozarr.filesystems.files import write_aside
+from aerozarr.filesystems.files import write_atomically
 from aerozarr.merge.summary import read_summary
-from aerozarr.messages import counted, first_of, printable
-from aerozarr.run_config import Project
+from aerozarr.messages import first_lines, plural, printable
+from aerozarr.run_config import RunConfig
 from aerozarr.store.format.layout import MANIFEST
 from aerozarr.store.write.root import Store
 
 
-def clear(project: Project, *, merged: Path) -> None:
+def clear(run_config: RunConfig, *, merged: Path) -> None:
     """Remove orphans, and take them out of the summary: the job of `remove_orphans`."""
-    removed = remove_orphans(project.store)
+    removed = remove_orphans(run_config.store)
     summary = read_summary(merged)
     if summary is not None:
-        write_aside(merged, replace(summary, orphans=[]).to_json().encode("utf-8"))
-    head = f"{counted(len(removed), 'group')} removed that the manifest does not list"
-    print(head, *first_of(map(printable, removed)), sep="\n", file=sys.stderr)
+        write_atomically(merged, replace(summary, orphans=[]).to_json().encode("utf-8"))
+    head = f"{plural(len(removed), 'group')} removed that the manifest does not list"
+    print(head, *first_lines(map(printable, removed)), sep="\n", file=sys.stderr)
 
 
 def remove_orphans(store: Store) -> list[str]:

@@ -21,9 +21,9 @@ from aerozarr.errors import StoreError
 from aerozarr.merge.sidecars import provenance_of
 from aerozarr.merge.statistics import statistics
 from aerozarr.merge.svg import histogram, scatter
-from aerozarr.messages import printable, readable, without_credentials
-from aerozarr.run_config import Project
-from aerozarr.source.samples import LeftOut, Sample
+from aerozarr.messages import format_bytes, printable, redacted
+from aerozarr.run_config import RunConfig
+from aerozarr.source.samples import Sample, Skipped
 from aerozarr.store.read.store import Store
 
 # Samples that are looked into for histograms, and drawn.
@@ -42,36 +42,36 @@ class Outcome:
 
     samples: Sequence[Sample]
     fragments: Sequence[Fragment]
-    skipped: Sequence[LeftOut]
+    skipped: Sequence[Skipped]
     dataset_name: str
 
 
-def report_of(project: Project, outcome: Outcome) -> str:
+def report_of(run_config: RunConfig, outcome: Outcome) -> str:
     """Return the report, as HTML.
 
     Parameters
     ----------
-    project
+    run_config
         The configuration; its store is read for the pictures, a few chunks of a few samples.
     outcome
         What was merged.
     """
     template = files("aerozarr.merge").joinpath("report.html.jinja").read_text(encoding="utf-8")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    environment.filters |= {"size": readable, "number": _number, "printable": printable}
-    looks = _Looks(project, outcome)
+    environment.filters |= {"size": format_bytes, "number": _number, "printable": printable}
+    looks = _Looks(run_config, outcome)
     rows = _sample_rows(outcome)
-    made = provenance_of(project)
+    made = provenance_of(run_config)
     html: str = environment.from_string(template).render(
         name=outcome.dataset_name,
-        store=without_credentials(project.settings.store),
-        fields=_field_rows(project.domains, outcome),
-        histograms=looks.histograms(project.domains),
+        store=redacted(run_config.settings.store),
+        fields=_field_rows(run_config.domains, outcome),
+        histograms=looks.histograms(run_config.domains),
         looked_into=len(looks.samples),
-        pictures=looks.pictures(project.domains),
+        pictures=looks.pictures(run_config.domains),
         samples=rows[:ROWS],
         sample_count=len(rows),
-        domains=[domain.name for domain in project.domains],
+        domains=[domain.name for domain in run_config.domains],
         seconds=_seconds(outcome),
         skipped=outcome.skipped,
         source_bytes=sum(fragment.source_bytes for fragment in outcome.fragments),
@@ -142,8 +142,10 @@ class _Looks:
     what is wrong with a store, and not a reason to have no manifest.
     """
 
-    def __init__(self, project: Project, outcome: Outcome) -> None:
-        store = Store(project.settings.store, storage_options=project.settings.storage_options)
+    def __init__(self, run_config: RunConfig, outcome: Outcome) -> None:
+        store = Store(
+            run_config.settings.store, storage_options=run_config.settings.storage_options
+        )
         every = [fragment.sample_id for fragment in outcome.fragments]
         few = min(LOOKED_INTO, len(every))
         self.samples: list[str] = []
@@ -151,7 +153,7 @@ class _Looks:
         for number, sample in enumerate(every[n * len(every) // few] for n in range(few)):
             points = {
                 domain.name: min(POINTS, store.n_points(sample, domain.name))
-                for domain in project.domains
+                for domain in run_config.domains
             }
             # The same points at every merge.
             generator = torch.Generator().manual_seed(number)

@@ -20,11 +20,11 @@ from aerozarr import __version__
 from aerozarr.convert.fragment import Fragment
 from aerozarr.environment import STARTED
 from aerozarr.merge.statistics import statistics
-from aerozarr.messages import without_credentials
-from aerozarr.run_config import Project
+from aerozarr.messages import redacted
+from aerozarr.run_config import RunConfig
 from aerozarr.source.listing import sample_folder_base
 from aerozarr.source.sample_table import rows_text
-from aerozarr.source.samples import LeftOut, Sample, key_of
+from aerozarr.source.samples import Sample, Skipped, key_of
 from aerozarr.source.splits import IdListsRule
 from aerozarr.store.format.layout import SKIPPED, SPLITS, STATISTICS
 from aerozarr.store.format.tables import table_text
@@ -41,14 +41,17 @@ _OWN = re.compile(
 )
 
 
-def companions(
-    project: Project, samples: Sequence[Sample], fragments: Sequence[Fragment], left: list[LeftOut]
+def sidecars(
+    run_config: RunConfig,
+    samples: Sequence[Sample],
+    fragments: Sequence[Fragment],
+    left: list[Skipped],
 ) -> dict[str, bytes]:
     """Return the files beside the manifest by name, but for `checksums.tsv` and provenance.
 
     Parameters
     ----------
-    project
+    run_config
         The configuration.
     samples, fragments
         The converted samples, in sample order, and their fragments.
@@ -56,8 +59,8 @@ def companions(
         What was left out.
     """
     files = {
-        SKIPPED: rows_text(left, LeftOut).encode("utf-8"),
-        STATISTICS: _json(statistics(project.domains, fragments)),
+        SKIPPED: rows_text(left, Skipped).encode("utf-8"),
+        STATISTICS: _json(statistics(run_config.domains, fragments)),
     }
     splits: dict[str, list[str]] = {}
     of_split: dict[str, list[Fragment]] = {}
@@ -67,20 +70,20 @@ def companions(
             of_split.setdefault(sample.split, []).append(fragment)
     if splits:
         files[SPLITS] = _json(splits)
-        files |= _blacklists(project)
+        files |= _blacklists(run_config)
     for split, ids in splits.items():
         name = key_of(split)
-        files[f"statistics.{name}.json"] = _json(statistics(project.domains, of_split[split]))
+        files[f"statistics.{name}.json"] = _json(statistics(run_config.domains, of_split[split]))
         files[f"{name}_design_ids.txt"] = "".join(f"{id_}\n" for id_ in ids).encode("utf-8")
     return files
 
 
-def _blacklists(project: Project) -> dict[str, bytes]:
+def _blacklists(run_config: RunConfig) -> dict[str, bytes]:
     """Return the dataset's own blacklists, which code that trains on it may look for."""
-    rule = project.dataset.rule
+    rule = run_config.dataset.rule
     if not isinstance(rule, IdListsRule):
         return {}
-    root = sample_folder_base(project.settings, project.dataset, project.source)
+    root = sample_folder_base(run_config.settings, run_config.dataset, run_config.source)
     texts = {PurePosixPath(name).name: root.read_text(name) for name in rule.blacklists}
     return {name: text.encode("utf-8") for name, text in texts.items() if text is not None}
 
@@ -106,30 +109,30 @@ def checksums(fragments: Sequence[Fragment], beside: Mapping[str, bytes]) -> byt
     return table_text(rows, ("path", "size", "sha256")).encode("utf-8")
 
 
-def provenance(project: Project, counts: Mapping[str, int], files: Sequence[str]) -> bytes:
+def provenance(run_config: RunConfig, counts: Mapping[str, int], files: Sequence[str]) -> bytes:
     """Return when, with what and from what the store was made, as a file.
 
     Parameters
     ----------
-    project
+    run_config
         The configuration.
     counts
         Numbers that describe the run.
     files
         The files beside the groups; a later merge removes those that it no longer writes.
     """
-    return _json({**provenance_of(project), **counts, "files": sorted(files)})
+    return _json({**provenance_of(run_config), **counts, "files": sorted(files)})
 
 
-def provenance_of(project: Project) -> dict[str, Any]:
+def provenance_of(run_config: RunConfig) -> dict[str, Any]:
     """Return when, with what and from what a store is made, without credentials."""
-    settings = project.settings.model_dump(mode="json", exclude={"storage_options"})
+    settings = run_config.settings.model_dump(mode="json", exclude={"storage_options"})
     return {
         "aerozarr": __version__,
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in PACKAGES},
-        "source": without_credentials(project.source),
-        "settings": without_credentials(settings),
+        "source": redacted(run_config.source),
+        "settings": redacted(settings),
         "started": os.environ.get(STARTED, ""),
         "ended": datetime.now(UTC).isoformat(timespec="seconds"),
     }

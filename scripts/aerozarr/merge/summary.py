@@ -7,7 +7,7 @@ import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from aerozarr.messages import counted, first_of, printable, readable, without_credentials
+from aerozarr.messages import first_lines, format_bytes, plural, printable, redacted
 from aerozarr.store.format.layout import MANIFEST, SKIPPED
 
 
@@ -53,27 +53,27 @@ class Summary:
     def lines(self) -> list[str]:
         """Return the summary for the person at the terminal; the last line is the result."""
         lines = []
-        store = without_credentials(self.store)
+        store = redacted(self.store)
         if self.skipped:
             lines.append(f"{len(self.skipped)} skipped (all in {store}/{SKIPPED}):")
-            lines += first_of(self.skipped)
+            lines += first_lines(self.skipped)
         if self.not_finite:
             have = "has" if len(self.not_finite) == 1 else "have"
-            number = counted(len(self.not_finite), "sample")
+            number = plural(len(self.not_finite), "sample")
             lines.append(f"warning: {number} {have} values that are not finite, kept as they are:")
-            lines += first_of(map(printable, self.not_finite))
+            lines += first_lines(map(printable, self.not_finite))
         if self.orphans:
             lines.append(
-                f"{counted(len(self.orphans), 'group')} in the store not listed by the manifest; "
+                f"{plural(len(self.orphans), 'group')} in the store not listed by the manifest; "
                 "if nothing else needs them, the same command with the target remove_orphans right "
                 "after snakemake removes them (snakemake remove_orphans …):"
             )
-            lines += first_of(map(printable, self.orphans))
-        size = readable(self.stored_bytes)
+            lines += first_lines(map(printable, self.orphans))
+        size = format_bytes(self.stored_bytes)
         if self.source_bytes:
-            size += f", from {readable(self.source_bytes)}"
+            size += f", from {format_bytes(self.source_bytes)}"
         lines.append(
-            f"{store}/{MANIFEST} lists {counted(self.samples, 'sample')} of "
+            f"{store}/{MANIFEST} lists {plural(self.samples, 'sample')} of "
             f"{self.dataset_name} ({size}); {len(self.skipped)} skipped"
         )
         return lines

@@ -10,9 +10,17 @@ import os
 from aerozarr.config.settings import Settings
 from aerozarr.errors import SettingsError
 from aerozarr.filesystems.location import Location, open_location
-from aerozarr.messages import did_you_mean, printable, without_credentials
+from aerozarr.messages import did_you_mean, printable, redacted
 from aerozarr.source.datasets import Dataset, class_ids
-from aerozarr.source.samples import FileInfo, LeftOut, Listing, Sample, fingerprint, key_of, refusal
+from aerozarr.source.samples import (
+    FileInfo,
+    Listing,
+    Sample,
+    Skipped,
+    fingerprint,
+    key_of,
+    why_invalid,
+)
 from aerozarr.source.scan import files_of, walk
 from aerozarr.source.splits import IdListsRule, SplitRequest, category_of, parse_split, split_ids
 
@@ -45,7 +53,7 @@ def list_source(settings: Settings, dataset: Dataset, url: str) -> Listing:
     if not listing.samples:
         _check_there(source)
         why = _why_none(listing, dataset)
-        raise SettingsError(f"{key}: no complete sample below {without_credentials(url)!r}. {why}")
+        raise SettingsError(f"{key}: no complete sample below {redacted(url)!r}. {why}")
     return listing
 
 
@@ -53,16 +61,16 @@ def _check_there(source: Location) -> None:
     if not source.is_folder():
         where = f"; a relative one is looked up from {os.getcwd()}" if source.is_local else ""
         raise SettingsError(
-            f"{source.key}: {without_credentials(source.url)!r} is not there, or is no folder. "
+            f"{source.key}: {redacted(source.url)!r} is not there, or is no folder. "
             f"Check the path{where}."
         )
 
 
 def _why_none(listing: Listing, dataset: Dataset) -> str:
     files = ", ".join(dict.fromkeys(dataset.filemap.values()))
-    if listing.left_out:
+    if listing.skipped:
         return (
-            f"{len(listing.left_out)} were left out; the first: {listing.left_out[0]}. "
+            f"{len(listing.skipped)} were left out; the first: {listing.skipped[0]}. "
             f"A sample of {dataset.name} is a folder with {files}."
         )
     return (
@@ -234,8 +242,8 @@ def _list_class(settings: Settings, dataset: Dataset, found: type, root: str) ->
                 other = asked[sample_id] != (request.name, position)
                 if other:
                     cause, remedy = "another sample of the class has its id", "give it its own"
-                    refused = LeftOut(sample_id, request.name, "refused", "", "", cause, remedy)
-                    listing.left_out.append(refused)
+                    refused = Skipped(sample_id, request.name, "refused", "", "", cause, remedy)
+                    listing.skipped.append(refused)
                 listing.warnings.append(_same_id(sample_id) if other else _twice(sample_id))
                 continue
             asked[sample_id] = (request.name, position)
@@ -264,10 +272,10 @@ def _add(
 
     `files` is None for a sample that a class loads: there is nothing to look for.
     """
-    reason = refusal(sample_id)
+    reason = why_invalid(sample_id)
     if reason is not None:
         remedy = "rename its folder"
-        listing.left_out.append(LeftOut(sample_id, split, "refused", "", "", reason, remedy))
+        listing.skipped.append(Skipped(sample_id, split, "refused", "", "", reason, remedy))
         return
     if files is not None:
         missing = [file for file in dict.fromkeys(dataset.filemap.values()) if file not in files]
@@ -276,8 +284,8 @@ def _add(
             if not files:
                 cause = "are not there, nor is any other file of the sample"
             remedy = "add what is missing, or leave its field out of the file map"
-            listing.left_out.append(
-                LeftOut(sample_id, split, "incomplete", "", ", ".join(missing), cause, remedy)
+            listing.skipped.append(
+                Skipped(sample_id, split, "incomplete", "", ", ".join(missing), cause, remedy)
             )
             return
     found = files or {}

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from aerozarr.errors import StoreError
-from aerozarr.source.samples import LeftOut, Sample
+from aerozarr.source.samples import Sample, Skipped
 from aerozarr.store.format.tables import read_table, table_text
 
 
@@ -24,7 +24,7 @@ def rows_text(rows: Iterable[Any], kind: type) -> str:
     rows
         What the table holds.
     kind
-        `Sample` or `LeftOut`: the columns, also of an empty table.
+        `Sample` or `Skipped`: the columns, also of an empty table.
     """
     columns = [column.name for column in fields(kind)]
     return table_text(([getattr(row, name) for name in columns] for row in rows), columns)
@@ -41,7 +41,7 @@ def read_samples(path: Path) -> list[Sample]:
     return [_sample(row) for row in _read(path)]
 
 
-def read_left_out(path: Path) -> list[LeftOut]:
+def read_left_out(path: Path) -> list[Skipped]:
     """Read a table of samples left out.
 
     Raises
@@ -49,7 +49,7 @@ def read_left_out(path: Path) -> list[LeftOut]:
     StoreError
         When it is not there.
     """
-    return [LeftOut(**row) for row in _read(path)]
+    return [Skipped(**row) for row in _read(path)]
 
 
 def find_sample(path: Path, key: str) -> Sample:

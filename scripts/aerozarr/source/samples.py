@@ -18,8 +18,8 @@ from aerozarr.store.format.layout import PARTIAL_FOLDER
 LONGEST_KEY = 180
 # The size in bytes of a file whose size its file system does not tell.
 UNKNOWN_SIZE = -1
-# The tables of a listing.
-_TABLES = ("samples", "left_out")
+# The tables of a listing, by their names in its text, on which digests depend.
+_TABLES = {"samples": "samples", "left_out": "skipped"}
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class LeftOut:
+class Skipped:
     """A sample that is not converted: what is wrong with it, where, and what to do."""
 
     id: str
@@ -84,13 +84,13 @@ class Listing:
     """What a source holds: the samples in sample order, those left out, and warnings."""
 
     samples: list[Sample] = field(default_factory=list)
-    left_out: list[LeftOut] = field(default_factory=list)
+    skipped: list[Skipped] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
     def to_json(self) -> str:
         """Return the listing as text, the same for the same listing."""
         # Not with asdict, whose deep copies take longer than everything else here.
-        parts = {name: [vars(row) for row in getattr(self, name)] for name in _TABLES}
+        parts = {key: [vars(row) for row in getattr(self, name)] for key, name in _TABLES.items()}
         return json.dumps({**parts, "warnings": self.warnings}, sort_keys=True)
 
     @classmethod
@@ -101,8 +101,8 @@ class Listing:
             Sample(**{**row, "files": tuple(row["files"]), "sizes": tuple(row["sizes"])})
             for row in content["samples"]
         ]
-        left_out = [LeftOut(**row) for row in content["left_out"]]
-        return cls(samples, left_out, content["warnings"])
+        skipped = [Skipped(**row) for row in content["left_out"]]
+        return cls(samples, skipped, content["warnings"])
 
     def digest(self) -> str:
         """Return a hash that changes when a sample is new, changed, left out, moved or gone."""
@@ -130,7 +130,7 @@ def key_of(sample_id: str) -> str:
     return f"{key[: LONGEST_KEY - 34]}%~{_hash(sample_id)}"
 
 
-def refusal(sample_id: str) -> str | None:
+def why_invalid(sample_id: str) -> str | None:
     """Return why an id cannot be a place in the store, or None when it can."""
     parts = sample_id.split("/")
     try:

@@ -13,7 +13,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from aerozarr.errors import SettingsError
 from aerozarr.filesystems.location import Location
-from aerozarr.source.samples import UNKNOWN_SIZE, FileInfo, refusal
+from aerozarr.source.samples import UNKNOWN_SIZE, FileInfo, why_invalid
 
 Folders = dict[str, dict[str, FileInfo]]
 """Path of a folder below the source to its files of the file map."""
@@ -22,12 +22,12 @@ Folders = dict[str, dict[str, FileInfo]]
 def is_there(base: Location, sample_id: str, files: Iterable[str]) -> bool:
     """Whether a source still holds every file of a sample."""
     wanted = set(files)
-    return refusal(sample_id) is None and len(files_of(base, sample_id, wanted)) == len(wanted)
+    return why_invalid(sample_id) is None and len(files_of(base, sample_id, wanted)) == len(wanted)
 
 
 def files_of(base: Location, folder: str, wanted: set[str]) -> dict[str, FileInfo]:
     """Return the wanted files in one folder below `base`; none when the folder is not there."""
-    if refusal(folder) is not None:
+    if why_invalid(folder) is not None:
         return {}
     try:
         if base.is_local:

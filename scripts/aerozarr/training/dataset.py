@@ -20,7 +20,7 @@ from aerozarr.errors import StoreError
 from aerozarr.messages import did_you_mean
 from aerozarr.store.read.contents import Points
 from aerozarr.store.read.store import Store
-from aerozarr.store.read.subsample import Draw
+from aerozarr.store.read.subsample import Subsample
 from aerozarr.training.collate import Item, collate
 from aerozarr.training.normalizer import Normalizer
 from aerozarr.training.prefetch import Ahead, Batch, Index, Indexes, LookAhead, batch_of
@@ -46,7 +46,7 @@ class ChunkDataset(Dataset[dict[str, torch.Tensor]]):
     fields
         Canonical names of the fields; by default all of those domains.
     seed
-        Seed of all draws.
+        Seed of all subsamples.
     normalize
         True scales values by the store's statistics (those of the train split where it has them),
         positions excepted; a `Normalizer` says more precisely how. By default values are as stored.
@@ -56,7 +56,7 @@ class ChunkDataset(Dataset[dict[str, torch.Tensor]]):
     geometry_domain
         The domain that describes the geometry.
     whole_chunks
-        As for `Store.read`: fetch fewer bytes, for less varied draws.
+        As for `Store.read`: fetch fewer bytes, for less varied subsamples.
 
     Attributes
     ----------
@@ -207,15 +207,15 @@ class ChunkDataset(Dataset[dict[str, torch.Tensor]]):
     def _read(self, indexes: Batch, epoch: int) -> list[Item]:
         drawn = [self._draw(index, epoch) for index in indexes]
         items = Item.several([_shapes(*of_item) for of_item in drawn])
-        draws: list[Draw] = []
+        subsamples: list[Subsample] = []
         targets: list[Mapping[str, torch.Tensor]] = []
         for item, (own, geometry) in zip(items, drawn, strict=True):
-            draws.append(own)
+            subsamples.append(own)
             targets.append(item)
             if geometry is not None:
-                draws.append(geometry)
+                subsamples.append(geometry)
                 targets.append(dict.fromkeys(geometry.wanted, item[GEOMETRY]))
-        self.store.read_draws(draws, targets)
+        self.store.read_subsamples(subsamples, targets)
         if self.normalizer is not None:
             for item in items:
                 for name, values in item.items():
@@ -223,24 +223,26 @@ class ChunkDataset(Dataset[dict[str, torch.Tensor]]):
                     self.normalizer.normalize_(field, values)
         return items
 
-    def _draw(self, index: int, epoch: int) -> tuple[Draw, Draw | None]:
+    def _draw(self, index: int, epoch: int) -> tuple[Subsample, Subsample | None]:
         """Choose the points of an item, and those of its geometry."""
         # Negative indexes count from the end, and must not give other draws than positive ones.
         index = range(len(self.samples))[index]
         sample = self.samples[index]
         generator = torch.Generator().manual_seed(_seed_of(self._seed, epoch, index))
         whole = self._whole_chunks
-        drawn = self.store.draw(sample, self._points, self._fields, generator, whole_chunks=whole)
+        drawn = self.store.subsample(
+            sample, self._points, self._fields, generator, whole_chunks=whole
+        )
         if self._geometry is None:
             return drawn, None
         domain, position, count = self._geometry
-        geometry = self.store.draw(
+        geometry = self.store.subsample(
             sample, {domain: count}, [position], generator, whole_chunks=whole
         )
         return drawn, geometry
 
 
-def _shapes(own: Draw, geometry: Draw | None) -> dict[str, tuple[int, int]]:
+def _shapes(own: Subsample, geometry: Subsample | None) -> dict[str, tuple[int, int]]:
     """Return the shapes of an item's tensors."""
     shapes = dict(own.shapes)
     if geometry is not None:
@@ -290,6 +292,6 @@ def _samples(store: Store, split: str | Iterable[str] | None) -> tuple[str, ...]
 
 
 def _seed_of(seed: int, epoch: int, index: int) -> int:
-    """Return the seed of an item's draws: a hash, so that neighbours have nothing in common."""
+    """Return the seed of an item: a hash, so that neighbours have nothing in common."""
     digest = hashlib.sha256(f"{seed}:{epoch}:{index}".encode()).digest()
     return int.from_bytes(digest[:8], "little") % 2**63

@@ -77,7 +77,7 @@ class Block:
         """Bytes of values that it holds."""
         return self.handle.size - _HEAD_BYTES
 
-    def lend(self, count: int) -> Values:
+    def acquire(self, count: int) -> Values:
         """Return the memory of `count` values, in use for as long as that array is there."""
         values = _values(self._memory, count)
         self._user = weakref.ref(values)
@@ -90,7 +90,7 @@ class Block:
         sent = _count(self._memory, _SENT)
         return sent != _count(self._memory, _RELEASED) + _count(self._memory, _ABANDONED)
 
-    def is_spoilt(self) -> bool:
+    def is_shared_with_fork(self) -> bool:
         """Whether a process that the main process forked may still look into it."""
         return _count(self._memory, _ABANDONED) > 0
 
@@ -99,7 +99,7 @@ class Block:
         _add(self._memory, _SENT)
         return self.handle
 
-    def retire(self) -> None:
+    def close(self) -> None:
         """Give it up: its memory goes when the main process, too, has let go of it."""
         _add(self._memory, _RETIRED)
         os.close(self._file)
@@ -120,14 +120,14 @@ class Pool:
             for address, block in list(self._blocks.items()):
                 if block.is_used():
                     continue
-                if block.nbytes >= nbytes and not block.is_spoilt():
-                    return block.lend(count)
+                if block.nbytes >= nbytes and not block.is_shared_with_fork():
+                    return block.acquire(count)
                 del self._blocks[address]
-                block.retire()
+                block.close()
             if len(self._blocks) == BLOCKS:
                 return None
             block = Block(nbytes)
-            values = block.lend(count)
+            values = block.acquire(count)
             self._blocks[values.ctypes.data] = block
             return values
 

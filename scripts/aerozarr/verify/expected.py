@@ -18,15 +18,15 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from aerozarr.convert.rounding import Rounding
 from aerozarr.errors import StoreError
-from aerozarr.filesystems.files import write_aside
-from aerozarr.run_config import Project
+from aerozarr.filesystems.files import write_atomically
+from aerozarr.run_config import RunConfig
 from aerozarr.source.listing import list_source
 from aerozarr.source.samples import Sample, key_of
 from aerozarr.store.format.layout import CHECKSUMS, FORMAT_VERSION, MANIFEST, Grid
 from aerozarr.store.write.root import Store
 
 
-class Claim(BaseModel):
+class Expected(BaseModel):
     """What a store claims of one sample.
 
     Attributes
@@ -126,7 +126,7 @@ def read_checksums(store: Store) -> dict[str, tuple[int, str]]:
 
 def claims(
     manifest: dict[str, Any], checksums: dict[str, tuple[int, str]], source: list[Sample]
-) -> list[Claim]:
+) -> list[Expected]:
     """Return what is claimed of each sample of the manifest, in its order.
 
     Raises
@@ -143,7 +143,7 @@ def claims(
     rows = {sample.id: sample for sample in source}
     try:
         return [
-            Claim(
+            Expected(
                 sample_id=sample_id,
                 domains=entry["domains"],
                 objects=of_group.get(sample_id, {}),
@@ -155,17 +155,17 @@ def claims(
         raise StoreError(f"{MANIFEST} has an entry that is none. Run snakemake again.") from None
 
 
-def folder_of(project: Project) -> Path:
+def folder_of(run_config: RunConfig) -> Path:
     """Return where a verification keeps what it claims and finds."""
-    return project.place("verification")
+    return run_config.place("verification")
 
 
-def begin_verification(project: Project, *, write: bool) -> dict[str, Sample]:
+def prepare_verification(run_config: RunConfig, *, write: bool) -> dict[str, Sample]:
     """Write down what the store claims, a file for each sample.
 
     Parameters
     ----------
-    project
+    run_config
         The configuration.
     write
         False for a dry run: then nothing is written.
@@ -180,23 +180,23 @@ def begin_verification(project: Project, *, write: bool) -> dict[str, Sample]:
     StoreError, SettingsError
         When the store has no manifest that can be read, or the source cannot be listed.
     """
-    manifest, checksums = read_manifest(project.store), read_checksums(project.store)
+    manifest, checksums = read_manifest(run_config.store), read_checksums(run_config.store)
     source: list[Sample] = []
-    if project.settings.verify == "full":
-        source = list_source(project.settings, project.dataset, project.source).samples
+    if run_config.settings.verify == "full":
+        source = list_source(run_config.settings, run_config.dataset, run_config.source).samples
     made = claims(manifest, checksums, source)
     if write:
-        folder = folder_of(project)
+        folder = folder_of(run_config)
         shutil.rmtree(folder, ignore_errors=True)
         for claim in made:
             path = folder / "claims" / f"{key_of(claim.sample_id)}.json"
-            write_aside(path, claim.model_dump_json().encode("utf-8"))
+            write_atomically(path, claim.model_dump_json().encode("utf-8"))
         listed = {"source": [sample.id for sample in source]}
-        write_aside(folder / "source.json", json.dumps(listed).encode("utf-8"))
+        write_atomically(folder / "source.json", json.dumps(listed).encode("utf-8"))
     return {key_of(claim.sample_id): claim.source or _nowhere(claim) for claim in made}
 
 
-def _nowhere(claim: Claim) -> Sample:
+def _nowhere(claim: Expected) -> Sample:
     """Return a row for a sample whose source is not looked at: as large as what is stored of it."""
     sizes = tuple(size for size, _ in claim.objects.values())
     return Sample(key_of(claim.sample_id), claim.sample_id, "", -1, (*claim.objects,), sizes, "")

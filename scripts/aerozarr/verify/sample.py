@@ -23,13 +23,13 @@ from aerozarr.convert.pt_files import as_rows, to_numpy
 from aerozarr.convert.rounding import Rounding
 from aerozarr.convert.sample import Loader, loader_for
 from aerozarr.errors import BrokenSample
-from aerozarr.filesystems.files import write_aside
+from aerozarr.filesystems.files import write_atomically
 from aerozarr.messages import printable
-from aerozarr.run_config import Project
+from aerozarr.run_config import RunConfig
 from aerozarr.store.format.layout import CHECKSUMS, MANIFEST, ROOT_METADATA, Grid, shard_path
 from aerozarr.store.format.shuffle import permutation, seed_of
 from aerozarr.store.write.root import Store
-from aerozarr.verify.expected import Claim, Found, folder_of
+from aerozarr.verify.expected import Expected, Found, folder_of
 
 # Rows that are compared together.
 _BLOCK = 2**18
@@ -39,26 +39,26 @@ _ZEROS = ", and Zarr would read it as zeros"
 Array = npt.NDArray[Any]
 
 
-def verify_sample(project: Project, *, key: str, found: Path) -> None:
+def verify_sample(run_config: RunConfig, *, key: str, found: Path) -> None:
     """Verify one sample: the job of `verify_sample`."""
-    path = folder_of(project) / "claims" / f"{key}.json"
-    claim = Claim.model_validate_json(path.read_bytes())
+    path = folder_of(run_config) / "claims" / f"{key}.json"
+    claim = Expected.model_validate_json(path.read_bytes())
     torch.set_num_threads(1)
-    result = check_sample(claim, project)
+    result = check_sample(claim, run_config)
     for place, problem in result.problems:
         print(f"{printable(claim.sample_id)}: {place}: {problem}", file=sys.stderr)
-    write_aside(found, result.model_dump_json().encode("utf-8"))
+    write_atomically(found, result.model_dump_json().encode("utf-8"))
 
 
-def check_sample(claim: Claim, project: Project) -> Found:
+def check_sample(claim: Expected, run_config: RunConfig) -> Found:
     """Compare a sample's group with its checksums and, unless `verify` is `quick`, its source."""
     problems: list[tuple[str, str]] = []
-    group = _Group(project.store, claim.sample_id)
+    group = _Group(run_config.store, claim.sample_id)
     problems += group.check_files(claim)
     intact = bool(claim.objects) and not problems
     rounding: dict[str, Rounding] = {}
-    if project.settings.verify == "full":
-        problems += _check_layout(group, claim, project.domains)
+    if run_config.settings.verify == "full":
+        problems += _check_layout(group, claim, run_config.domains)
         if claim.source is None:
             problems.append(
                 (
@@ -67,9 +67,11 @@ def check_sample(claim: Claim, project: Project) -> Found:
                 )
             )
         elif group.has(ROOT_METADATA):
-            load = loader_for(claim.source, project.settings, project.dataset, project.source)
-            for domain in project.domains:
-                compared = _Comparison(group, claim, domain, project.settings.shuffle_seed)
+            load = loader_for(
+                claim.source, run_config.settings, run_config.dataset, run_config.source
+            )
+            for domain in run_config.domains:
+                compared = _Comparison(group, claim, domain, run_config.settings.shuffle_seed)
                 compared.intact = intact
                 problems += compared.run(load)
                 rounding |= compared.rounding
@@ -110,7 +112,7 @@ class _Group:
             self.zarr = MemoryStore(buffers, read_only=True)
         self.read_bytes = sum(self._lengths.values())
 
-    def check_files(self, claim: Claim) -> Iterable[tuple[str, str]]:
+    def check_files(self, claim: Expected) -> Iterable[tuple[str, str]]:
         """Yield what is missing, too much, or other than what was written."""
         if not claim.objects:
             yield CHECKSUMS, "says nothing of this sample"
@@ -145,7 +147,7 @@ class _Group:
 
 
 def _check_layout(
-    group: _Group, claim: Claim, domains: tuple[Domain, ...]
+    group: _Group, claim: Expected, domains: tuple[Domain, ...]
 ) -> Iterable[tuple[str, str]]:
     """Yield where names, shapes, dtypes or grids are not what manifest and settings say."""
     if not group.has(ROOT_METADATA):
@@ -195,7 +197,7 @@ def _check_array(group: _Group, field: Field, grid: Grid) -> Iterable[tuple[str,
 class _Comparison:
     """Compares the values of a domain with the source."""
 
-    def __init__(self, group: _Group, claim: Claim, domain: Domain, shuffle_seed: int) -> None:
+    def __init__(self, group: _Group, claim: Expected, domain: Domain, shuffle_seed: int) -> None:
         self.group = group
         self.domain = domain
         self.grid = claim.domains.get(domain.name)

@@ -13,9 +13,9 @@ from typing import Any
 
 from aerozarr.convert.rounding import Rounding
 from aerozarr.errors import StoreError
-from aerozarr.filesystems.files import write_aside
-from aerozarr.messages import counted, printable, readable
-from aerozarr.run_config import Project
+from aerozarr.filesystems.files import write_atomically
+from aerozarr.messages import format_bytes, plural, printable
+from aerozarr.run_config import RunConfig
 from aerozarr.source.samples import key_of
 from aerozarr.store.format.layout import CHECKSUMS, MANIFEST, PROVENANCE, SKIPPED
 from aerozarr.store.format.manifest import build_manifest
@@ -60,8 +60,8 @@ class Verdict:
         if len(self.problems) > SHOWN:
             lines.append(f"… and {len(self.problems) - SHOWN} more")
         looked_at = (
-            f"{counted(self.samples, 'sample')}, {counted(self.files, 'file')}, "
-            f"{readable(self.stored_bytes)}"
+            f"{plural(self.samples, 'sample')}, {plural(self.files, 'file')}, "
+            f"{format_bytes(self.stored_bytes)}"
         )
         if self.mode == "full":
             looked_at += f", {self.values:,} values compared with the source"
@@ -69,8 +69,8 @@ class Verdict:
             lines += self._remedies()
             wrong = len({sample_id for sample_id, *_ in self.problems if sample_id})
             lines.append(
-                f"{self.store} is NOT as it should be: {counted(len(self.problems), 'problem')}, "
-                f"{counted(wrong, 'sample')} affected ({looked_at})"
+                f"{self.store} is NOT as it should be: {plural(len(self.problems), 'problem')}, "
+                f"{plural(wrong, 'sample')} affected ({looked_at})"
             )
         else:
             lines.append(f"{self.store} is as it should be ({looked_at})")
@@ -121,27 +121,29 @@ def read_verdict(path: Path) -> Verdict | None:
         return None
 
 
-def conclude(project: Project, *, table: Path, verdict: Path) -> None:
-    """Look at the store as a whole, and write table and verdict: the job of `verify`.
+def verify(run_config: RunConfig, *, table: Path, verdict: Path) -> None:
+    """RoundingSample at the store as a whole, and write table and verdict: the job of `verify`.
 
     Raises
     ------
     StoreError
         When anything is not as it should be.
     """
-    folder = folder_of(project)
-    manifest = read_manifest(project.store)
+    folder = folder_of(run_config)
+    manifest = read_manifest(run_config.store)
     found = [
         Found.model_validate_json((folder / "found" / f"{key_of(sample_id)}.json").read_bytes())
         for sample_id in manifest["samples"]
     ]
     source = json.loads((folder / "source.json").read_bytes())["source"]
-    problems = [("", place, problem) for place, problem in check_store(project, manifest, source)]
+    problems = [
+        ("", place, problem) for place, problem in check_store(run_config, manifest, source)
+    ]
     problems += [(one.sample_id, *problem) for one in found for problem in one.problems]
     names = dict.fromkeys(name for one in found for name in one.rounding)
     result = Verdict(
-        store=project.settings.store,
-        mode=project.settings.verify,
+        store=run_config.settings.store,
+        mode=run_config.settings.verify,
         samples=len(found),
         files=sum(one.files for one in found),
         stored_bytes=sum(one.stored_bytes for one in found),
@@ -155,29 +157,29 @@ def conclude(project: Project, *, table: Path, verdict: Path) -> None:
         },
     )
     columns = ("sample", "place", "problem")
-    write_aside(table, table_text(problems, columns).encode("utf-8"))
-    write_aside(verdict, json.dumps(asdict(result), indent=2).encode("utf-8"))
+    write_atomically(table, table_text(problems, columns).encode("utf-8"))
+    write_atomically(verdict, json.dumps(asdict(result), indent=2).encode("utf-8"))
     if problems:
         raise StoreError(f"not everything is as it should be; {table} has the list")
 
 
 def check_store(
-    project: Project, manifest: dict[str, Any], source: list[str]
+    run_config: RunConfig, manifest: dict[str, Any], source: list[str]
 ) -> Iterable[tuple[str, str]]:
     """Yield what is wrong with a store besides its samples: place, and what.
 
     Parameters
     ----------
-    project
+    run_config
         The configuration.
     manifest
         The store's manifest.
     source
         Ids of the samples that the source holds; empty where it was not looked at.
     """
-    settings, store = project.settings, project.store
-    name = settings.dataset_name or project.dataset.name
-    expected = build_manifest(name, settings, project.domains, [])
+    settings, store = run_config.settings, run_config.store
+    name = settings.dataset_name or run_config.dataset.name
+    expected = build_manifest(name, settings, run_config.domains, [])
     for key in ("dataset_name", "shuffle_seed", "coords_dtype", "values_dtype", "compressor"):
         if manifest.get(key) != expected[key]:
             yield (
@@ -212,7 +214,7 @@ def check_store(
         elif not inside and recorded and path not in {*recorded, CHECKSUMS, PROVENANCE}:
             yield path, "is no file of the store"
     for sample_id, files in sorted(orphans.items()):
-        what = f"{counted(files, 'file')} that {MANIFEST} does not list"
+        what = f"{plural(files, 'file')} that {MANIFEST} does not list"
         yield f"{sample_id}.zarr", f"{what}; the target remove_orphans removes whole groups"
 
 

@@ -62,21 +62,21 @@ def _load(job: str) -> Job:
 
 
 def _verifying() -> Job:
-    from aerozarr.run_config import Project
+    from aerozarr.run_config import RunConfig
     from aerozarr.verify.sample import verify_sample
     from aerozarr.workflow.job import run_job
 
-    Project.from_environment()
+    RunConfig.from_environment()
     return lambda texts: run_job(verify_sample, texts[1:], None, "key", "found")
 
 
 def _converting() -> Job:
     from aerozarr.convert.sample import convert
     from aerozarr.merge.merge_manifest import merge
-    from aerozarr.run_config import Project
+    from aerozarr.run_config import RunConfig
     from aerozarr.workflow.job import run_job
 
-    Project.from_environment().prepare()
+    RunConfig.from_environment().prepare()
     jobs: dict[str, tuple[Callable[..., None], tuple[str, ...]]] = {
         "convert_sample": (convert, ("table", "key", "fragment")),
         "merge_manifest": (merge, ("table", "incomplete", "merged", "report")),

@@ -11,8 +11,8 @@ from aerozarr.convert.fragment import Fragment
 from aerozarr.convert.sample import convert_sample, loader_for
 from aerozarr.errors import StoreError
 from aerozarr.filesystems.location import is_url
-from aerozarr.messages import counted, duration, readable
-from aerozarr.run_config import Project
+from aerozarr.messages import format_bytes, format_duration, plural
+from aerozarr.run_config import RunConfig
 from aerozarr.source.samples import Listing, Sample
 from aerozarr.store.write import open_store
 from aerozarr.workflow.list_samples import read_listing
@@ -32,7 +32,7 @@ class Estimate:
 
     Attributes
     ----------
-    samples, left_out
+    samples, skipped
         Numbers of samples.
     source_bytes, stored_bytes
         To read and to write; None where the source does not tell sizes.
@@ -45,7 +45,7 @@ class Estimate:
     """
 
     samples: int
-    left_out: int
+    skipped: int
     source_bytes: int | None
     stored_bytes: int | None
     memory_mb: int
@@ -61,32 +61,32 @@ class Estimate:
         """Return the estimate for the person at the terminal."""
         unknown = "not known: the source does not tell sizes"
         read, write = (
-            unknown if size is None else readable(size)
+            unknown if size is None else format_bytes(size)
             for size in (self.source_bytes, self.stored_bytes)
         )
-        left_out = f", {self.left_out} left out" if self.left_out else ""
+        skipped = f", {self.skipped} left out" if self.skipped else ""
         broken = f"; {self.broken} more of those tried are broken" if self.broken else ""
         rows = {
-            "samples": f"{self.samples:,}{left_out}",
+            "samples": f"{self.samples:,}{skipped}",
             "to read": read,
             "to write": write,
             "memory": f"up to {self.memory_mb:,} MiB for a job",
-            "time": f"{duration(self.seconds(cores))} on {counted(cores, 'core')} "
-            f"(measured on {counted(self.measured, 'sample')}{broken})",
+            "time": f"{format_duration(self.seconds(cores))} on {plural(cores, 'core')} "
+            f"(measured on {plural(self.measured, 'sample')}{broken})",
         }
         return [f"{name:9} {value}" for name, value in rows.items()]
 
 
-def estimate(project: Project, *, cores: str) -> None:
+def estimate(run_config: RunConfig, *, cores: str) -> None:
     """Say what a run would take: the job of `estimate`."""
-    listing = read_listing(project)
-    made = estimate_of(project, listing)
-    converts = forecast(project, listing, project.store.all_files())
+    listing = read_listing(run_config)
+    made = estimate_of(run_config, listing)
+    converts = forecast(run_config, listing, run_config.store.all_files())
     lines = ["all of them, from nothing:", *made.lines(int(cores)), converts]
     print(*lines, sep="\n", file=sys.stderr)
 
 
-def estimate_of(project: Project, listing: Listing) -> Estimate:
+def estimate_of(run_config: RunConfig, listing: Listing) -> Estimate:
     """Convert a few samples to nowhere, and tell from them what all take.
 
     Raises
@@ -94,16 +94,16 @@ def estimate_of(project: Project, listing: Listing) -> Estimate:
     StoreError
         When all of those few are broken.
     """
-    folder = project.place("estimate")
+    folder = run_config.place("estimate")
     shutil.rmtree(folder, ignore_errors=True)
     try:
-        made = [_convert(project, sample, folder) for sample in _few(listing.samples)]
+        made = [_convert(run_config, sample, folder) for sample in _few(listing.samples)]
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    converted = [(sample, fragment) for sample, fragment in made if fragment.left_out is None]
+    converted = [(sample, fragment) for sample, fragment in made if fragment.skipped is None]
     if not converted:
         raise StoreError(
-            f"all {len(made)} samples that were tried are broken; the first: {made[0][1].left_out}"
+            f"all {len(made)} samples that were tried are broken; the first: {made[0][1].skipped}"
         )
     # The first pays for what is loaded only once.
     timed = converted[1:] or converted
@@ -118,14 +118,14 @@ def estimate_of(project: Project, listing: Listing) -> Estimate:
         stored = round(total * sum(fragment.stored_bytes for _, fragment in converted) / read)
     return Estimate(
         samples=len(listing.samples),
-        left_out=len(listing.left_out),
+        skipped=len(listing.skipped),
         source_bytes=total,
         stored_bytes=stored,
         memory_mb=max(
             memory_mb(
                 sample,
-                buffers_sample=is_url(project.settings.store),
-                reads_ahead=is_url(project.source),
+                buffers_sample=is_url(run_config.settings.store),
+                reads_ahead=is_url(run_config.source),
                 attempt=1,
             )
             for sample in listing.samples
@@ -145,8 +145,8 @@ def _few(samples: list[Sample]) -> list[Sample]:
     return [middle, *picked]
 
 
-def _convert(project: Project, sample: Sample, folder: Path) -> tuple[Sample, Fragment]:
+def _convert(run_config: RunConfig, sample: Sample, folder: Path) -> tuple[Sample, Fragment]:
     # Into a folder and not into the store: nothing of an estimate is to stay.
     store = open_store(str(folder / "store"), {}, owner=str(folder))
-    load = loader_for(sample, project.settings, project.dataset, project.source)
-    return sample, convert_sample(sample, load, project.domains, project.settings, store)
+    load = loader_for(sample, run_config.settings, run_config.dataset, run_config.source)
+    return sample, convert_sample(sample, load, run_config.domains, run_config.settings, store)

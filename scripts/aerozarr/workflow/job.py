@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from aerozarr.errors import AerozarrError
-from aerozarr.run_config import Project
+from aerozarr.run_config import RunConfig
 
 # Options that are no paths.
 TEXTS = ("key", "cores")
@@ -24,7 +24,7 @@ def run(job: Callable[..., None], description: str | None, *options: str) -> Non
     Parameters
     ----------
     job
-        Called with the project, and one keyword argument an option.
+        Called with the run_config, and one keyword argument an option.
     description
         For `--help`.
     options
@@ -44,7 +44,7 @@ def run_job(
         parser.add_argument(f"--{option}", required=True, type=kind)
     values = vars(parser.parse_args(arguments))
     try:
-        job(Project.from_environment(), **values)
+        job(RunConfig.from_environment(), **values)
     except AerozarrError as error:
         print(f"aerozarr: {error}", file=sys.stderr)
         return 1

@@ -7,56 +7,56 @@ from pathlib import Path
 
 from aerozarr.convert.fragment import read_fragment
 from aerozarr.errors import StoreError
-from aerozarr.filesystems.files import write_aside
+from aerozarr.filesystems.files import write_atomically
 from aerozarr.filesystems.location import Location
-from aerozarr.run_config import HANDED_OVER, Project
+from aerozarr.run_config import HANDED_OVER, RunConfig
 from aerozarr.source.listing import list_source, sample_folder_base
 from aerozarr.source.sample_table import rows_text
-from aerozarr.source.samples import LeftOut, Listing, Sample
+from aerozarr.source.samples import Listing, Sample, Skipped
 from aerozarr.source.scan import is_there
 
 
-def read_listing(project: Project) -> Listing:
+def read_listing(run_config: RunConfig) -> Listing:
     """Return the listing that the main process handed over to the jobs of this run.
 
     The example is listed anew: its source did not exist then.
     """
-    if project.is_example:
-        return list_source(project.settings, project.dataset, project.source)
-    return Listing.from_json(project.place(HANDED_OVER).read_text(encoding="utf-8"))
+    if run_config.is_example:
+        return list_source(run_config.settings, run_config.dataset, run_config.source)
+    return Listing.from_json(run_config.place(HANDED_OVER).read_text(encoding="utf-8"))
 
 
-def write_tables(project: Project, *, table: Path, incomplete: Path) -> None:
+def write_tables(run_config: RunConfig, *, table: Path, incomplete: Path) -> None:
     """Write the sample table and that of the samples left out: the job of `list_samples`.
 
     Fragments of samples that are gone from the source go, so
     that a sample that comes back is converted again.
     """
-    listing = read_listing(project)
-    if project.dataset.sample_class is None:
-        _forget_gone(project, listing)
-    write_aside(incomplete, rows_text(listing.left_out, LeftOut).encode("utf-8"))
-    write_aside(table, rows_text(listing.samples, Sample).encode("utf-8"))
-    project.place(HANDED_OVER).unlink(missing_ok=True)
-    print(f"{len(listing.samples)} samples, {len(listing.left_out)} left out", file=sys.stderr)
+    listing = read_listing(run_config)
+    if run_config.dataset.sample_class is None:
+        _forget_gone(run_config, listing)
+    write_atomically(incomplete, rows_text(listing.skipped, Skipped).encode("utf-8"))
+    write_atomically(table, rows_text(listing.samples, Sample).encode("utf-8"))
+    run_config.place(HANDED_OVER).unlink(missing_ok=True)
+    print(f"{len(listing.samples)} samples, {len(listing.skipped)} left out", file=sys.stderr)
 
 
-def _forget_gone(project: Project, listing: Listing) -> None:
+def _forget_gone(run_config: RunConfig, listing: Listing) -> None:
     """Remove fragments of samples that the source no longer holds.
 
     Those that it holds and that are not asked for just now (`limit`, `splits`) stay: asking for
     them again then converts nothing.
     """
-    base = sample_folder_base(project.settings, project.dataset, project.source)
-    listed = {project.fragment(sample.key) for sample in listing.samples}
-    for path in Path(project.fragments).glob("*.json"):
-        if path not in listed and not _still_there(path, base, project):
+    base = sample_folder_base(run_config.settings, run_config.dataset, run_config.source)
+    listed = {run_config.fragment(sample.key) for sample in listing.samples}
+    for path in Path(run_config.fragments).glob("*.json"):
+        if path not in listed and not _still_there(path, base, run_config):
             path.unlink()
 
 
-def _still_there(path: Path, base: Location, project: Project) -> bool:
+def _still_there(path: Path, base: Location, run_config: RunConfig) -> bool:
     try:
         sample_id = read_fragment(path).sample_id
     except StoreError:
         return False
-    return is_there(base, sample_id, project.dataset.filemap.values())
+    return is_there(base, sample_id, run_config.dataset.filemap.values())

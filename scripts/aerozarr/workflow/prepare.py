@@ -14,10 +14,10 @@ from typing import IO
 from fsspec import available_protocols
 
 from aerozarr.errors import SettingsError
-from aerozarr.filesystems.files import check_writable, lock, write_aside
+from aerozarr.filesystems.files import check_writable, lock, write_atomically
 from aerozarr.filesystems.location import Location
-from aerozarr.messages import counted, did_you_mean, without_credentials
-from aerozarr.run_config import HANDED_OVER, MERGED, Project
+from aerozarr.messages import did_you_mean, plural, redacted
+from aerozarr.run_config import HANDED_OVER, MERGED, RunConfig
 from aerozarr.source.listing import list_source
 from aerozarr.source.samples import Listing
 from aerozarr.workflow.reconcile import _forget_lost, forecast
@@ -27,12 +27,12 @@ from aerozarr.workflow.slurm import end_left_jobs
 _locks: list[IO[str]] = []
 
 
-def begin(project: Project, *, runs_jobs: bool) -> tuple[str, list[str], str]:
+def begin(run_config: RunConfig, *, runs_jobs: bool) -> tuple[str, list[str], str]:
     """List the source, and make the work folder ready if jobs are going to run.
 
     Parameters
     ----------
-    project
+    run_config
         The configuration.
     runs_jobs
         False for a dry run and whatever else only looks: then nothing is written or removed.
@@ -54,30 +54,30 @@ def begin(project: Project, *, runs_jobs: bool) -> tuple[str, list[str], str]:
     StoreError
         When another run is at work in the same work folder.
     """
-    messages = _check_urls(project)
+    messages = _check_urls(run_config)
     listing = None
-    if not project.is_example:
-        listing = list_source(project.settings, project.dataset, project.source)
-    store = project.store  # opened in any case: a dry run should say that it cannot be
-    if _is_same(store.location, project.source):
+    if not run_config.is_example:
+        listing = list_source(run_config.settings, run_config.dataset, run_config.source)
+    store = run_config.store  # opened in any case: a dry run should say that it cannot be
+    if _is_same(store.location, run_config.source):
         raise SettingsError(
-            f"store: {without_credentials(store.location.url)!r} is the source itself. Give the "
+            f"store: {redacted(store.location.url)!r} is the source itself. Give the "
             "store a folder or URL of its own."
         )
     store.check()
     if runs_jobs:
-        messages += take_over(project)
+        messages += acquire_workdir(run_config)
         store.clean()
         if listing is not None:
-            write_aside(project.place(HANDED_OVER), listing.to_json().encode())
+            write_atomically(run_config.place(HANDED_OVER), listing.to_json().encode())
     # Listed once, because that takes a request for every thousand objects.
-    is_known = Path(project.fragments).is_dir() or project.place(MERGED).exists()
+    is_known = Path(run_config.fragments).is_dir() or run_config.place(MERGED).exists()
     files = store.all_files() if is_known else {}
-    messages += _forget_lost(project, files, forget=runs_jobs)
+    messages += _forget_lost(run_config, files, forget=runs_jobs)
     if listing is None:
         return "example", messages, ""
-    would_do = "" if runs_jobs else forecast(project, listing, files)
-    return listing.digest(), [*_listing_messages(listing, project), *messages], would_do
+    would_do = "" if runs_jobs else forecast(run_config, listing, files)
+    return listing.digest(), [*_listing_messages(listing, run_config), *messages], would_do
 
 
 def _is_same(store: Location, source: str) -> bool:
@@ -86,9 +86,9 @@ def _is_same(store: Location, source: str) -> bool:
     return store.url.rstrip("/") == source.rstrip("/")
 
 
-def _check_urls(project: Project) -> list[str]:
+def _check_urls(run_config: RunConfig) -> list[str]:
     """Refuse places that no two processes share; return a warning of options for nothing."""
-    settings = project.settings
+    settings = run_config.settings
     for key, url in (("source_url", settings.source_url), ("store", settings.store)):
         if url and url.startswith("memory://"):
             raise SettingsError(
@@ -103,7 +103,7 @@ def _check_urls(project: Project) -> list[str]:
     ]
 
 
-def take_over(project: Project) -> list[str]:
+def acquire_workdir(run_config: RunConfig) -> list[str]:
     """Make the work folder, lock it for the life of this process, and end what others left at work.
 
     Returns
@@ -118,18 +118,18 @@ def take_over(project: Project) -> list[str]:
     StoreError
         When another run is at work in it, or jobs that one left cannot be ended.
     """
-    check_writable("workdir", Path(project.workdir))
-    Path(project.workdir).mkdir(parents=True, exist_ok=True)
-    _locks.append(lock(project.place(".lock")))
-    return end_left_jobs(Path(project.workdir))
+    check_writable("workdir", Path(run_config.workdir))
+    Path(run_config.workdir).mkdir(parents=True, exist_ok=True)
+    _locks.append(lock(run_config.place(".lock")))
+    return end_left_jobs(Path(run_config.workdir))
 
 
-def _listing_messages(listing: Listing, project: Project) -> list[str]:
+def _listing_messages(listing: Listing, run_config: RunConfig) -> list[str]:
     messages = [f"warning: {warning}" for warning in listing.warnings]
-    left_out = f", {len(listing.left_out)} left out" if listing.left_out else ""
-    name = project.settings.dataset_name or project.dataset.name
+    skipped = f", {len(listing.skipped)} left out" if listing.skipped else ""
+    name = run_config.settings.dataset_name or run_config.dataset.name
     messages.append(
-        f"{counted(len(listing.samples), 'sample')} of {name} in "
-        f"{without_credentials(project.source)}{left_out}"
+        f"{plural(len(listing.samples), 'sample')} of {name} in "
+        f"{redacted(run_config.source)}{skipped}"
     )
     return messages

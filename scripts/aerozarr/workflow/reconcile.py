@@ -9,19 +9,19 @@ from pathlib import Path
 from aerozarr.convert.fragment import is_whole, read_fragment
 from aerozarr.errors import StoreError
 from aerozarr.merge.summary import digest_of, read_summary
-from aerozarr.messages import counted, without_credentials
-from aerozarr.run_config import MERGED, SAMPLES, Project
+from aerozarr.messages import plural, redacted
+from aerozarr.run_config import MERGED, SAMPLES, RunConfig
 from aerozarr.source.sample_table import read_samples
 from aerozarr.source.samples import Listing
 from aerozarr.store.format.layout import MANIFEST
 
 
-def forecast(project: Project, listing: Listing, files: Mapping[str, int | None]) -> str:
+def forecast(run_config: RunConfig, listing: Listing, files: Mapping[str, int | None]) -> str:
     """Say what a run would convert, which Snakemake cannot before the samples are listed.
 
     Parameters
     ----------
-    project, listing
+    run_config, listing
         The configuration, and what its source holds.
     files
         What the store holds: path to size, None where that is not told.
@@ -29,7 +29,7 @@ def forecast(project: Project, listing: Listing, files: Mapping[str, int | None]
     counts: Counter[str] = Counter()
     for sample in listing.samples:
         try:
-            fragment = read_fragment(project.fragment(sample.key))
+            fragment = read_fragment(run_config.fragment(sample.key))
         except StoreError:
             counts["new"] += 1
             continue
@@ -37,28 +37,30 @@ def forecast(project: Project, listing: Listing, files: Mapping[str, int | None]
             counts["gone from the store"] += 1
         elif fragment.fingerprint != sample.fingerprint:
             counts["changed"] += 1
-        elif fragment.stored_as != project.stored_as_digest:
+        elif fragment.stored_as != run_config.stored_as_digest:
             counts["stored with other settings"] += 1
     total = counts.total()
     kinds = ", ".join(f"{count} {kind}" for kind, count in counts.items())
-    return f"a run would convert {counted(total, 'sample')}{f' ({kinds})' if kinds else ''}"
+    return f"a run would convert {plural(total, 'sample')}{f' ({kinds})' if kinds else ''}"
 
 
-def _forget_lost(project: Project, files: Mapping[str, int | None], *, forget: bool) -> list[str]:
+def _forget_lost(
+    run_config: RunConfig, files: Mapping[str, int | None], *, forget: bool
+) -> list[str]:
     """Forget fragments whose groups are not whole in the store, and a merge whose manifest is gone.
 
     A fragment says that its group is there, and with which files; when one is missing, or of
     another size, the sample has to be converted again.
     """
-    table = project.place(SAMPLES)
+    table = run_config.place(SAMPLES)
     if not table.exists():
         return []
-    store = without_credentials(project.settings.store).rstrip("/")
-    merged = project.place(MERGED)
+    store = redacted(run_config.settings.store).rstrip("/")
+    merged = run_config.place(MERGED)
     summary = read_summary(merged)
-    if summary is not None and summary.store != project.settings.store.rstrip("/"):
+    if summary is not None and summary.store != run_config.settings.store.rstrip("/"):
         summary = None  # the last run in this work folder was for another store
-    manifest = project.store.read(MANIFEST)
+    manifest = run_config.store.read(MANIFEST)
     is_ours = (
         manifest is not None
         and summary is not None
@@ -68,7 +70,7 @@ def _forget_lost(project: Project, files: Mapping[str, int | None], *, forget: b
     gone = [name for name in summary.files if name not in files] if is_ours and summary else []
     is_foreign = manifest is not None and summary is not None and not is_ours
     files = {} if is_foreign else files
-    paths = (project.fragment(sample.key) for sample in read_samples(table))
+    paths = (run_config.fragment(sample.key) for sample in read_samples(table))
     lost = [path for path in paths if path.exists() and _is_lost(path, files)]
     if forget:
         for path in lost:
@@ -78,13 +80,13 @@ def _forget_lost(project: Project, files: Mapping[str, int | None], *, forget: b
     messages = [f"{', '.join(gone)} gone from {store}"] if gone else []
     if is_foreign:
         messages.append(
-            f"{store}/{MANIFEST} was not written from {project.workdir}, so its "
+            f"{store}/{MANIFEST} was not written from {run_config.workdir}, so its "
             "groups may not be either"
         )
     elif lost:
-        messages.append(f"{counted(len(lost), 'group')} gone from {store}, or not whole in it")
+        messages.append(f"{plural(len(lost), 'group')} gone from {store}, or not whole in it")
     if lost and forget:
-        messages.append(f"{counted(len(lost), 'sample')} to convert again")
+        messages.append(f"{plural(len(lost), 'sample')} to convert again")
     return messages
 
 

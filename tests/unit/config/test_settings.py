@@ -51,7 +51,7 @@ DEFAULTS: dict[str, Any] = {
 
 
 def refusal_of(config: dict[Any, Any]) -> str:
-    """Return the message of the refusal, and check that nothing but the message is shown."""
+    """Return the message of the why_invalid, and check that nothing but the message is shown."""
     with pytest.raises(SettingsError) as caught:
         load_settings(config)
     shown = "".join(traceback.format_exception(caught.value))

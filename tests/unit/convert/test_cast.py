@@ -13,7 +13,7 @@ import torch
 
 from aerozarr.convert import cast, gather, pt_files
 from aerozarr.convert.accumulate import moments_of
-from aerozarr.convert.cast import Look, Room, cast_field
+from aerozarr.convert.cast import ReusableBuffer, RoundingSample, cast_field
 from aerozarr.convert.gather import Gatherer, columns_for
 from aerozarr.convert.pt_files import Mapped, as_rows, load_bytes, load_file, to_numpy
 from aerozarr.convert.rounding import Rounding
@@ -72,7 +72,7 @@ KINDS = {"mapped": mapped, "bytes": from_bytes, "in-memory": lambda value, _: va
 
 def agrees(value: object, plain: torch.Tensor, field: Any) -> bool:
     """Whether a cast gives what the whole tensor gives at once."""
-    made = cast_field(value, field, Room(), Look(LOOK, N))
+    made = cast_field(value, field, ReusableBuffer(), RoundingSample(LOOK, N))
     source = to_numpy(as_rows(plain, field))
     expected = source.astype(field.dtype)
     assert made.padded.flags.c_contiguous
@@ -113,7 +113,7 @@ def test_padding_makes_no_difference(tmp_path, monkeypatch, most):
 
 def test_rows_that_are_in_storage_dtype_and_not_padded_are_not_copied():
     value = whole()
-    made = cast_field(value, field_of(dtype="float64"), Room(), Look(LOOK, N))
+    made = cast_field(value, field_of(dtype="float64"), ReusableBuffer(), RoundingSample(LOOK, N))
     assert made.padded.ctypes.data == value.data_ptr()
 
 
@@ -126,7 +126,12 @@ def test_the_largest_overflow_of_all_blocks_is_named(tmp_path, kind, places, hol
     for power, place in enumerate(places):
         value[place, 0] = -(2.0 ** (17 + power))
     with pytest.raises(BrokenSample) as caught:
-        cast_field(kind(value, tmp_path), field_of(dtype="float16"), Room(), Look(LOOK, N))
+        cast_field(
+            kind(value, tmp_path),
+            field_of(dtype="float16"),
+            ReusableBuffer(),
+            RoundingSample(LOOK, N),
+        )
     assert f"a value of {2.0 ** (16 + len(places)):.6g} is too large" in caught.value.cause
     assert "float32" in caught.value.remedy
 
@@ -135,7 +140,9 @@ def test_the_largest_overflow_of_all_blocks_is_named(tmp_path, kind, places, hol
 def test_an_infinity_of_the_source_is_no_overflow(tmp_path, kind):
     value = whole().float()
     value[5, 1] = -math.inf
-    made = cast_field(kind(value, tmp_path), field_of(dtype="float16"), Room(), Look(LOOK, N))
+    made = cast_field(
+        kind(value, tmp_path), field_of(dtype="float16"), ReusableBuffer(), RoundingSample(LOOK, N)
+    )
     assert made.moments.infinities == [0, 1, 0]
     assert made.rows[5, 1] == -math.inf
 
@@ -163,27 +170,27 @@ def test_a_file_that_changes_while_it_is_read_is_no_broken_sample(tmp_path, chan
     value = mapped(whole(), tmp_path)
     change(tmp_path / FILE)
     with pytest.raises(SourceChangedError, match="changed while it was read"):
-        cast_field(value, field_of(dtype="float16"), Room(), Look(LOOK, N))
+        cast_field(value, field_of(dtype="float16"), ReusableBuffer(), RoundingSample(LOOK, N))
 
 
 def test_a_file_that_goes_while_it_is_read_is_no_broken_sample(tmp_path):
     value = mapped(whole(), tmp_path)
     (tmp_path / FILE).unlink()
     with pytest.raises(FileNotFoundError):
-        cast_field(value, field_of(dtype="float16"), Room(), Look(LOOK, N))
+        cast_field(value, field_of(dtype="float16"), ReusableBuffer(), RoundingSample(LOOK, N))
 
 
-# Room and gathering ----------------------------------------------------------------------------
+# The buffer, and gathering
 
 
-def test_room_is_used_again_by_what_fits():
-    room = Room()
-    first = room.rows(10, 4, np.dtype("float32"))
-    again = room.rows(20, 3, np.dtype("float16"))
+def test_the_buffer_is_used_again_by_what_fits():
+    buffer = ReusableBuffer()
+    first = buffer.rows(10, 4, np.dtype("float32"))
+    again = buffer.rows(20, 3, np.dtype("float16"))
     assert again.shape == (20, 3)
     assert again.dtype == np.float16
     assert np.shares_memory(first, again)
-    assert not np.shares_memory(first, room.rows(11, 4, np.dtype("float32")))
+    assert not np.shares_memory(first, buffer.rows(11, 4, np.dtype("float32")))
 
 
 @pytest.mark.parametrize(

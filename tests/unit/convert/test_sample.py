@@ -18,7 +18,7 @@ from aerozarr.convert import permutation_file
 from aerozarr.convert.fragment import Fragment, read_fragment
 from aerozarr.convert.sample import convert, convert_sample, loader_for
 from aerozarr.errors import SourceChangedError, StoreError
-from aerozarr.run_config import Project
+from aerozarr.run_config import RunConfig
 from aerozarr.source.sample_table import rows_text
 from aerozarr.source.samples import Sample
 from unit.store_helpers import (
@@ -54,7 +54,7 @@ each_place = pytest.mark.parametrize("place", ["folder", "memory-url"])
 
 
 @pytest.fixture
-def make(tmp_path: Path, place: str) -> Callable[..., Project]:
+def make(tmp_path: Path, place: str) -> Callable[..., RunConfig]:
     """Makes projects that share one store."""
     url = url_of(place, tmp_path)
     return lambda **settings: project_of(url, tmp_path / "work", **settings)
@@ -65,12 +65,12 @@ def sample_on_disk(tmp_path: Path, sample_id: str, tensors: dict[str, Any]) -> S
     return sample_of(sample_id, sizes=sizes)
 
 
-def convert_from(project: Project, sample: Sample) -> Fragment:
-    load = loader_for(sample, project.settings, project.dataset, project.source)
-    return convert_sample(sample, load, project.domains, project.settings, project.store)
+def convert_from(run_config: RunConfig, sample: Sample) -> Fragment:
+    load = loader_for(sample, run_config.settings, run_config.dataset, run_config.source)
+    return convert_sample(sample, load, run_config.domains, run_config.settings, run_config.store)
 
 
-def convert_tensors(project: Project, sample_id: str, tensors: dict[str, Any]) -> Fragment:
+def convert_tensors(run_config: RunConfig, sample_id: str, tensors: dict[str, Any]) -> Fragment:
     """Convert what a dictionary of file names holds; an exception in it is raised."""
 
     def load(field: Field) -> object:
@@ -79,11 +79,11 @@ def convert_tensors(project: Project, sample_id: str, tensors: dict[str, Any]) -
         return tensors[field.file]
 
     sample = sample_of(sample_id)
-    return convert_sample(sample, load, project.domains, project.settings, project.store)
+    return convert_sample(sample, load, run_config.domains, run_config.settings, run_config.store)
 
 
-def stored_arrays(project: Project, sample_id: str) -> dict[str, Array]:
-    return read_arrays(group_files(project.settings.store, sample_id))
+def stored_arrays(run_config: RunConfig, sample_id: str) -> dict[str, Array]:
+    return read_arrays(group_files(run_config.settings.store, sample_id))
 
 
 def expected_arrays(
@@ -116,26 +116,26 @@ def same(read: dict[str, Array], expected: dict[str, Array]) -> bool:
 @each_place
 @pytest.mark.parametrize("sample_id", ["run_12", "param1/1dc58be2", "ünï/cødé № 1", "run[1]*?"])
 def test_every_array_is_the_shuffled_source_in_storage_dtype(make, tmp_path, sample_id):
-    project, tensors = make(), source_tensors()
-    fragment = convert_from(project, sample_on_disk(tmp_path, sample_id, tensors))
+    run_config, tensors = make(), source_tensors()
+    fragment = convert_from(run_config, sample_on_disk(tmp_path, sample_id, tensors))
     assert fragment.status == "converted"
-    assert same(stored_arrays(project, sample_id), expected_arrays(tensors, sample_id))
+    assert same(stored_arrays(run_config, sample_id), expected_arrays(tensors, sample_id))
 
 
 @pytest.mark.parametrize("place", ["folder"])
 @pytest.mark.parametrize("seed", [0, 1, -7, 2**70])
 def test_the_setting_shuffle_seed_decides_the_order(make, tmp_path, seed):
-    project, tensors = make(shuffle_seed=seed), source_tensors()
-    convert_from(project, sample_on_disk(tmp_path, "run_1", tensors))
-    assert same(stored_arrays(project, "run_1"), expected_arrays(tensors, "run_1", seed=seed))
+    run_config, tensors = make(shuffle_seed=seed), source_tensors()
+    convert_from(run_config, sample_on_disk(tmp_path, "run_1", tensors))
+    assert same(stored_arrays(run_config, "run_1"), expected_arrays(tensors, "run_1", seed=seed))
 
 
 @pytest.mark.parametrize("place", ["folder"])
 def test_permutations_that_are_set_aside_give_the_same_store(make, tmp_path, monkeypatch):
     monkeypatch.setattr(permutation_file, "_KEPT_POINTS", 6)
-    project, tensors = make(), source_tensors()
-    convert_from(project, sample_on_disk(tmp_path, "run_1", tensors))
-    assert same(stored_arrays(project, "run_1"), expected_arrays(tensors, "run_1"))
+    run_config, tensors = make(), source_tensors()
+    convert_from(run_config, sample_on_disk(tmp_path, "run_1", tensors))
+    assert same(stored_arrays(run_config, "run_1"), expected_arrays(tensors, "run_1"))
 
 
 @pytest.mark.parametrize("place", ["folder"])
@@ -158,24 +158,24 @@ def test_permutations_that_are_set_aside_give_the_same_store(make, tmp_path, mon
     ids=["defaults", "both-wider", "swapped", "one-field", "two-fields", "over-values-dtype"],
 )
 def test_storage_dtypes_are_those_of_the_settings(make, tmp_path, settings, dtypes):
-    project, tensors = make(**settings), source_tensors()
-    convert_from(project, sample_on_disk(tmp_path, "run_1", tensors))
+    run_config, tensors = make(**settings), source_tensors()
+    convert_from(run_config, sample_on_disk(tmp_path, "run_1", tensors))
     names = {"coords_dtype": "coords", "values_dtype": "values"}
     wanted = {names.get(name, name): dtype for name, dtype in dtypes.items()}
-    assert same(stored_arrays(project, "run_1"), expected_arrays(tensors, "run_1", **wanted))
+    assert same(stored_arrays(run_config, "run_1"), expected_arrays(tensors, "run_1", **wanted))
 
 
 @pytest.mark.parametrize("place", ["folder"])
 @pytest.mark.parametrize(("chunk", "shard"), [(1, None), (4, None), (4, 3), (5, 100), (4096, 1)])
 def test_values_do_not_depend_on_the_grid(make, chunk, shard):
-    project, tensors = make(chunk_points=chunk, shard_points=shard), source_tensors()
-    convert_tensors(project, "run_1", tensors)
-    assert same(stored_arrays(project, "run_1"), expected_arrays(tensors, "run_1"))
+    run_config, tensors = make(chunk_points=chunk, shard_points=shard), source_tensors()
+    convert_tensors(run_config, "run_1", tensors)
+    assert same(stored_arrays(run_config, "run_1"), expected_arrays(tensors, "run_1"))
 
 
 @pytest.mark.parametrize("place", ["folder"])
 def test_sources_of_other_shapes_and_dtypes_give_the_same_arrays(make):
-    project, tensors = make(), source_tensors()
+    run_config, tensors = make(), source_tensors()
     reshaped = {
         **tensors,
         "surface_pressure.pt": tensors["surface_pressure.pt"][:, 0],
@@ -183,19 +183,19 @@ def test_sources_of_other_shapes_and_dtypes_give_the_same_arrays(make):
         "volume_velocity.pt": torch.cat([tensors["volume_velocity.pt"], torch.ones(23, 2)], dim=1),
         "volume_position.pt": tensors["volume_position.pt"].T.contiguous().T,
     }
-    convert_tensors(project, "run_1", reshaped)
-    assert same(stored_arrays(project, "run_1"), expected_arrays(tensors, "run_1"))
+    convert_tensors(run_config, "run_1", reshaped)
+    assert same(stored_arrays(run_config, "run_1"), expected_arrays(tensors, "run_1"))
 
 
 @pytest.mark.parametrize("place", ["folder"])
 def test_rows_of_a_domain_stay_aligned_and_domains_are_shuffled_apart(make):
-    project, tensors = make(), source_tensors(surface=23, stl=23)
+    run_config, tensors = make(), source_tensors(surface=23, stl=23)
     rows = torch.arange(23.0)[:, None].expand(23, 3)
     for name, (file, width) in WIDTHS.items():
         if not name.startswith("surface_stl_resampled"):
             tensors[file] = rows[:, :width]
-    convert_tensors(project, "run_1", tensors)
-    arrays = stored_arrays(project, "run_1")
+    convert_tensors(run_config, "run_1", tensors)
+    arrays = stored_arrays(run_config, "run_1")
     orders = {name: array[:, 0].astype(int).tolist() for name, array in arrays.items()}
     assert orders["volume/position"] == orders["volume/velocity"] == orders["volume/sdf"]
     assert orders["surface/position"] == orders["surface/pressure"]
@@ -206,9 +206,9 @@ def test_rows_of_a_domain_stay_aligned_and_domains_are_shuffled_apart(make):
 
 @each_place
 def test_the_design_parameters_are_never_stored(make):
-    project = make()
-    convert_tensors(project, "run_1", source_tensors())
-    assert set(stored_arrays(project, "run_1")) == set(ARRAY_NAMES)
+    run_config = make()
+    convert_tensors(run_config, "run_1", source_tensors())
+    assert set(stored_arrays(run_config, "run_1")) == set(ARRAY_NAMES)
     assert "design_parameters" in FILEMAP
 
 
@@ -223,9 +223,9 @@ def test_every_place_gets_the_same_bytes(tmp_path):
 
 @pytest.mark.parametrize("place", ["folder"])
 def test_files_that_are_listed_without_a_size_are_read(make, tmp_path):
-    project, tensors = make(), source_tensors()
+    run_config, tensors = make(), source_tensors()
     sample_on_disk(tmp_path, "run_1", tensors)
-    assert convert_from(project, sample_of("run_1")).status == "converted"
+    assert convert_from(run_config, sample_of("run_1")).status == "converted"
 
 
 def test_a_source_behind_a_url_gives_the_same_arrays(tmp_path):
@@ -234,9 +234,9 @@ def test_a_source_behind_a_url_gives_the_same_arrays(tmp_path):
     sizes = save_sample(tmp_path / "local", tensors)
     for file in sizes:
         put_file(source, f"a/run_1/{file}", (tmp_path / "local" / file).read_bytes())
-    project = project_of(store, tmp_path / "work", source_url=source)
-    convert_from(project, sample_of("a/run_1", sizes=sizes))
-    assert same(stored_arrays(project, "a/run_1"), expected_arrays(tensors, "a/run_1"))
+    run_config = project_of(store, tmp_path / "work", source_url=source)
+    convert_from(run_config, sample_of("a/run_1", sizes=sizes))
+    assert same(stored_arrays(run_config, "a/run_1"), expected_arrays(tensors, "a/run_1"))
 
 
 # The fragment ----------------------------------------------------------------------------------
@@ -244,10 +244,10 @@ def test_a_source_behind_a_url_gives_the_same_arrays(tmp_path):
 
 @each_place
 def test_the_fragment_of_a_converted_sample(make, tmp_path):
-    project = make()
+    run_config = make()
     sample = sample_on_disk(tmp_path, "a/run_1", source_tensors())
-    fragment = convert_from(project, sample)
-    assert (fragment.sample_id, fragment.status, fragment.left_out) == (
+    fragment = convert_from(run_config, sample)
+    assert (fragment.sample_id, fragment.status, fragment.skipped) == (
         "a/run_1",
         "converted",
         None,
@@ -260,7 +260,7 @@ def test_the_fragment_of_a_converted_sample(make, tmp_path):
     assert fragment.source_bytes == sum(
         path.stat().st_size for path in (tmp_path / "source").rglob("*.pt")
     )
-    files = group_files(project.settings.store, "a/run_1")
+    files = group_files(run_config.settings.store, "a/run_1")
     assert fragment.stored_bytes == sum(map(len, files.values()))
     assert 0 < fragment.seconds < 60
     assert 20 < fragment.peak_memory_mb < 100_000  # MiB: a Python with torch, not kB or bytes
@@ -282,9 +282,9 @@ def test_peak_memory_is_that_of_this_conversion_in_mib(make):
 
 @each_place
 def test_the_fragment_has_size_and_checksum_of_every_file_of_the_group(make):
-    project = make()
-    fragment = convert_tensors(project, "ü/run 1", source_tensors())
-    files = group_files(project.settings.store, "ü/run 1")
+    run_config = make()
+    fragment = convert_tensors(run_config, "ü/run 1", source_tensors())
+    files = group_files(run_config.settings.store, "ü/run 1")
     assert "zarr.json" in files
     assert fragment.objects == {
         path: (len(content), hashlib.sha256(content).hexdigest()) for path, content in files.items()
@@ -294,11 +294,11 @@ def test_the_fragment_has_size_and_checksum_of_every_file_of_the_group(make):
 @pytest.mark.parametrize("place", ["folder"])
 @pytest.mark.parametrize("values", ["float16", "float32", "float64"])
 def test_moments_are_of_the_values_as_stored(make, values):
-    project, tensors = make(values_dtype=values), source_tensors()
+    run_config, tensors = make(values_dtype=values), source_tensors()
     tensors["sdf.pt"][3] = math.nan
     tensors["volume_velocity.pt"][5, 1] = -math.inf
-    fragment = convert_tensors(project, "run_1", tensors)
-    arrays = stored_arrays(project, "run_1")
+    fragment = convert_tensors(run_config, "run_1", tensors)
+    arrays = stored_arrays(run_config, "run_1")
     assert list(fragment.fields) == [name.replace("/", "_") for name in ARRAY_NAMES]
     for name, array in arrays.items():
         moments = fragment.fields[name.replace("/", "_")].moments
@@ -318,9 +318,9 @@ def test_moments_are_of_the_values_as_stored(make, values):
 @pytest.mark.parametrize("place", ["folder"])
 @pytest.mark.parametrize("chunk", [1, 4, 4096])
 def test_the_rounding_error_is_that_of_the_points_of_the_first_chunk(make, chunk):
-    project, tensors = make(chunk_points=chunk, shard_points=None), source_tensors()
+    run_config, tensors = make(chunk_points=chunk, shard_points=None), source_tensors()
     tensors["sdf.pt"] *= 1e-8  # some are flushed to zero
-    fragment = convert_tensors(project, "run_1", tensors)
+    fragment = convert_tensors(run_config, "run_1", tensors)
     for name, (file, _) in WIDTHS.items():
         domain, _, short = name.partition("/")
         look = expected_order(COUNTS[domain], 0, "run_1", domain)[:chunk]
@@ -364,9 +364,9 @@ def test_values_whose_squares_overflow_leave_a_fragment_that_can_be_read(make, t
 
 @each_place
 def test_what_is_learnt_does_not_depend_on_the_conversion(make):
-    project, tensors = make(), source_tensors()
-    first = convert_tensors(project, "run_1", tensors)
-    again = convert_tensors(project, "run_1", tensors)
+    run_config, tensors = make(), source_tensors()
+    first = convert_tensors(run_config, "run_1", tensors)
+    again = convert_tensors(run_config, "run_1", tensors)
     assert (again.fields, again.objects) == (first.fields, first.objects)
 
 
@@ -445,28 +445,28 @@ each_fault = pytest.mark.parametrize(
 @each_place
 @each_fault
 def test_a_broken_sample_says_so_and_leaves_no_group(make, tmp_path, file, change, field, words):
-    project = make()
+    run_config = make()
     sample = sample_on_disk(tmp_path, "a/run_1", changed(file, change))
-    fragment = convert_from(project, sample)
+    fragment = convert_from(run_config, sample)
     assert (fragment.status, fragment.sample_id, fragment.domains) == ("broken", "a/run_1", {})
-    left_out = fragment.left_out
-    assert left_out is not None
-    assert (left_out.id, left_out.kind) == ("a/run_1", "broken")
-    assert (left_out.field, left_out.file) == (field, FILE_OF[field])
-    assert all(word in left_out.cause for word in words)
-    assert left_out.remedy
-    assert files_below(project.settings.store) == {}
+    skipped = fragment.skipped
+    assert skipped is not None
+    assert (skipped.id, skipped.kind) == ("a/run_1", "broken")
+    assert (skipped.field, skipped.file) == (field, FILE_OF[field])
+    assert all(word in skipped.cause for word in words)
+    assert skipped.remedy
+    assert files_below(run_config.settings.store) == {}
 
 
 @pytest.mark.parametrize("place", ["folder"])
 def test_a_broken_sample_keeps_its_split(make):
-    project = make()
+    run_config = make()
     sample = sample_of("run_1", split="val")
     fragment = convert_sample(
-        sample, lambda field: None, project.domains, project.settings, project.store
+        sample, lambda field: None, run_config.domains, run_config.settings, run_config.store
     )
-    assert fragment.left_out is not None
-    assert fragment.left_out.split == "val"
+    assert fragment.skipped is not None
+    assert fragment.skipped.split == "val"
 
 
 @each_place
@@ -474,56 +474,56 @@ def test_a_broken_sample_keeps_its_split(make):
 def test_a_sample_that_broke_loses_its_earlier_group_and_the_manifest(
     make, file, change, field, words
 ):
-    project = make()
-    convert_tensors(project, "run_1", source_tensors())
-    convert_tensors(project, "run_2", source_tensors())
-    project.store.publish(MANIFEST, b"{}")
-    assert convert_tensors(project, "run_1", changed(file, change)).status == "broken"
-    assert project.store.group_ids() == {"run_2"}
-    left = files_below(project.settings.store)
+    run_config = make()
+    convert_tensors(run_config, "run_1", source_tensors())
+    convert_tensors(run_config, "run_2", source_tensors())
+    run_config.store.publish(MANIFEST, b"{}")
+    assert convert_tensors(run_config, "run_1", changed(file, change)).status == "broken"
+    assert run_config.store.group_ids() == {"run_2"}
+    left = files_below(run_config.settings.store)
     assert all(path.startswith("run_2.zarr/") for path in left)
 
 
 @each_place
 def test_a_broken_sample_without_an_earlier_group_leaves_the_manifest_alone(make):
-    project = make()
-    convert_tensors(project, "run_2", source_tensors())
-    project.store.publish(MANIFEST, b"{}")
-    before = files_below(project.settings.store)
-    convert_tensors(project, "run_1", changed("sdf.pt", lambda t: t[:2]))
-    assert files_below(project.settings.store) == before
+    run_config = make()
+    convert_tensors(run_config, "run_2", source_tensors())
+    run_config.store.publish(MANIFEST, b"{}")
+    before = files_below(run_config.settings.store)
+    convert_tensors(run_config, "run_1", changed("sdf.pt", lambda t: t[:2]))
+    assert files_below(run_config.settings.store) == before
 
 
 @each_place
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"garbage" * 2000], ids=len)
 def test_a_damaged_file_is_a_broken_sample(make, tmp_path, content):
-    project, tensors = make(), source_tensors()
+    run_config, tensors = make(), source_tensors()
     sample_on_disk(tmp_path, "run_1", tensors)
     (tmp_path / "source/run_1/sdf.pt").write_bytes(content)
-    fragment = convert_from(project, sample_of("run_1"))
+    fragment = convert_from(run_config, sample_of("run_1"))
     assert fragment.status == "broken"
-    assert fragment.left_out is not None
-    assert (fragment.left_out.field, fragment.left_out.file) == ("volume_sdf", "sdf.pt")
-    assert files_below(project.settings.store) == {}
+    assert fragment.skipped is not None
+    assert (fragment.skipped.field, fragment.skipped.file) == ("volume_sdf", "sdf.pt")
+    assert files_below(run_config.settings.store) == {}
 
 
 @pytest.mark.parametrize("place", ["folder"])
 def test_a_mended_sample_is_converted(make):
-    project = make()
-    convert_tensors(project, "run_1", changed("sdf.pt", lambda t: t[:2]))
-    assert convert_tensors(project, "run_1", source_tensors()).status == "converted"
-    assert same(stored_arrays(project, "run_1"), expected_arrays(source_tensors(), "run_1"))
+    run_config = make()
+    convert_tensors(run_config, "run_1", changed("sdf.pt", lambda t: t[:2]))
+    assert convert_tensors(run_config, "run_1", source_tensors()).status == "converted"
+    assert same(stored_arrays(run_config, "run_1"), expected_arrays(source_tensors(), "run_1"))
 
 
 @pytest.mark.parametrize("place", ["folder"])
 def test_nan_and_infinity_of_the_source_break_nothing_and_are_kept(make):
-    project = make()
+    run_config = make()
     tensors = changed("volume_velocity.pt", lambda t: with_one(t, math.nan))
     tensors["sdf.pt"] = with_one(tensors["sdf.pt"], -math.inf)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        convert_tensors(project, "run_1", tensors)
-    arrays = stored_arrays(project, "run_1")
+        convert_tensors(run_config, "run_1", tensors)
+    arrays = stored_arrays(run_config, "run_1")
     np.testing.assert_equal(arrays, expected_arrays(tensors, "run_1"))
     assert np.isnan(arrays["volume/velocity"]).sum() == 1
     assert np.isneginf(arrays["volume/sdf"]).sum() == 1
@@ -539,76 +539,76 @@ FIRST, LAST = "surface_position.pt", "sdf.pt"
 @pytest.mark.parametrize("file", [FIRST, "volume_velocity.pt", LAST])
 @pytest.mark.parametrize("kind", FAULTS)
 def test_another_error_propagates_and_leaves_nothing(make, file, kind):
-    project, fault = make(), kind("not the sample's fault")
+    run_config, fault = make(), kind("not the sample's fault")
     with pytest.raises(kind) as caught:
-        convert_tensors(project, "run_1", {**source_tensors(), file: fault})
+        convert_tensors(run_config, "run_1", {**source_tensors(), file: fault})
     assert caught.value is fault
-    assert files_below(project.settings.store) == {}
-    assert project.store.group_ids() == set()
+    assert files_below(run_config.settings.store) == {}
+    assert run_config.store.group_ids() == set()
 
 
 @each_place
 @pytest.mark.parametrize("file", [FIRST, LAST])
 def test_another_error_leaves_an_earlier_group_and_the_manifest(make, file):
-    project = make()
-    convert_tensors(project, "run_1", source_tensors())
-    project.store.publish(MANIFEST, b"{}")
-    before = files_below(project.settings.store)
+    run_config = make()
+    convert_tensors(run_config, "run_1", source_tensors())
+    run_config.store.publish(MANIFEST, b"{}")
+    before = files_below(run_config.settings.store)
     with pytest.raises(OSError, match="disk"):
-        convert_tensors(project, "run_1", {**source_tensors(seed=1), file: OSError("disk")})
-    assert files_below(project.settings.store) == before
+        convert_tensors(run_config, "run_1", {**source_tensors(seed=1), file: OSError("disk")})
+    assert files_below(run_config.settings.store) == before
 
 
 @each_place
 def test_a_file_that_went_away_is_not_the_samples_fault(make, tmp_path):
-    project = make()
+    run_config = make()
     sample = sample_on_disk(tmp_path, "run_1", source_tensors())
     (tmp_path / "source/run_1" / LAST).unlink()
     with pytest.raises(FileNotFoundError):
-        convert_from(project, sample)
-    assert files_below(project.settings.store) == {}
+        convert_from(run_config, sample)
+    assert files_below(run_config.settings.store) == {}
 
 
 @each_place
 def test_a_file_that_changed_since_it_was_listed_is_not_the_samples_fault(make, tmp_path):
-    project = make()
+    run_config = make()
     sample = sample_on_disk(tmp_path, "run_1", source_tensors())
     path = tmp_path / "source/run_1" / LAST
     path.write_bytes(path.read_bytes()[:-10])
     with pytest.raises(SourceChangedError):
-        convert_from(project, sample)
-    assert files_below(project.settings.store) == {}
+        convert_from(run_config, sample)
+    assert files_below(run_config.settings.store) == {}
 
 
 # The job ---------------------------------------------------------------------------------------
 
 
-def run_job(project: Project, tmp_path: Path, samples: list[Sample], key: str) -> Path:
+def run_job(run_config: RunConfig, tmp_path: Path, samples: list[Sample], key: str) -> Path:
     table, fragment = tmp_path / "work/samples.tsv", tmp_path / f"work/fragments/{key}.json"
     table.parent.mkdir(parents=True, exist_ok=True)
     table.write_text(rows_text(samples, Sample), encoding="utf-8", newline="")
-    convert(project, table=table, key=key, fragment=fragment)
+    convert(run_config, table=table, key=key, fragment=fragment)
     return fragment
 
 
 @each_place
 @pytest.mark.parametrize("sample_id", ["run_2", 'ünï/"a\tb"'])
 def test_the_job_converts_the_sample_of_its_key(make, tmp_path, sample_id):
-    project, tensors = make(), source_tensors()
+    run_config, tensors = make(), source_tensors()
     samples = [sample_on_disk(tmp_path, name, tensors) for name in ("run_1", sample_id, "run_3")]
-    fragment = run_job(project, tmp_path, samples, samples[1].key)
+    fragment = run_job(run_config, tmp_path, samples, samples[1].key)
     content = json.loads(fragment.read_bytes())
     assert (content["sample_id"], content["status"]) == (sample_id, "converted")
-    assert project.store.group_ids() == {sample_id}
-    assert same(stored_arrays(project, sample_id), expected_arrays(tensors, sample_id))
+    assert run_config.store.group_ids() == {sample_id}
+    assert same(stored_arrays(run_config, sample_id), expected_arrays(tensors, sample_id))
     assert [path.name for path in fragment.parent.iterdir()] == [fragment.name]
 
 
 @each_place
 def test_the_job_of_a_broken_sample_succeeds_and_says_why(make, tmp_path, capsys):
-    project = make()
+    run_config = make()
     sample = sample_on_disk(tmp_path, "run_1", changed("sdf.pt", lambda t: t[:2]))
-    fragment = run_job(project, tmp_path, [sample], sample.key)
+    fragment = run_job(run_config, tmp_path, [sample], sample.key)
     assert json.loads(fragment.read_bytes())["status"] == "broken"
     message = capsys.readouterr().err
     assert all(part in message for part in ("run_1", "volume_sdf", "sdf.pt", "2 rows"))
@@ -616,12 +616,12 @@ def test_the_job_of_a_broken_sample_succeeds_and_says_why(make, tmp_path, capsys
 
 @each_place
 def test_with_on_broken_sample_fail_the_job_fails_and_leaves_no_fragment(make, tmp_path):
-    project = make(on_broken_sample="fail")
+    run_config = make(on_broken_sample="fail")
     sample = sample_on_disk(tmp_path, "run_1", changed("sdf.pt", lambda t: t[:2]))
     with pytest.raises(StoreError, match=r"run_1.*sdf\.pt.*on_broken_sample"):
-        run_job(project, tmp_path, [sample], sample.key)
+        run_job(run_config, tmp_path, [sample], sample.key)
     assert not (tmp_path / "work/fragments").exists()
-    assert files_below(project.settings.store) == {}
+    assert files_below(run_config.settings.store) == {}
 
 
 @pytest.mark.parametrize("place", ["folder"])
@@ -632,11 +632,11 @@ def test_a_key_that_is_not_in_the_table_is_refused(make, tmp_path):
 
 @pytest.mark.parametrize("place", ["folder"])
 def test_no_fragment_is_left_when_the_job_dies(make, tmp_path):
-    project = make()
+    run_config = make()
     sample = sample_on_disk(tmp_path, "run_1", source_tensors())
     (tmp_path / "source/run_1" / LAST).unlink()
     with pytest.raises(FileNotFoundError):
-        run_job(project, tmp_path, [sample], sample.key)
+        run_job(run_config, tmp_path, [sample], sample.key)
     assert not (tmp_path / "work/fragments").exists()
 
 
@@ -666,7 +666,7 @@ class Cars:
 def test_a_class_brings_its_samples_by_split_and_position(tmp_path, monkeypatch):
     (tmp_path / "brought_by_class.py").write_text(CLASS, encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
-    project = project_of(
+    run_config = project_of(
         tmp_path / "store",
         tmp_path / "work",
         source_url=None,
@@ -677,10 +677,10 @@ def test_a_class_brings_its_samples_by_split_and_position(tmp_path, monkeypatch)
     for split, position in (("train", 0), ("test", 1)):
         name = f"{split}_{position}"
         sample = Sample(name, name, split, position, (), (), "")
-        assert convert_from(project, sample).status == "converted"
+        assert convert_from(run_config, sample).status == "converted"
         count = 9 + position + (split == "test")
         order = expected_order(count, 0, name, "surface")
-        arrays = stored_arrays(project, name)
+        arrays = stored_arrays(run_config, name)
         np.testing.assert_array_equal(arrays["surface/pressure"][:, 0], order)
         np.testing.assert_array_equal(
             arrays["surface/position"], np.repeat(order[:, None], 3, 1) * 2

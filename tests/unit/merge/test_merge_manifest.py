@@ -18,9 +18,9 @@ from aerozarr.merge.merge_manifest import merge, merge_fragments
 from aerozarr.merge.remove_orphans import clear, remove_orphans
 from aerozarr.merge.summary import Summary, read_summary
 from aerozarr.messages import SHOWN
-from aerozarr.run_config import FRAGMENT_VERSION, Project
+from aerozarr.run_config import FRAGMENT_VERSION, RunConfig
 from aerozarr.source.sample_table import rows_text
-from aerozarr.source.samples import LeftOut, Sample
+from aerozarr.source.samples import Sample, Skipped
 from aerozarr.store.format.layout import Grid
 from unit.store_helpers import files_below, project_of, put_file, records_of, sample_of, url_of
 
@@ -92,26 +92,31 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def make(url: str, tmp_path: Path) -> Callable[..., Project]:
+def make(url: str, tmp_path: Path) -> Callable[..., RunConfig]:
     """Makes projects that share one store and work folder."""
     return lambda **settings: project_of(url, tmp_path / "work", filemap=FILEMAP, **settings)
 
 
-def put_fragment(project: Project, sample: Sample, fragment: Fragment) -> Path:
-    path = project.fragment(sample.key)
+def put_fragment(run_config: RunConfig, sample: Sample, fragment: Fragment) -> Path:
+    path = run_config.fragment(sample.key)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(fragment.model_dump_json(), encoding="utf-8")
     return path
 
 
-def put_group(project: Project, sample_id: str) -> None:
-    url = str(project.settings.store)
+def put_group(run_config: RunConfig, sample_id: str) -> None:
+    url = str(run_config.settings.store)
     put_file(url, f"{sample_id}.zarr/volume/position/c/0/0", sample_id.encode())
     put_file(url, f"{sample_id}.zarr/zarr.json", b"{}")
 
 
 def converted(
-    project: Project, sample_id: str, *, group: bool = True, source: int = 1000, stored: int = 250
+    run_config: RunConfig,
+    sample_id: str,
+    *,
+    group: bool = True,
+    source: int = 1000,
+    stored: int = 250,
 ) -> Sample:
     """A sample with its fragment and its group."""
     sample = sample_of(sample_id)
@@ -119,31 +124,31 @@ def converted(
         sample_id=sample_id,
         status="converted",
         domains=GRIDS,
-        fields=records_of(project),
+        fields=records_of(run_config),
         objects={"zarr.json": (stored, "0" * 64)},
         source_bytes=source,
         seconds=1.5,
         peak_memory_mb=100.0,
     )
-    put_fragment(project, sample, fragment)
+    put_fragment(run_config, sample, fragment)
     if group:
-        put_group(project, sample_id)
+        put_group(run_config, sample_id)
     return sample
 
 
-def broken(project: Project, sample_id: str, *, split: str = "", **row: str) -> Sample:
+def broken(run_config: RunConfig, sample_id: str, *, split: str = "", **row: str) -> Sample:
     """A sample with a fragment that says what is wrong."""
     sample = sample_of(sample_id, split=split)
-    left_out = left_out_row(sample_id, split=split, kind="broken", **row)
-    fragment = Fragment(sample_id=sample_id, status="broken", left_out=left_out)
-    put_fragment(project, sample, fragment)
+    skipped = left_out_row(sample_id, split=split, kind="broken", **row)
+    fragment = Fragment(sample_id=sample_id, status="broken", skipped=skipped)
+    put_fragment(run_config, sample, fragment)
     return sample
 
 
-def left_out_row(sample_id: str, **row: str) -> LeftOut:
+def left_out_row(sample_id: str, **row: str) -> Skipped:
     usual = {"split": "", "kind": "incomplete", "field": "", "file": "x.pt"}
     usual |= {"cause": "is not there", "remedy": "add it"}
-    return LeftOut(id=sample_id, **(usual | row))  # type: ignore[arg-type]
+    return Skipped(id=sample_id, **(usual | row))  # type: ignore[arg-type]
 
 
 def skipped_rows(url: str) -> list[Mapping[str, str]]:
@@ -156,9 +161,9 @@ def skipped_rows(url: str) -> list[Mapping[str, str]]:
 
 
 def test_manifest_bytes(make, url):
-    project = make()
+    run_config = make()
     ids = ["run_1", "param1/ü 数据"]
-    merge_fragments(project, [converted(project, name) for name in ids], [])
+    merge_fragments(run_config, [converted(run_config, name) for name in ids], [])
     content = files_below(url)[MANIFEST]
     assert content == expected_manifest(ids)
     assert "ü 数据".encode() in content
@@ -175,9 +180,9 @@ def test_manifest_bytes(make, url):
     ids=["ascending", "descending", "split-after-split"],
 )
 def test_samples_are_in_the_order_of_the_table(make, url, ids):
-    project = make()
-    by_id = {name: converted(project, name) for name in sorted(ids, key=hash)}
-    merge_fragments(project, [by_id[name] for name in ids], [])
+    run_config = make()
+    by_id = {name: converted(run_config, name) for name in sorted(ids, key=hash)}
+    merge_fragments(run_config, [by_id[name] for name in ids], [])
     assert files_below(url)[MANIFEST] == expected_manifest(ids)
 
 
@@ -193,47 +198,47 @@ def test_samples_are_in_the_order_of_the_table(make, url, ids):
     ids=str,
 )
 def test_settings_show_in_the_head(make, url, settings, head):
-    project = make(**settings)
-    merge_fragments(project, [converted(project, "run_1")], [])
+    run_config = make(**settings)
+    merge_fragments(run_config, [converted(run_config, "run_1")], [])
     assert files_below(url)[MANIFEST] == expected_manifest(["run_1"], **head)
 
 
 def test_time_and_memory_of_the_conversions_do_not_show(make, url):
-    project = make()
-    merge_fragments(project, [converted(project, "run_1")], [])
+    run_config = make()
+    merge_fragments(run_config, [converted(run_config, "run_1")], [])
     first = files_below(url)[MANIFEST]
-    sample = converted(project, "run_1", source=7, stored=9)
-    merge_fragments(project, [sample], [left_out_row("run_2")])
+    sample = converted(run_config, "run_1", source=7, stored=9)
+    merge_fragments(run_config, [sample], [left_out_row("run_2")])
     assert files_below(url)[MANIFEST] == first
 
 
 def test_broken_and_incomplete_samples_are_not_listed(make, url):
-    project = make()
-    samples = [converted(project, "a"), broken(project, "b"), converted(project, "c")]
-    summary, _ = merge_fragments(project, samples, [left_out_row("d")])
+    run_config = make()
+    samples = [converted(run_config, "a"), broken(run_config, "b"), converted(run_config, "c")]
+    summary, _ = merge_fragments(run_config, samples, [left_out_row("d")])
     assert files_below(url)[MANIFEST] == expected_manifest(["a", "c"])
     assert summary.samples == 2
 
 
 def test_an_older_manifest_is_replaced(make, url):
-    project = make()
-    project.store.publish(MANIFEST, b"x" * 10_000)
-    merge_fragments(project, [converted(project, "run_1")], [])
+    run_config = make()
+    run_config.store.publish(MANIFEST, b"x" * 10_000)
+    merge_fragments(run_config, [converted(run_config, "run_1")], [])
     assert listed(url) == ["run_1"]
 
 
 def test_fragments_that_are_not_in_the_table_are_not_listed(make, url):
-    project = make()
-    converted(project, "run_2")
-    merge_fragments(project, [converted(project, "run_1")], [])
+    run_config = make()
+    converted(run_config, "run_2")
+    merge_fragments(run_config, [converted(run_config, "run_1")], [])
     assert listed(url) == ["run_1"]
 
 
 def test_the_merge_writes_files_beside_the_groups_and_none_in_them(make, url):
-    project = make()
-    samples = [converted(project, "run_1")]
+    run_config = make()
+    samples = [converted(run_config, "run_1")]
     before = files_below(url)
-    merge_fragments(project, samples, [])
+    merge_fragments(run_config, samples, [])
     after = files_below(url)
     beside = {MANIFEST, SKIPPED, "checksums.tsv", "provenance.json", "statistics.json"}
     assert set(after) - set(before) == beside
@@ -241,11 +246,11 @@ def test_the_merge_writes_files_beside_the_groups_and_none_in_them(make, url):
 
 
 def test_the_merge_clears_away_what_killed_jobs_left(make, url):
-    project = make()
-    samples = [converted(project, "run_1")]
-    half = project.store.write_group("run_1")
+    run_config = make()
+    samples = [converted(run_config, "run_1")]
+    half = run_config.store.write_group("run_1")
     half.put("volume/position/c/0/0", b"half")
-    merge_fragments(project, samples, [])
+    merge_fragments(run_config, samples, [])
     assert not [path for path in files_below(url) if "partial" in path]
 
 
@@ -253,18 +258,22 @@ def test_the_merge_clears_away_what_killed_jobs_left(make, url):
 
 
 def test_skipped_table_of_a_run_that_skipped_nothing_is_a_header(make, url):
-    project = make()
-    merge_fragments(project, [converted(project, "run_1")], [])
+    run_config = make()
+    merge_fragments(run_config, [converted(run_config, "run_1")], [])
     assert files_below(url)[SKIPPED].decode().replace('"', "") == "\t".join(COLUMNS) + "\n"
 
 
 def test_skipped_table_holds_what_was_left_out_and_what_is_broken(make, url):
-    project = make()
+    run_config = make()
     samples = [
-        converted(project, "run_1"),
-        broken(project, "run_2", field="volume_sdf", file="sdf.pt", cause="NaN", remedy="mend it"),
+        converted(run_config, "run_1"),
+        broken(
+            run_config, "run_2", field="volume_sdf", file="sdf.pt", cause="NaN", remedy="mend it"
+        ),
     ]
-    merge_fragments(project, samples, [left_out_row("run_0"), left_out_row("..", kind="refused")])
+    merge_fragments(
+        run_config, samples, [left_out_row("run_0"), left_out_row("..", kind="refused")]
+    )
     rows = skipped_rows(url)
     assert list(rows[0]) == COLUMNS
     assert [list(row.values()) for row in rows] == [
@@ -275,15 +284,15 @@ def test_skipped_table_holds_what_was_left_out_and_what_is_broken(make, url):
 
 
 def test_skipped_table_is_by_split_and_id(make, url):
-    project = make()
+    run_config = make()
     samples = [
-        converted(project, "a"),
-        broken(project, "run_9", split="train"),
-        broken(project, "run_10", split="train"),
-        broken(project, "run_5", split="test"),
+        converted(run_config, "a"),
+        broken(run_config, "run_9", split="train"),
+        broken(run_config, "run_10", split="train"),
+        broken(run_config, "run_5", split="test"),
     ]
-    left_out = [left_out_row("run_7", split="train"), left_out_row("run_6", split="test")]
-    merge_fragments(project, samples, left_out)
+    skipped = [left_out_row("run_7", split="train"), left_out_row("run_6", split="test")]
+    merge_fragments(run_config, samples, skipped)
     assert [(row["split"], row["id"]) for row in skipped_rows(url)] == [
         ("test", "run_5"),
         ("test", "run_6"),
@@ -298,9 +307,9 @@ ODD_TEXTS = ("ü 数据", 'a"b', "a\tb", "a\nb", "a\r\nb", "'", "NA", "nan", "00
 
 @pytest.mark.parametrize("text", ODD_TEXTS, ids=repr)
 def test_skipped_table_keeps_every_text(make, url, text):
-    project = make()
+    run_config = make()
     row = left_out_row("x" + text, file=text, cause=text, remedy=text)
-    merge_fragments(project, [converted(project, "run_1")], [row])
+    merge_fragments(run_config, [converted(run_config, "run_1")], [row])
     (read,) = skipped_rows(url)
     assert read == vars(row)
 
@@ -308,115 +317,115 @@ def test_skipped_table_keeps_every_text(make, url, text):
 # Refusals --------------------------------------------------------------------------------------
 
 
-def refused(project: Project, samples: list[Sample], left_out: Sequence[LeftOut] = ()) -> str:
+def refused(run_config: RunConfig, samples: list[Sample], skipped: Sequence[Skipped] = ()) -> str:
     with pytest.raises(StoreError) as caught:
-        merge_fragments(project, samples, list(left_out))
+        merge_fragments(run_config, samples, list(skipped))
     return str(caught.value)
 
 
 @pytest.mark.parametrize("policy", ["skip", "fail"])
 def test_when_all_are_broken_the_merge_fails(make, url, policy):
-    project = make(on_broken_sample=policy)
-    project.store.publish(MANIFEST, b"{}")
-    samples = [broken(project, name, cause="NaN") for name in ("run_1", "run_2")]
-    message = refused(project, samples, [left_out_row("run_3")])
+    run_config = make(on_broken_sample=policy)
+    run_config.store.publish(MANIFEST, b"{}")
+    samples = [broken(run_config, name, cause="NaN") for name in ("run_1", "run_2")]
+    message = refused(run_config, samples, [left_out_row("run_3")])
     assert "every sample is broken (2)" in message
     assert all(part in message for part in ("run_1", "run_2", "NaN"))
     assert MANIFEST not in files_below(url)
 
 
 def test_with_fail_one_broken_sample_is_enough(make, url):
-    project = make(on_broken_sample="fail")
-    project.store.publish(MANIFEST, b"{}")
-    samples = [converted(project, "run_1"), broken(project, "run_2", cause="NaN")]
-    message = refused(project, samples)
+    run_config = make(on_broken_sample="fail")
+    run_config.store.publish(MANIFEST, b"{}")
+    samples = [converted(run_config, "run_1"), broken(run_config, "run_2", cause="NaN")]
+    message = refused(run_config, samples)
     assert all(part in message for part in ("1 broken sample", "run_2", "NaN", "on_broken_sample"))
     assert MANIFEST not in files_below(url)
 
 
 @pytest.mark.parametrize("there", [True, False])
 def test_a_manifest_of_before_stays_when_the_groups_that_it_lists_are_there(make, url, there):
-    project = make(on_broken_sample="fail")
-    whole = converted(project, "run_1")
-    merge_fragments(project, [whole], [])
+    run_config = make(on_broken_sample="fail")
+    whole = converted(run_config, "run_1")
+    merge_fragments(run_config, [whole], [])
     if not there:
-        project.store.remove_group("run_1")
-    refused(project, [whole, broken(project, "run_2", cause="NaN")])
+        run_config.store.remove_group("run_1")
+    refused(run_config, [whole, broken(run_config, "run_2", cause="NaN")])
     assert (MANIFEST in files_below(url)) is there
 
 
 def test_with_fail_incomplete_samples_are_still_left_out(make, url):
     # They have no files to convert; the listing has said so.
-    project = make(on_broken_sample="fail")
-    merge_fragments(project, [converted(project, "run_1")], [left_out_row("run_2")])
+    run_config = make(on_broken_sample="fail")
+    merge_fragments(run_config, [converted(run_config, "run_1")], [left_out_row("run_2")])
     assert listed(url) == ["run_1"]
 
 
 def test_a_missing_group_is_refused_and_named(make, url):
-    project = make()
-    project.store.publish(MANIFEST, b"{}")
+    run_config = make()
+    run_config.store.publish(MANIFEST, b"{}")
     samples = [
-        converted(project, "run_1"),
-        converted(project, "ü/run_2", group=False),
-        converted(project, "run_3", group=False),
+        converted(run_config, "run_1"),
+        converted(run_config, "ü/run_2", group=False),
+        converted(run_config, "run_3", group=False),
     ]
-    message = refused(project, samples)
+    message = refused(run_config, samples)
     assert all(part in message for part in ("2 groups", "ü/run_2", "run_3", "again"))
     assert "run_1" not in message
     assert MANIFEST not in files_below(url)
 
 
 def test_a_half_written_group_is_a_missing_one(make, url):
-    project = make()
-    samples = [converted(project, "run_1"), converted(project, "run_2", group=False)]
+    run_config = make()
+    samples = [converted(run_config, "run_1"), converted(run_config, "run_2", group=False)]
     put_file(url, "run_2.zarr/volume/zarr.json", b"{}")
-    assert "run_2" in refused(project, samples)
+    assert "run_2" in refused(run_config, samples)
     assert MANIFEST not in files_below(url)
 
 
 def test_many_missing_groups_are_counted_and_not_all_named(make):
-    project = make()
+    run_config = make()
     ids = [f"run_{number:03}" for number in range(SHOWN + 7)]
-    message = refused(project, [converted(project, name, group=False) for name in ids])
+    message = refused(run_config, [converted(run_config, name, group=False) for name in ids])
     assert f"{SHOWN + 7} groups" in message
     assert [name in message for name in ids] == [True] * SHOWN + [False] * 7
     assert "7 more" in message
 
 
 def test_a_hostile_id_cannot_write_to_the_terminal(make):
-    project = make()
-    samples = [converted(project, "x\x1b[2J\nrun_1", group=False)]
-    message = refused(project, samples)
+    run_config = make()
+    samples = [converted(run_config, "x\x1b[2J\nrun_1", group=False)]
+    message = refused(run_config, samples)
     assert "\x1b" not in message
     assert "x\nrun_1" not in message
 
 
 def test_a_missing_fragment_is_refused(make, url):
-    project = make()
-    message = refused(project, [converted(project, "run_1"), sample_of("run_2")])
-    assert str(project.fragment(sample_of("run_2").key)) in message
+    run_config = make()
+    message = refused(run_config, [converted(run_config, "run_1"), sample_of("run_2")])
+    assert str(run_config.fragment(sample_of("run_2").key)) in message
     assert MANIFEST not in files_below(url)
 
 
 @pytest.mark.parametrize("version", [0, FRAGMENT_VERSION + 1])
 def test_a_fragment_of_another_version_is_refused_with_both_numbers(make, url, version):
-    project = make()
-    sample = converted(project, "run_1")
-    path = project.fragment(sample.key)
+    run_config = make()
+    sample = converted(run_config, "run_1")
+    path = run_config.fragment(sample.key)
     content = json.loads(path.read_bytes())
     path.write_text(json.dumps({**content, "fragment_version": version}), encoding="utf-8")
-    message = refused(project, [sample])
+    message = refused(run_config, [sample])
     assert f"version {version}" in message
     assert f"version {FRAGMENT_VERSION}" in message
     assert MANIFEST not in files_below(url)
 
 
 def test_the_fragment_of_another_sample_is_refused(make, url):
-    project = make()
-    first, second = converted(project, "run_1"), converted(project, "run_2")
-    project.fragment(first.key).replace(project.fragment(second.key))
-    put_fragment(project, first, Fragment(sample_id="run_1", status="converted", domains=GRIDS))
-    message = refused(project, [first, second])
+    run_config = make()
+    first, second = converted(run_config, "run_1"), converted(run_config, "run_2")
+    run_config.fragment(first.key).replace(run_config.fragment(second.key))
+    put_fragment(run_config, first, Fragment(sample_id="run_1", status="converted", domains=GRIDS))
+    message = refused(run_config, [first, second])
     assert "run_1" in message
     assert "run_2" in message
     assert MANIFEST not in files_below(url)
@@ -426,14 +435,14 @@ def test_the_fragment_of_another_sample_is_refused(make, url):
 
 
 def test_summary_of_a_merge(make, url):
-    project = make(dataset_name="cars")
+    run_config = make(dataset_name="cars")
     samples = [
-        converted(project, "run_1", source=3000, stored=1000),
-        converted(project, "run_2", source=1000, stored=500),
-        broken(project, "run_3"),
+        converted(run_config, "run_1", source=3000, stored=1000),
+        converted(run_config, "run_2", source=1000, stored=500),
+        broken(run_config, "run_3"),
     ]
-    put_group(project, "old/run_9")
-    summary, _ = merge_fragments(project, samples, [left_out_row("run_0")])
+    put_group(run_config, "old/run_9")
+    summary, _ = merge_fragments(run_config, samples, [left_out_row("run_0")])
     assert summary == Summary(
         store=url,
         dataset_name="cars",
@@ -488,12 +497,12 @@ ODD_IDS = ("run_*", "run_?", "run[1]", "a b", "ü/数", "x.zarr")
 
 
 def test_orphans_are_reported_in_order_and_left_alone(make, url):
-    project = make()
-    samples = [converted(project, "run_1"), broken(project, "run_2")]
+    run_config = make()
+    samples = [converted(run_config, "run_1"), broken(run_config, "run_2")]
     for name in ("run_9", "old/run_1", *ODD_IDS):
-        put_group(project, name)
+        put_group(run_config, name)
     before = files_below(url)
-    summary, _ = merge_fragments(project, samples, [])
+    summary, _ = merge_fragments(run_config, samples, [])
     assert summary.orphans == sorted(["run_9", "old/run_1", *ODD_IDS])
     assert any("remove_orphans" in line for line in summary.lines())
     after = files_below(url)
@@ -501,52 +510,54 @@ def test_orphans_are_reported_in_order_and_left_alone(make, url):
 
 
 def test_remove_orphans_removes_them_and_nothing_else(make, url):
-    project = make()
-    samples = [converted(project, "run_1"), converted(project, "ü/run_2")]
-    merge_fragments(project, samples, [])
+    run_config = make()
+    samples = [converted(run_config, "run_1"), converted(run_config, "ü/run_2")]
+    merge_fragments(run_config, samples, [])
     put_file(url, "statistics.json", b"{}")
     put_file(url, "notes/readme.txt", b"mine")
     before = files_below(url)
     for name in ("run_9", "old/run_1", "run_1/x"):
-        put_group(project, name)
-    assert remove_orphans(project.store) == ["old/run_1", "run_1/x", "run_9"]
+        put_group(run_config, name)
+    assert remove_orphans(run_config.store) == ["old/run_1", "run_1/x", "run_9"]
     assert files_below(url) == before
-    assert remove_orphans(project.store) == []
+    assert remove_orphans(run_config.store) == []
     assert files_below(url) == before
 
 
 @pytest.mark.parametrize("orphan", ODD_IDS)
 def test_remove_orphans_takes_no_id_for_a_pattern(make, url, orphan):
-    project = make()
+    run_config = make()
     kept = [name for name in ("run_1", "run_2", "run1", *ODD_IDS) if name != orphan]
-    merge_fragments(project, [converted(project, name) for name in kept], [])
+    merge_fragments(run_config, [converted(run_config, name) for name in kept], [])
     before = files_below(url)
-    put_group(project, orphan)
-    assert remove_orphans(project.store) == [orphan]
+    put_group(run_config, orphan)
+    assert remove_orphans(run_config.store) == [orphan]
     assert files_below(url) == before
 
 
 def test_remove_orphans_refuses_without_a_manifest(make, url):
-    project = make()
-    put_group(project, "run_1")
+    run_config = make()
+    put_group(run_config, "run_1")
     before = files_below(url)
     with pytest.raises(StoreError, match=r"manifest\.json"):
-        remove_orphans(project.store)
+        remove_orphans(run_config.store)
     assert files_below(url) == before
 
 
 # The jobs --------------------------------------------------------------------------------------
 
 
-def put_tables(project: Project, samples: list[Sample], left_out: list[LeftOut]) -> dict[str, Path]:
-    table, incomplete = project.place("samples.tsv"), project.place("incomplete.tsv")
+def put_tables(
+    run_config: RunConfig, samples: list[Sample], skipped: list[Skipped]
+) -> dict[str, Path]:
+    table, incomplete = run_config.place("samples.tsv"), run_config.place("incomplete.tsv")
     table.parent.mkdir(parents=True, exist_ok=True)
     for path, text in (
         (table, rows_text(samples, Sample)),
-        (incomplete, rows_text(left_out, LeftOut)),
+        (incomplete, rows_text(skipped, Skipped)),
     ):
         path.write_text(text, encoding="utf-8", newline="")
-    made = {name: project.place(name) for name in ("merged.json", "report.html")}
+    made = {name: run_config.place(name) for name in ("merged.json", "report.html")}
     return {
         "table": table,
         "incomplete": incomplete,
@@ -555,18 +566,18 @@ def put_tables(project: Project, samples: list[Sample], left_out: list[LeftOut])
     }
 
 
-def really_converted(project: Project, sample_id: str) -> Sample:
+def really_converted(run_config: RunConfig, sample_id: str) -> Sample:
     """A sample with its fragment, and a group that can be read."""
     sample = sample_of(sample_id)
     rows = {"x.pt": torch.rand(10, 3), "p.pt": torch.rand(10), "v.pt": torch.rand(23, 3)}
     fragment = convert_sample(
         sample,
         lambda field: rows[field.file],
-        project.domains,
-        project.settings,
-        project.store,
+        run_config.domains,
+        run_config.settings,
+        run_config.store,
     )
-    put_fragment(project, sample, fragment)
+    put_fragment(run_config, sample, fragment)
     return sample
 
 
@@ -575,10 +586,10 @@ def listed(url: str) -> list[str]:
 
 
 def test_the_merge_job_reads_the_tables_and_writes_the_summary(make, url):
-    project = make()
-    samples = [really_converted(project, name) for name in ("run_2", 'ü/"a\tb"', "run_1")]
-    places = put_tables(project, samples, [left_out_row("run_0")])
-    merge(project, **places)
+    run_config = make()
+    samples = [really_converted(run_config, name) for name in ("run_2", 'ü/"a\tb"', "run_1")]
+    places = put_tables(run_config, samples, [left_out_row("run_0")])
+    merge(run_config, **places)
     assert listed(url) == [sample.id for sample in samples]
     summary = read_summary(places["merged"])
     assert summary is not None
@@ -589,26 +600,26 @@ def test_the_merge_job_reads_the_tables_and_writes_the_summary(make, url):
 
 
 def test_a_merge_job_that_is_refused_writes_no_summary(make):
-    project = make()
-    places = put_tables(project, [broken(project, "run_1")], [])
+    run_config = make()
+    places = put_tables(run_config, [broken(run_config, "run_1")], [])
     with pytest.raises(StoreError):
-        merge(project, **places)
+        merge(run_config, **places)
     assert not places["merged"].exists()
 
 
 def test_the_clearing_job_takes_orphans_out_of_the_store_and_the_summary(make, url, capsys):
-    project = make()
-    places = put_tables(project, [really_converted(project, "run_1")], [])
-    put_group(project, "run_9")
-    merge(project, **places)
+    run_config = make()
+    places = put_tables(run_config, [really_converted(run_config, "run_1")], [])
+    put_group(run_config, "run_9")
+    merge(run_config, **places)
     before = read_summary(places["merged"])
     assert before is not None
     assert before.orphans == ["run_9"]
-    clear(project, merged=places["merged"])
+    clear(run_config, merged=places["merged"])
     after = read_summary(places["merged"])
     assert after is not None
     assert after.orphans == []
     assert after.manifest_digest == before.manifest_digest
-    assert project.store.group_ids() == {"run_1"}
+    assert run_config.store.group_ids() == {"run_1"}
     assert "run_9" in capsys.readouterr().err
     assert listed(url) == ["run_1"]

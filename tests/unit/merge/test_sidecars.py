@@ -26,10 +26,10 @@ from aerozarr.merge.merge_manifest import merge_fragments
 from aerozarr.merge.report import report_of
 from aerozarr.merge.sidecars import files_named_by
 from aerozarr.merge.summary import Summary
-from aerozarr.messages import without_credentials
-from aerozarr.run_config import Project
+from aerozarr.messages import redacted
+from aerozarr.run_config import RunConfig
 from aerozarr.source.listing import list_source
-from aerozarr.source.samples import LeftOut, Sample
+from aerozarr.source.samples import Sample, Skipped
 from aerozarr.source.splits import IdListsRule
 from unit.store_helpers import (
     PLACES,
@@ -60,7 +60,7 @@ def url(place: str, tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def make(url: str, tmp_path: Path) -> Callable[..., Project]:
+def make(url: str, tmp_path: Path) -> Callable[..., RunConfig]:
     """Makes projects that share one store and work folder."""
     return lambda **settings: project_of(url, tmp_path / "work", **settings)
 
@@ -71,14 +71,18 @@ def tensors_of(sample_id: str) -> dict[str, torch.Tensor]:
     return source_tensors(surface=5 + seed % 7, volume=9 + seed % 11, seed=seed)
 
 
-def put_fragment(project: Project, sample: Sample, fragment: Fragment) -> None:
-    path = project.fragment(sample.key)
+def put_fragment(run_config: RunConfig, sample: Sample, fragment: Fragment) -> None:
+    path = run_config.fragment(sample.key)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(fragment.model_dump_json(), encoding="utf-8")
 
 
 def convert(
-    project: Project, sample_id: str, *, split: str = "", tensors: Mapping[str, Any] | None = None
+    run_config: RunConfig,
+    sample_id: str,
+    *,
+    split: str = "",
+    tensors: Mapping[str, Any] | None = None,
 ) -> Sample:
     """Convert a sample from memory, and put its fragment where the merge finds it."""
     content = tensors_of(sample_id) if tensors is None else tensors
@@ -87,37 +91,41 @@ def convert(
         return content[field.file]
 
     sample = sample_of(sample_id, split=split)
-    settings, store = project.settings, project.store
-    put_fragment(project, sample, convert_sample(sample, load, project.domains, settings, store))
+    settings, store = run_config.settings, run_config.store
+    put_fragment(
+        run_config, sample, convert_sample(sample, load, run_config.domains, settings, store)
+    )
     return sample
 
 
-def convert_listed(project: Project) -> list[Sample]:
-    """List the project's source, and convert all its samples from their files."""
-    listing = list_source(project.settings, project.dataset, project.source)
+def convert_listed(run_config: RunConfig) -> list[Sample]:
+    """List the run_config's source, and convert all its samples from their files."""
+    listing = list_source(run_config.settings, run_config.dataset, run_config.source)
     for sample in listing.samples:
-        load = loader_for(sample, project.settings, project.dataset, project.source)
-        fragment = convert_sample(sample, load, project.domains, project.settings, project.store)
-        put_fragment(project, sample, fragment)
+        load = loader_for(sample, run_config.settings, run_config.dataset, run_config.source)
+        fragment = convert_sample(
+            sample, load, run_config.domains, run_config.settings, run_config.store
+        )
+        put_fragment(run_config, sample, fragment)
     return listing.samples
 
 
 def merged(
-    project: Project, samples: Iterable[Sample], left_out: Iterable[LeftOut] = ()
+    run_config: RunConfig, samples: Iterable[Sample], skipped: Iterable[Skipped] = ()
 ) -> dict[str, bytes]:
     """Merge, and return the files beside the groups."""
-    merge_fragments(project, [*samples], [*left_out])
-    return beside(str(project.settings.store))
+    merge_fragments(run_config, [*samples], [*skipped])
+    return beside(str(run_config.settings.store))
 
 
 def beside(url: str) -> dict[str, bytes]:
     return {path: data for path, data in files_below(url).items() if ".zarr/" not in path}
 
 
-def split_samples(project: Project, **splits: str) -> list[Sample]:
+def split_samples(run_config: RunConfig, **splits: str) -> list[Sample]:
     """Samples by split, each split's ids in one text."""
     return [
-        convert(project, sample_id, split=split)
+        convert(run_config, sample_id, split=split)
         for split, ids in splits.items()
         for sample_id in ids.split()
     ]
@@ -139,8 +147,8 @@ def checksum_rows(content: bytes) -> list[dict[str, str]]:
 
 @each_place
 def test_checksums_are_right_for_every_file_of_the_store(make, url):
-    project = make()
-    merged(project, split_samples(project, train="b/2 a/1", test='ü/"c'))
+    run_config = make()
+    merged(run_config, split_samples(run_config, train="b/2 a/1", test='ü/"c'))
     files = files_below(url)
     rows = checksum_rows(files[CHECKSUMS])
     wanted = {
@@ -156,16 +164,16 @@ def test_checksums_are_right_for_every_file_of_the_store(make, url):
 @here
 @pytest.mark.parametrize("sample_id", ["a\tb", "a\nb", 'a"b', "a\r\nb", "ü 数", "=1"], ids=repr)
 def test_checksums_keep_every_path(make, url, sample_id):
-    project = make()
-    files = merged(project, [convert(project, sample_id)])
+    run_config = make()
+    files = merged(run_config, [convert(run_config, sample_id)])
     paths = {row["path"] for row in checksum_rows(files[CHECKSUMS])}
     assert paths == set(files_below(url)) - {CHECKSUMS, PROVENANCE}
 
 
 @here
 def test_checksums_list_groups_in_sample_order_then_the_files_beside(make):
-    project = make()
-    files = merged(project, [convert(project, name) for name in ("z", "a/1", "m")])
+    run_config = make()
+    files = merged(run_config, [convert(run_config, name) for name in ("z", "a/1", "m")])
     paths = [row["path"] for row in checksum_rows(files[CHECKSUMS])]
     groups = [path.partition(".zarr/")[0] for path in paths if ".zarr/" in path]
     assert list(dict.fromkeys(groups)) == ["z", "a/1", "m"]
@@ -174,9 +182,9 @@ def test_checksums_list_groups_in_sample_order_then_the_files_beside(make):
 
 @each_place
 def test_checksums_follow_a_sample_that_is_converted_again(make, url):
-    project = make()
-    merged(project, [convert(project, "a")])
-    files = merged(project, [convert(project, "a", tensors=source_tensors(seed=99))])
+    run_config = make()
+    merged(run_config, [convert(run_config, "a")])
+    files = merged(run_config, [convert(run_config, "a", tensors=source_tensors(seed=99))])
     rows = {row["path"]: row["sha256"] for row in checksum_rows(files[CHECKSUMS])}
     for path, content in group_files(url, "a").items():
         assert rows[f"a.zarr/{path}"] == hashlib.sha256(content).hexdigest()
@@ -184,9 +192,9 @@ def test_checksums_follow_a_sample_that_is_converted_again(make, url):
 
 @here
 def test_checksums_leave_out_groups_that_the_manifest_does_not_list(make):
-    project = make()
-    convert(project, "orphan")
-    files = merged(project, [convert(project, "a")])
+    run_config = make()
+    convert(run_config, "orphan")
+    files = merged(run_config, [convert(run_config, "a")])
     assert not [row for row in checksum_rows(files[CHECKSUMS]) if "orphan" in row["path"]]
 
 
@@ -214,16 +222,16 @@ def agrees_with_store(found: Mapping[str, Any], url: str, ids: Iterable[str]) ->
 
 @each_place
 def test_statistics_are_of_the_values_that_the_store_holds(make, url):
-    project = make()
+    run_config = make()
     ids = ["b", "a/1", "c"]
-    files = merged(project, [convert(project, name) for name in ids])
+    files = merged(run_config, [convert(run_config, name) for name in ids])
     assert agrees_with_store(json.loads(files[STATISTICS]), url, ids)
 
 
 @here
 def test_each_split_has_statistics_of_its_own(make, url):
-    project = make()
-    files = merged(project, split_samples(project, train="b a", test="c", val="e d"))
+    run_config = make()
+    files = merged(run_config, split_samples(run_config, train="b a", test="c", val="e d"))
     for split, ids in {"train": "ba", "test": "c", "val": "ed"}.items():
         assert agrees_with_store(json.loads(files[f"statistics.{split}.json"]), url, ids)
     assert agrees_with_store(json.loads(files[STATISTICS]), url, "bacde")
@@ -235,34 +243,34 @@ def test_statistics_hold_no_number_that_json_does_not_have(make, value):
     def refuse(token: str) -> None:
         raise AssertionError(token)
 
-    project = make(values_dtype="float64")
+    run_config = make(values_dtype="float64")
     tensors = tensors_of("a")
     tensors["sdf.pt"] = torch.full_like(tensors["sdf.pt"], value)
     tensors["surface_pressure.pt"][0] = value
     tensors["volume_velocity.pt"] = tensors["volume_velocity.pt"].double() * 1e300
-    files = merged(project, [convert(project, "a", split="train", tensors=tensors)])
+    files = merged(run_config, [convert(run_config, "a", split="train", tensors=tensors)])
     for name in (STATISTICS, "statistics.train.json"):
         json.loads(files[name], parse_constant=refuse)
 
 
 @here
 def test_samples_that_are_broken_are_in_no_statistics(make, url):
-    project = make()
-    samples = split_samples(project, train="a b")
+    run_config = make()
+    samples = split_samples(run_config, train="a b")
     broken = tensors_of("c") | {"sdf.pt": torch.zeros(1)}
-    files = merged(project, [*samples, convert(project, "c", split="train", tensors=broken)])
+    files = merged(run_config, [*samples, convert(run_config, "c", split="train", tensors=broken)])
     for name in (STATISTICS, "statistics.train.json"):
         assert agrees_with_store(json.loads(files[name]), url, "ab")
 
 
 @here
 def test_a_field_without_a_finite_value_has_its_place_in_the_report(make):
-    project = make()
+    run_config = make()
     tensors = tensors_of("a")
     tensors["sdf.pt"] = torch.full_like(tensors["sdf.pt"], NAN)
-    sample = convert(project, "a", split="train", tensors=tensors)
-    _, outcome = merge_fragments(project, [sample], [])
-    assert "volume_sdf" in report_of(project, outcome)
+    sample = convert(run_config, "a", split="train", tensors=tensors)
+    _, outcome = merge_fragments(run_config, [sample], [])
+    assert "volume_sdf" in report_of(run_config, outcome)
 
 
 # Splits ----------------------------------------------------------------------------------------
@@ -270,11 +278,11 @@ def test_a_field_without_a_finite_value_has_its_place_in_the_report(make):
 
 @each_place
 def test_splits_hold_the_converted_samples_in_order(make):
-    project = make()
-    samples = split_samples(project, train="z param1/b a", test="ü/1 k")
+    run_config = make()
+    samples = split_samples(run_config, train="z param1/b a", test="ü/1 k")
     broken = tensors_of("x") | {"sdf.pt": torch.zeros(1)}
-    samples.insert(1, convert(project, "x", split="train", tensors=broken))
-    files = merged(project, samples, [left_out_row("y", "test")])
+    samples.insert(1, convert(run_config, "x", split="train", tensors=broken))
+    files = merged(run_config, samples, [left_out_row("y", "test")])
     splits = json.loads(files[SPLITS])
     assert splits == {"train": ["z", "param1/b", "a"], "test": ["ü/1", "k"]}
     assert list(splits) == ["train", "test"]
@@ -285,39 +293,39 @@ def test_splits_hold_the_converted_samples_in_order(make):
     assert files["test_design_ids.txt"] == "ü/1\nk\n".encode()
 
 
-def left_out_row(sample_id: str, split: str) -> LeftOut:
-    return LeftOut(sample_id, split, "incomplete", "", "sdf.pt", "is not there", "add it")
+def left_out_row(sample_id: str, split: str) -> Skipped:
+    return Skipped(sample_id, split, "incomplete", "", "sdf.pt", "is not there", "add it")
 
 
 @here
 def test_a_split_of_which_nothing_was_converted_has_no_files(make):
-    project = make()
-    samples = split_samples(project, train="a")
+    run_config = make()
+    samples = split_samples(run_config, train="a")
     broken = tensors_of("x") | {"sdf.pt": torch.zeros(1)}
-    samples.append(convert(project, "x", split="val", tensors=broken))
-    files = merged(project, samples, [left_out_row("y", "test")])
+    samples.append(convert(run_config, "x", split="val", tensors=broken))
+    files = merged(run_config, samples, [left_out_row("y", "test")])
     assert list(json.loads(files[SPLITS])) == ["train"]
     assert set(files) == {*ALWAYS, SPLITS, "train_design_ids.txt", "statistics.train.json"}
 
 
 @here
 def test_a_listed_prefix_has_no_splits(make):
-    project = make()
-    assert set(merged(project, [convert(project, "a")])) == ALWAYS
+    run_config = make()
+    assert set(merged(run_config, [convert(run_config, "a")])) == ALWAYS
 
 
 @here
 @pytest.mark.parametrize("kept", ["train", "test", ""])
 def test_a_split_that_goes_away_takes_its_files_with_it(make, kept):
-    project = make()
-    samples = split_samples(project, train="a b", test="c", val="d")
-    merged(project, samples)
+    run_config = make()
+    samples = split_samples(run_config, train="a b", test="c", val="d")
+    merged(run_config, samples)
     if kept:
-        files = merged(project, [sample for sample in samples if sample.split == kept])
+        files = merged(run_config, [sample for sample in samples if sample.split == kept])
         own = {SPLITS, f"{kept}_design_ids.txt", f"statistics.{kept}.json"}
         assert set(files) == ALWAYS | own
     else:
-        assert set(merged(project, [convert(project, "a")])) == ALWAYS
+        assert set(merged(run_config, [convert(run_config, "a")])) == ALWAYS
 
 
 HOSTILE_SPLITS = ["../x", "a/b", "/etc/x", "..", ".", "a\nb", "ü 数", "%2e", "x" * 300, "数" * 90]
@@ -326,10 +334,10 @@ HOSTILE_SPLITS = ["../x", "a/b", "/etc/x", "..", ".", "a\nb", "ü 数", "%2e", "
 @pytest.mark.parametrize("place", ["folder", "memory-url"])
 @pytest.mark.parametrize("split", HOSTILE_SPLITS, ids=lambda split: repr(split[:8]))
 def test_no_split_name_leaves_the_store(make, tmp_path, url, split):
-    project = make()
-    samples = [convert(project, "a", split=split), convert(project, "b", split="train")]
+    run_config = make()
+    samples = [convert(run_config, "a", split=split), convert(run_config, "b", split="train")]
     outside = set(map(str, tmp_path.rglob("*")))
-    files = merged(project, samples)
+    files = merged(run_config, samples)
     inside = {path for path in outside if path.startswith(url)}
     assert {p for p in map(str, tmp_path.rglob("*")) if not p.startswith(url)} == outside - inside
     assert json.loads(files[SPLITS]) == {split: ["a"], "train": ["b"]}
@@ -337,16 +345,18 @@ def test_no_split_name_leaves_the_store(make, tmp_path, url, split):
     lists = {name: data for name, data in files.items() if name.endswith("_design_ids.txt")}
     assert sorted(lists.values()) == [b"a\n", b"b\n"]
     # And what such a split brought goes away with it.
-    assert not [name for name in merged(project, samples[1:]) if lists.get(name) == b"a\n"]
+    assert not [name for name in merged(run_config, samples[1:]) if lists.get(name) == b"a\n"]
     own = {SPLITS, "train_design_ids.txt", "statistics.train.json"}
     assert set(beside(url)) == ALWAYS | own
 
 
 @here
 def test_splits_with_names_alike_have_files_of_their_own(make):
-    project = make()
-    samples = [convert(project, n, split=s) for n, s in (("a", "x/y"), ("b", "x%2Fy"), ("c", "x"))]
-    files = merged(project, samples)
+    run_config = make()
+    samples = [
+        convert(run_config, n, split=s) for n, s in (("a", "x/y"), ("b", "x%2Fy"), ("c", "x"))
+    ]
+    files = merged(run_config, samples)
     lists = [data for name, data in files.items() if name.endswith("_design_ids.txt")]
     assert sorted(lists) == [b"a\n", b"b\n", b"c\n"]
 
@@ -367,8 +377,8 @@ def drivaernet(tmp_path: Path) -> Path:
 
 @each_place
 def test_the_id_lists_and_blacklists_of_a_dataset_root_come_along(make, drivaernet):
-    project = make(dataset="drivaernet", source_url=None, source_root=str(drivaernet))
-    files = merged(project, convert_listed(project))
+    run_config = make(dataset="drivaernet", source_url=None, source_root=str(drivaernet))
+    files = merged(run_config, convert_listed(run_config))
     assert files["train_design_ids.txt"] == b"E_2\nE_1\n"
     assert files["test_design_ids.txt"] == b"F_3\n"
     assert files["blacklist.txt"] == b"some/folder/E_9.vtk\r\n"
@@ -380,10 +390,10 @@ def test_the_id_lists_and_blacklists_of_a_dataset_root_come_along(make, drivaern
 @here
 def test_a_blacklist_that_goes_away_goes_from_the_store_too(make, drivaernet):
     (drivaernet / "blacklist2.txt").write_text("E_2\n")
-    project = make(dataset="drivaernet", source_url=None, source_root=str(drivaernet))
-    assert merged(project, convert_listed(project))["blacklist2.txt"] == b"E_2\n"
+    run_config = make(dataset="drivaernet", source_url=None, source_root=str(drivaernet))
+    assert merged(run_config, convert_listed(run_config))["blacklist2.txt"] == b"E_2\n"
     (drivaernet / "blacklist2.txt").unlink()
-    files = merged(project, convert_listed(project))
+    files = merged(run_config, convert_listed(run_config))
     assert "blacklist2.txt" not in files
     assert "blacklist.txt" in files
 
@@ -394,20 +404,20 @@ def test_a_blacklist_of_another_folder_comes_to_lie_beside_the_manifest(
     make, drivaernet, place_of_list
 ):
     put_file(str(drivaernet), place_of_list, b"E_9\n")
-    project = make(dataset="drivaernet", source_url=None, source_root=str(drivaernet))
-    rule = project.dataset.rule
+    run_config = make(dataset="drivaernet", source_url=None, source_root=str(drivaernet))
+    rule = run_config.dataset.rule
     assert isinstance(rule, IdListsRule)
     rule = rule.model_copy(update={"blacklists": [place_of_list]})
-    project = replace(project, dataset=replace(project.dataset, rule=rule))
-    files = merged(project, convert_listed(project))
+    run_config = replace(run_config, dataset=replace(run_config.dataset, rule=rule))
+    files = merged(run_config, convert_listed(run_config))
     assert files["blacklist3.txt"] == b"E_9\n"
     assert not [name for name in files if "/" in name]
 
 
 @here
 def test_blacklists_are_not_looked_for_where_nothing_is_split(make, drivaernet):
-    project = make(dataset="drivaernet", source_url=str(drivaernet))
-    assert set(merged(project, convert_listed(project))) == ALWAYS
+    run_config = make(dataset="drivaernet", source_url=str(drivaernet))
+    assert set(merged(run_config, convert_listed(run_config))) == ALWAYS
 
 
 # Provenance ------------------------------------------------------------------------------------
@@ -416,11 +426,11 @@ def test_blacklists_are_not_looked_for_where_nothing_is_split(make, drivaernet):
 @here
 def test_provenance_tells_when_with_what_and_from_what(make, monkeypatch, url):
     monkeypatch.setenv(STARTED, "2001-02-03T04:05:06+00:00")
-    project = make(shuffle_seed=7)
-    samples = split_samples(project, train="a b")
+    run_config = make(shuffle_seed=7)
+    samples = split_samples(run_config, train="a b")
     broken = tensors_of("x") | {"sdf.pt": torch.zeros(1)}
-    samples.append(convert(project, "x", split="train", tensors=broken))
-    files = merged(project, samples, [left_out_row("y", "test")])
+    samples.append(convert(run_config, "x", split="train", tensors=broken))
+    files = merged(run_config, samples, [left_out_row("y", "test")])
     told = json.loads(files[PROVENANCE])
     groups = sum(len(data) for path, data in files_below(url).items() if ".zarr/" in path)
     assert told["aerozarr"] == aerozarr.__version__
@@ -428,7 +438,7 @@ def test_provenance_tells_when_with_what_and_from_what(make, monkeypatch, url):
     assert told["packages"]["torch"] == torch.__version__
     assert told["packages"]["zarr"] == zarr.__version__
     assert told["packages"]["fsspec"] == version("fsspec")
-    assert told["source"] == project.source
+    assert told["source"] == run_config.source
     assert (told["settings"]["shuffle_seed"], told["settings"]["store"]) == (7, url)
     assert told["started"] == "2001-02-03T04:05:06+00:00"
     assert told["ended"] > told["started"]
@@ -459,9 +469,9 @@ SECRET_URLS = [
 
 @pytest.mark.parametrize("secret", SECRET_URLS)
 def test_no_credentials_are_left_in_a_url(secret):
-    assert SECRET not in without_credentials(secret)
+    assert SECRET not in redacted(secret)
     nested = {"a": [secret, {"b": secret}], "c": 1, "d": None}
-    assert SECRET not in json.dumps(without_credentials(nested))
+    assert SECRET not in json.dumps(redacted(nested))
 
 
 @pytest.mark.parametrize(
@@ -481,37 +491,37 @@ def test_no_credentials_are_left_in_a_url(secret):
     ],
 )
 def test_the_rest_of_a_url_is_kept_and_other_values_are_left_alone(text, left):
-    assert without_credentials(text) == left
+    assert redacted(text) == left
 
 
 @pytest.mark.parametrize("place", ["folder"])
 @pytest.mark.parametrize("secret", SECRET_URLS)
 def test_no_file_of_the_store_holds_credentials_of_the_source(make, url, secret):
     options = {"s3": {"secret": SECRET, "client_kwargs": {"password": [SECRET]}}}
-    project = make(source_url=secret, storage_options=options)
+    run_config = make(source_url=secret, storage_options=options)
     broken = tensors_of("x") | {"sdf.pt": torch.zeros(1)}
-    samples = [convert(project, "a"), convert(project, "x", tensors=broken)]
-    merged(project, samples)
+    samples = [convert(run_config, "a"), convert(run_config, "x", tensors=broken)]
+    merged(run_config, samples)
     assert not [path for path, data in files_below(url).items() if SECRET.encode() in data]
 
 
 def test_no_file_and_no_word_of_the_merge_holds_credentials_of_the_store_or_the_id_lists(tmp_path):
     # A password is refused; a query may be a signature.
     url = f"memory://{tmp_path.name}?signature={SECRET}"
-    project = project_of(
+    run_config = project_of(
         url,
         tmp_path / "work",
         source_url=None,
         source_root="/data",
         split_files={"train": f"https://u:{SECRET}@host/train.txt?token={SECRET}"},
     )
-    samples = split_samples(project, train="a")
-    summary, outcome = merge_fragments(project, samples, [left_out_row("y", "test")])
+    samples = split_samples(run_config, train="a")
+    summary, outcome = merge_fragments(run_config, samples, [left_out_row("y", "test")])
     files = files_below(url)
     assert PROVENANCE in files
     assert not [path for path, data in files.items() if SECRET.encode() in data]
     assert not [line for line in summary.lines() if SECRET in line]
-    assert SECRET not in report_of(project, outcome)
+    assert SECRET not in report_of(run_config, outcome)
 
 
 def test_the_summary_shows_no_credentials_of_the_store():
@@ -529,9 +539,9 @@ def test_two_conversions_differ_in_provenance_alone(tmp_path, monkeypatch):
     for number, place in enumerate(("folder", "memory-url")):
         monkeypatch.setenv(STARTED, f"2001-02-03T04:05:0{number}+00:00")
         url = url_of(place, tmp_path)
-        project = project_of(url, tmp_path / f"work{number}")
-        samples = split_samples(project, train="b a", test="c")
-        merged(project, samples, [left_out_row("y", "test")])
+        run_config = project_of(url, tmp_path / f"work{number}")
+        samples = split_samples(run_config, train="b a", test="c")
+        merged(run_config, samples, [left_out_row("y", "test")])
         found.append(files_below(url))
     first, second = found
     assert first.keys() == second.keys()
@@ -540,11 +550,11 @@ def test_two_conversions_differ_in_provenance_alone(tmp_path, monkeypatch):
 
 @each_place
 def test_a_merge_again_changes_provenance_alone(make, url):
-    project = make()
-    samples = split_samples(project, train="b a", test="c")
-    merged(project, samples)
+    run_config = make()
+    samples = split_samples(run_config, train="b a", test="c")
+    merged(run_config, samples)
     before = files_below(url)
-    merged(project, samples)
+    merged(run_config, samples)
     after = files_below(url)
     assert {path: after[path] for path in after if path != PROVENANCE} == {
         path: before[path] for path in before if path != PROVENANCE
@@ -558,12 +568,12 @@ OTHERS = ("notes.txt", "val_design_ids.txt", "statistics.val.json", "blacklist.t
 
 @each_place
 def test_what_another_program_put_beside_the_groups_stays(make, url):
-    project = make()
+    run_config = make()
     for path in OTHERS:
         put_file(url, path, b"mine")
-    samples = split_samples(project, train="a", test="b")
-    merged(project, samples)
-    files = merged(project, samples[:1])
+    samples = split_samples(run_config, train="a", test="b")
+    merged(run_config, samples)
+    files = merged(run_config, samples[:1])
     assert {path: files[path] for path in OTHERS} == dict.fromkeys(OTHERS, b"mine")
     assert "test_design_ids.txt" not in files
 
@@ -573,11 +583,11 @@ def test_what_another_program_put_beside_the_groups_stays(make, url):
     "content", [b"", b"{", b"[]", b"null", b"7", b'{"files": 7}', b"\xff", b"[" * 100_000], ids=len
 )
 def test_a_provenance_that_cannot_be_read_removes_nothing_and_is_replaced(make, url, content):
-    project = make()
-    samples = [convert(project, "a")]
+    run_config = make()
+    samples = [convert(run_config, "a")]
     put_file(url, PROVENANCE, content)
     put_file(url, "val_design_ids.txt", b"mine")
-    files = merged(project, samples)
+    files = merged(run_config, samples)
     assert files["val_design_ids.txt"] == b"mine"
     assert json.loads(files[PROVENANCE])["samples"] == 1
 
@@ -594,9 +604,9 @@ HOSTILE_NAMES: list[Any] = [
 
 @each_place
 def test_a_hostile_provenance_removes_nothing_of_others_and_nothing_outside(make, url):
-    project = make()
-    samples = [convert(project, "a")]
-    convert(project, "orphan")
+    run_config = make()
+    samples = [convert(run_config, "a")]
+    convert(run_config, "orphan")
     put_file(url, PROVENANCE, json.dumps({"files": HOSTILE_NAMES}).encode())
     kept = ("notes.txt", "sub/blacklist.txt", "../outside.txt", "../blacklist.txt", "blacklist.txt")
     for path in kept:
@@ -605,7 +615,7 @@ def test_a_hostile_provenance_removes_nothing_of_others_and_nothing_outside(make
         else:
             put_file(url.rpartition("/")[0], path.removeprefix("../"), b"mine")
     before = files_below(url.rpartition("/")[0])
-    merged(project, samples)
+    merged(run_config, samples)
     after = files_below(url.rpartition("/")[0])
     gone = set(before) - set(after)
     assert gone == set()
@@ -637,9 +647,9 @@ IN_THE_WAY = [
 @here
 @pytest.mark.parametrize("name", IN_THE_WAY)
 def test_the_manifest_comes_last(make, url, name):
-    project = make()
-    samples = split_samples(project, train="a")
+    run_config = make()
+    samples = split_samples(run_config, train="a")
     put_file(url, f"{name}/folder.txt", b"a folder, which no file can take the place of")
     with pytest.raises(OSError):
-        merge_fragments(project, samples, [])
+        merge_fragments(run_config, samples, [])
     assert MANIFEST not in beside(url)

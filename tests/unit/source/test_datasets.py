@@ -15,7 +15,7 @@ from aerozarr.config.settings import load_settings
 from aerozarr.errors import SettingsError
 from aerozarr.source import datasets
 from aerozarr.source.datasets import ClassSamples, import_class, resolve_dataset
-from unit.listing_helpers import FILEMAP, LocalTree, ids, left_out, listing_of
+from unit.listing_helpers import FILEMAP, LocalTree, ids, listing_of, skipped
 
 SHAPENET_CAR = {
     "surface_position": "surface_points.pt",
@@ -596,7 +596,7 @@ def test_samples_of_a_class_are_listed(
     listing = class_listing(module(SAMPLES), tmp_path, **config)
     assert [(s.id, s.split, s.position) for s in listing.samples] == expected
     assert listing.warnings == []
-    assert listing.left_out == []
+    assert listing.skipped == []
 
 
 @pytest.mark.parametrize("error", ["KeyError", "ValueError"])
@@ -645,7 +645,7 @@ def test_hostile_ids_of_a_class_are_refused(module: Module, tmp_path: Path) -> N
     listing = class_listing(name, tmp_path, splits=["train"])
     assert ids(listing) == ["t0", "t2"]
     assert [s.position for s in listing.samples] == [0, 2]
-    assert left_out(listing) == {"../t1": ("refused", "")}
+    assert skipped(listing) == {"../t1": ("refused", "")}
 
 
 def test_samples_known_by_their_index_are_all_listed_over_several_splits(

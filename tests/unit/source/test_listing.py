@@ -26,7 +26,7 @@ from aerozarr.config.settings import load_settings
 from aerozarr.errors import SettingsError, StoreError
 from aerozarr.filesystems.files import lock
 from aerozarr.filesystems.location import open_location
-from aerozarr.run_config import Project
+from aerozarr.run_config import RunConfig
 from aerozarr.source.datasets import resolve_dataset
 from aerozarr.source.listing import list_source, sample_folder_base
 from aerozarr.source.sample_table import read_left_out, read_samples
@@ -42,9 +42,9 @@ from unit.listing_helpers import (
     MemoryTree,
     Tree,
     ids,
-    left_out,
     listing_of,
     open_tree,
+    skipped,
 )
 
 REPOSITORY = Path(__file__).parents[3]
@@ -81,7 +81,7 @@ def test_every_folder_that_holds_all_files_is_a_sample(tree: Tree) -> None:
     tree.put("notes/readme.md")
     listing = listed(tree)
     assert ids(listing) == ["a/b/c/d", "param1/abc", "run_1"]
-    assert listing.left_out == []
+    assert listing.skipped == []
     assert listing.warnings == []
 
 
@@ -103,7 +103,7 @@ def test_the_prefix_itself_is_not_a_sample(tree: Tree) -> None:
         tree.put(file)
     listing = listed(tree)
     assert ids(listing) == ["run_1"]
-    assert listing.left_out == []
+    assert listing.skipped == []
 
 
 def test_a_prefix_that_holds_its_files_itself_has_no_sample(tree: Tree) -> None:
@@ -186,8 +186,8 @@ def test_an_incomplete_sample_is_left_out_and_reported_with(
     tree.sample("part", present)
     listing = listed(tree)
     assert ids(listing) == ["whole"]
-    assert left_out(listing)["part"] == ("incomplete", lacking)
-    assert lacking in str(listing.left_out[0])
+    assert skipped(listing)["part"] == ("incomplete", lacking)
+    assert lacking in str(listing.skipped[0])
 
 
 def test_an_incomplete_sample_is_reported_with_all_that_it_lacks(tree: Tree) -> None:
@@ -196,7 +196,7 @@ def test_an_incomplete_sample_is_reported_with_all_that_it_lacks(tree: Tree) -> 
     tree.sample("part", ["pressure.pt"])
     listing = listed(tree, filemap=filemap)
     assert ids(listing) == ["whole"]
-    [row] = listing.left_out
+    [row] = listing.skipped
     assert (row.id, row.kind) == ("part", "incomplete")
     assert set(row.file.split(", ")) == {"points.pt", "tau.pt", "design.pt"}
     assert row.remedy
@@ -206,13 +206,13 @@ def test_incomplete_samples_are_reported_in_order(tree: Tree) -> None:
     tree.samples("whole")
     for name in ("c", "a", "b/d"):
         tree.sample(name, ["points.pt"])
-    assert [row.id for row in listed(tree).left_out] == ["a", "b/d", "c"]
+    assert [row.id for row in listed(tree).skipped] == ["a", "b/d", "c"]
 
 
 def test_a_folder_without_any_file_of_the_map_is_passed_over(tree: Tree) -> None:
     tree.samples("whole")
     tree.put("none/notes.txt")
-    assert listed(tree).left_out == []
+    assert listed(tree).skipped == []
 
 
 # Limit
@@ -302,7 +302,7 @@ def test_a_zip_file_is_a_source(tmp_path: Path) -> None:
     listing = listing_of(source_url=f"zip://::{archive}")
     assert ids(listing) == ["a/run_1", "run_2"]
     assert listing.samples[0].sizes == (2, 2)
-    assert left_out(listing) == {"part": ("incomplete", "pressure.pt")}
+    assert skipped(listing) == {"part": ("incomplete", "pressure.pt")}
 
 
 def test_a_file_url_lists_the_same_as_its_folder(local: LocalTree) -> None:
@@ -375,7 +375,7 @@ def test_an_id_may_hold(name: str, tree: Tree) -> None:
     tree.sample(part, ["points.pt"])
     listing = listed(tree)
     assert ids(listing) == sorted(["before", name])
-    assert left_out(listing) == {part: ("incomplete", "pressure.pt")}
+    assert skipped(listing) == {part: ("incomplete", "pressure.pt")}
     [key] = [sample.key for sample in listing.samples if sample.id == name]
     assert re.fullmatch(r"[A-Za-z0-9_.~%-]{1,180}", key)
     if "~" not in key:
@@ -407,9 +407,9 @@ def test_an_id_is_refused_with(name: str, tree: Tree) -> None:
     tree.samples("good", name)
     listing = listed(tree)
     assert ids(listing) == ["good"]
-    assert left_out(listing) == {name: ("refused", "")}
-    assert listing.left_out[0].cause
-    assert str(listing.left_out[0]).isprintable()
+    assert skipped(listing) == {name: ("refused", "")}
+    assert listing.skipped[0].cause
+    assert str(listing.skipped[0]).isprintable()
 
 
 @pytest.mark.parametrize(
@@ -441,7 +441,7 @@ def test_an_object_key_is_refused_with(name: str, memory: MemoryTree) -> None:
     memory.samples("good", name)
     listing = listed(memory)
     assert ids(listing) == ["good"]
-    assert left_out(listing) == {name: ("refused", "")}
+    assert skipped(listing) == {name: ("refused", "")}
 
 
 def test_an_object_key_that_leads_to_another_sample_does_not_replace_it(
@@ -472,7 +472,7 @@ def not_utf8(local: LocalTree) -> LocalTree:
 def test_a_name_that_is_no_utf_8_is_refused(not_utf8: LocalTree) -> None:
     listing = listed(not_utf8)
     assert ids(listing) == ["good"]
-    [row] = listing.left_out
+    [row] = listing.skipped
     assert row.kind == "refused"
     assert row.id.startswith("bad_")
     assert str(row).isprintable()
@@ -484,10 +484,10 @@ def test_a_name_that_is_no_utf_8_reaches_the_table_of_those_left_out(
 ) -> None:
     config = {"source_url": not_utf8.url, "filemap": FILEMAP}
     places = {"store": str(tmp_path / "store"), "workdir": str(tmp_path / "work")}
-    project = Project.of(load_settings({**config, **places}))
-    begin(project, runs_jobs=True)
+    run_config = RunConfig.of(load_settings({**config, **places}))
+    begin(run_config, runs_jobs=True)
     samples, incomplete = tmp_path / "work/samples.tsv", tmp_path / "work/incomplete.tsv"
-    write_tables(project, table=samples, incomplete=incomplete)
+    write_tables(run_config, table=samples, incomplete=incomplete)
     assert [sample.id for sample in read_samples(samples)] == ["good"]
     [row] = read_left_out(incomplete)
     assert row.kind == "refused"
@@ -551,7 +551,7 @@ def test_a_link_adds_no_sample_that(link: str, target: str, tmp_path: Path) -> N
     local.link(link, target)
     listing = listed(local)
     assert ids(listing) == ["run_1", "run_2"]
-    assert listing.left_out == []
+    assert listing.skipped == []
 
 
 @pytest.mark.parametrize("target", ["nowhere", "points.pt"], ids=["nowhere", "to itself"])
@@ -561,7 +561,7 @@ def test_a_file_that_is_a_link_leading(target: str, local: LocalTree) -> None:
     local.link("part/points.pt", target)
     listing = listed(local)
     assert ids(listing) == ["whole"]
-    assert left_out(listing) == {"part": ("incomplete", "points.pt")}
+    assert skipped(listing) == {"part": ("incomplete", "points.pt")}
 
 
 @pytest.mark.parametrize(

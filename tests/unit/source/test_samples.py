@@ -17,12 +17,12 @@ from aerozarr.source.sample_table import find_sample, read_left_out, read_sample
 from aerozarr.source.samples import (
     LONGEST_KEY,
     FileInfo,
-    LeftOut,
     Listing,
     Sample,
+    Skipped,
     fingerprint,
     key_of,
-    refusal,
+    why_invalid,
 )
 
 # Ids that a store can hold, however unfriendly.
@@ -90,8 +90,8 @@ def sample(sample_id: str = "run_1", **changes: object) -> Sample:
     return replace(plain, **changes)  # type: ignore[arg-type]
 
 
-def row(sample_id: str = "run_1", **changes: str) -> LeftOut:
-    plain = LeftOut(sample_id, "train", "incomplete", "", "points.pt", "is not there", "add it")
+def row(sample_id: str = "run_1", **changes: str) -> Skipped:
+    plain = Skipped(sample_id, "train", "incomplete", "", "points.pt", "is not there", "add it")
     return replace(plain, **changes)  # type: ignore[arg-type]
 
 
@@ -166,7 +166,7 @@ def test_a_short_key_shows_the_id() -> None:
 
 @each_strange_id
 def test_a_strange_id_can_be_stored(sample_id: str) -> None:
-    assert refusal(sample_id) is None
+    assert why_invalid(sample_id) is None
 
 
 @pytest.mark.parametrize(
@@ -229,7 +229,7 @@ def test_a_strange_id_can_be_stored(sample_id: str) -> None:
     ],
 )
 def test_an_id_is_refused(sample_id: str, why: str) -> None:
-    reason = refusal(sample_id)
+    reason = why_invalid(sample_id)
     assert reason is not None
     assert why in reason
 
@@ -345,7 +345,7 @@ def test_the_digest_is_fit_for_a_parameter_of_snakemake() -> None:
 # Tables
 
 
-def written(tmp_path: Path, rows: list[Sample] | list[LeftOut], kind: type) -> Path:
+def written(tmp_path: Path, rows: list[Sample] | list[Skipped], kind: type) -> Path:
     """Write a table as the workflow does."""
     path = tmp_path / "table.tsv"
     path.write_bytes(rows_text(rows, kind).encode("utf-8"))
@@ -365,7 +365,7 @@ def test_a_sample_survives_its_table(sample_id: str, tmp_path: Path) -> None:
 @each_strange_id
 def test_a_sample_left_out_survives_its_table(sample_id: str, tmp_path: Path) -> None:
     rows = [row("before"), row(sample_id, cause=sample_id, file=sample_id), row("after")]
-    assert read_left_out(written(tmp_path, rows, LeftOut)) == rows
+    assert read_left_out(written(tmp_path, rows, Skipped)) == rows
 
 
 @pytest.mark.parametrize("sample_id", ["0012", "1e5", "True", "NA", "null", "2024-01-01", "-1"])
@@ -375,13 +375,13 @@ def test_ids_alone_that_look_like_values_survive_their_tables(
     alone = sample(sample_id, split=sample_id, fingerprint=sample_id)
     assert read_samples(written(tmp_path, [alone], Sample)) == [alone]
     out = row(sample_id, split=sample_id, field=sample_id, file=sample_id)
-    assert read_left_out(written(tmp_path, [out], LeftOut)) == [out]
+    assert read_left_out(written(tmp_path, [out], Skipped)) == [out]
 
 
 @pytest.mark.parametrize("sample_id", ["a\0b", "a/../b", "", "."])
 def test_a_refused_id_survives_its_table(sample_id: str, tmp_path: Path) -> None:
     rows = [row(sample_id, kind="refused"), row("after")]
-    assert read_left_out(written(tmp_path, rows, LeftOut)) == rows
+    assert read_left_out(written(tmp_path, rows, Skipped)) == rows
 
 
 def test_sizes_above_two_to_the_53_survive_the_table(tmp_path: Path) -> None:
@@ -394,7 +394,7 @@ def test_the_order_of_samples_survives_the_table(tmp_path: Path) -> None:
     assert read_samples(written(tmp_path, rows, Sample)) == rows
 
 
-@pytest.mark.parametrize("kind", [Sample, LeftOut])
+@pytest.mark.parametrize("kind", [Sample, Skipped])
 def test_an_empty_table_has_a_header(kind: type, tmp_path: Path) -> None:
     path = written(tmp_path, [], kind)
     read = read_samples if kind is Sample else read_left_out

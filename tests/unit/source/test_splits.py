@@ -19,9 +19,9 @@ from unit.listing_helpers import (
     MemoryTree,
     Tree,
     ids,
-    left_out,
     listing_of,
     open_tree,
+    skipped,
 )
 
 
@@ -168,7 +168,7 @@ def test_shapenet_car_is_split_by_folder(below: str, root: str, tree: Tree) -> N
     listing = listing_of(dataset="shapenet_car", source_root=tree.url + root)
     assert by_split(listing) == expected
     assert ids(listing) == expected["train"] + expected["test"]
-    assert listing.left_out == []
+    assert listing.skipped == []
 
 
 def test_shapenet_car_has_no_val(tree: Tree) -> None:
@@ -184,7 +184,7 @@ def test_shapenet_car_reports_an_incomplete_car(tree: Tree) -> None:
     tree.remove(f"preprocessed/{expected[4]}/pressure.pt")
     tree.put("preprocessed/param3/0000/readme.txt")
     listing = listing_of(dataset="shapenet_car", source_root=tree.url, splits=["train"])
-    assert left_out(listing) == {
+    assert skipped(listing) == {
         expected[4]: ("incomplete", "pressure.pt"),
         "param3/0000": ("incomplete", "points.pt, pressure.pt"),
     }
@@ -198,7 +198,7 @@ def test_shapenet_car_passes_over_files_beside_the_cars(tree: Tree) -> None:
     tree.put("train.txt")
     listing = listing_of(dataset="shapenet_car", source_root=tree.url, splits=["test"])
     assert ids(listing) == expected
-    assert listing.left_out == []
+    assert listing.skipped == []
 
 
 def test_shapenet_car_whose_test_folder_is_missing_has_no_test_split(tree: Tree) -> None:
@@ -279,7 +279,7 @@ def test_a_permuted_split_is_the_one_of_the_format(
     assert by_split(listing) == {split: SPLITS[dataset][split]}
     assert len(listing.samples) == SIZES[dataset][split]
     assert listing.warnings == []
-    assert listing.left_out == []
+    assert listing.skipped == []
 
 
 @each_permuted
@@ -327,7 +327,7 @@ def test_a_run_that_is_missing_is_reported_as_incomplete(dataset: str, tree: Tre
     tree.put(f"{third}/p.pt")
     listing = permuted(tree, dataset, splits=["train[:3]"])
     assert ids(listing) == [first, third]
-    assert left_out(listing) == {second: ("incomplete", "p.pt")}
+    assert skipped(listing) == {second: ("incomplete", "p.pt")}
 
 
 # DrivAerNet
@@ -380,7 +380,7 @@ def test_an_id_list_may_be_one(content: str, tree: Tree) -> None:
     tree.put("train_design_ids.txt", content.encode())
     listing = net(tree, splits=["train"])
     assert ids(listing) == ["A_1", "A_2"]
-    assert listing.left_out == []
+    assert listing.skipped == []
 
 
 @pytest.mark.parametrize(
@@ -408,7 +408,7 @@ def test_a_blacklist_takes_designs_away(blacklists: dict[str, list[str]], tree: 
         tree.lines(file, *lines)
     listing = net(tree, splits=["train"])
     assert ids(listing) == [DESIGNS[0], *DESIGNS[2:4]]
-    assert listing.left_out == []
+    assert listing.skipped == []
 
 
 def test_both_blacklists_take_designs_away_from_every_split(tree: Tree) -> None:
@@ -481,7 +481,7 @@ def test_a_design_that_is_missing_is_reported_as_incomplete(tree: Tree) -> None:
     tree.remove(f"{DESIGNS[1]}/points.pt")
     listing = net(tree, splits=["train"])
     assert ids(listing) == DESIGNS[2:4]
-    assert left_out(listing) == {
+    assert skipped(listing) == {
         DESIGNS[0]: ("incomplete", "points.pt, pressure.pt"),
         DESIGNS[1]: ("incomplete", "points.pt"),
     }
@@ -503,7 +503,7 @@ def test_an_id_list_cannot_lead_out_of_the_root(hostile: str, tree: Tree, tmp_pa
     tree.lines("train_design_ids.txt", hostile, "good")
     listing = net(tree, splits=["train"])
     assert ids(listing) == ["good"]
-    assert left_out(listing) == {hostile: ("refused", "")}
+    assert skipped(listing) == {hostile: ("refused", "")}
 
 
 # Emmi-Wing, and id lists of one's own
@@ -543,7 +543,7 @@ def test_emmi_wing_wants_its_design_parameters_too(tree: Tree) -> None:
     config: dict[str, Any] = {"split_files": {"train": "train.txt"}, "splits": ["train"]}
     listing = wing(tree, filemap=None, **config)
     assert ids(listing) == ["run_1"]
-    assert left_out(listing) == {"run_2": ("incomplete", "design_parameters.pt")}
+    assert skipped(listing) == {"run_2": ("incomplete", "design_parameters.pt")}
 
 
 @pytest.mark.parametrize("dataset", ["emmi_wing", "example"])
@@ -720,7 +720,7 @@ def test_a_sample_that_a_list_names_twice_is_converted_once_with_a_warning(lists
 def test_an_incomplete_sample_asked_for_twice_is_reported_once(lists: Tree) -> None:
     lists.remove("run_0/points.pt")
     listing = root_of_lists(lists, splits=["train", "train[0]"])
-    assert [row.id for row in listing.left_out] == ["run_0"]
+    assert [row.id for row in listing.skipped] == ["run_0"]
 
 
 def test_a_warning_is_safe_for_the_terminal(lists: Tree) -> None:

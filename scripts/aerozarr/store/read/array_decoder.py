@@ -155,7 +155,7 @@ class Layout:
         return self.chunk_rows * self.shape[1] * self.dtype.itemsize
 
     def index_span(self) -> tuple[int, int | None]:
-        """Return where in a shard its index is, as `fetching.Span` says it."""
+        """Return where in a shard its index is, as `fetching.ByteRange` says it."""
         length = index_size(self.chunks_in_object)
         return (-length, None) if self.index_at_end else (0, length)
 
@@ -211,7 +211,7 @@ class Layout:
                 self._check_blosc(content)
                 place, _, count = places[0]
                 if count == self.chunk_rows and values.dtype == self.torch_dtype:
-                    # Wanted whole, and as it is stored.
+                    # ArrayRows whole, and as it is stored.
                     blosc.decompress(content, values[place : place + count].numpy())
                     return
                 rows, raw = scratch.of(self)
@@ -314,18 +314,18 @@ def runs_of(index: Index, slots: Sequence[int]) -> tuple[list[list[Stored]], lis
     -------
     runs
         Chunks whose bytes follow each other without a gap.
-    left_out
+    skipped
         The slots of chunks that are not stored.
     """
     runs: list[list[Stored]] = []
-    left_out: list[int] = []
+    skipped: list[int] = []
     end = -1
     for slot, (start, length) in zip(slots, index[slots].tolist(), strict=True):
         if start == NO_CHUNK:
-            left_out.append(slot)
+            skipped.append(slot)
             continue
         if start != end:
             runs.append([])
         runs[-1].append((slot, start, start + length))
         end = start + length
-    return runs, left_out
+    return runs, skipped

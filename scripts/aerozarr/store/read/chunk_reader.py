@@ -17,12 +17,12 @@ from typing import Any, NoReturn
 import torch
 
 from aerozarr.errors import StoreError
-from aerozarr.filesystems.byte_ranges import Fetcher, Span
+from aerozarr.filesystems.byte_ranges import ByteRange, Fetcher
 from aerozarr.store.format.layout import ROOT_METADATA, shard_path
 from aerozarr.store.format.shard_index import Index, index_size
 from aerozarr.store.read.array_decoder import Layout, Scratch, Unreadable, places_of, runs_of
 from aerozarr.store.read.cache import Cache
-from aerozarr.store.read.subsample import Draw, Rows, Wanted, count_of
+from aerozarr.store.read.subsample import ArrayRows, Rows, Subsample, count_of
 
 # What a parsed array takes in memory, about: its own metadata, and Python's objects for it.
 _LAYOUT_BYTES = 4096
@@ -54,8 +54,8 @@ class _Touched:
 class _Part:
     """The rows of one array in one draw."""
 
-    draw: Draw
-    wanted: Wanted
+    draw: Subsample
+    wanted: ArrayRows
     values: torch.Tensor | None
     layout: Layout = field(init=False)
     touched: _Touched = field(init=False)
@@ -81,11 +81,11 @@ class _Piece:
 
     part: _Part
     shard: int
-    span: Span
+    span: ByteRange
     chunks: tuple[tuple[int, int, int], ...]  # number, and from where to where in the span
 
 
-class DrawReader:
+class ChunkReader:
     """Reads draws of a store's samples.
 
     Parameters
@@ -106,13 +106,15 @@ class DrawReader:
         self._guesses = True
 
     def read(
-        self, draws: Sequence[Draw], into: Sequence[Mapping[str, torch.Tensor]] | None = None
+        self,
+        subsamples: Sequence[Subsample],
+        into: Sequence[Mapping[str, torch.Tensor]] | None = None,
     ) -> list[dict[str, torch.Tensor]]:
-        """Read draws, with all requests of a kind under way at once.
+        """Read subsamples, with all requests of a kind under way at once.
 
         Parameters
         ----------
-        draws
+        subsamples
             What to read; the same sample may come several times.
         into
             Where the values of each draw go, by canonical name: contiguous tensors of shape
@@ -134,7 +136,7 @@ class DrawReader:
                 name: _Part(draw, wanted, None if into is None else into[number][name])
                 for name, wanted in draw.wanted.items()
             }
-            for number, draw in enumerate(draws)
+            for number, draw in enumerate(subsamples)
         ]
         self._read([part for of_draw in parts for part in of_draw.values()])
         return [
@@ -161,7 +163,7 @@ class DrawReader:
 
     # Metadata
 
-    def _find_layouts(self, parts: Sequence[_Part]) -> dict[Span, bytes | None]:
+    def _find_layouts(self, parts: Sequence[_Part]) -> dict[ByteRange, bytes | None]:
         """Set the layouts of arrays; return what was fetched besides, in the hope of indexes."""
         found: dict[tuple[str, str], Layout] = {}
         unknown: dict[str, list[_Part]] = {}
@@ -171,10 +173,10 @@ class DrawReader:
                 unknown.setdefault(part.group, []).append(part)
             else:
                 found[part.group, part.name] = layout
-        guessed: dict[Span, bytes | None] = {}
+        guessed: dict[ByteRange, bytes | None] = {}
         if unknown:
             guesses = self._guess(part for of_group in unknown.values() for part in of_group)
-            roots = [Span(f"{group}/{ROOT_METADATA}") for group in unknown]
+            roots = [ByteRange(f"{group}/{ROOT_METADATA}") for group in unknown]
             contents = list(self.fetcher.fetch([*roots, *guesses]))
             guessed = dict(zip(guesses, contents[len(roots) :], strict=True))
             found |= self._read_layouts(unknown, contents[: len(roots)])
@@ -182,14 +184,14 @@ class DrawReader:
             part.layout = found[part.group, part.name]
         return guessed
 
-    def _guess(self, parts: Iterable[_Part]) -> list[Span]:
+    def _guess(self, parts: Iterable[_Part]) -> list[ByteRange]:
         """Return where the indexes of shards are, if the store is as aerozarr writes it."""
-        spans: dict[Span, None] = {}
+        spans: dict[ByteRange, None] = {}
         for part in parts if self._guesses else ():
             wanted = part.wanted
             length = index_size(wanted.object_rows // wanted.chunk_rows)
             for shard in places_of(wanted.rows, wanted.object_rows):
-                spans[Span(f"{part.group}/{shard_path(part.name, shard)}", 0, length)] = None
+                spans[ByteRange(f"{part.group}/{shard_path(part.name, shard)}", 0, length)] = None
         return list(spans)
 
     def _read_layouts(
@@ -209,7 +211,7 @@ class DrawReader:
                     apart[key] = part
         if apart:
             paths = [f"{name}/{ROOT_METADATA}" for _, name in apart]
-            spans = [Span(f"{group}/{name}/{ROOT_METADATA}") for group, name in apart]
+            spans = [ByteRange(f"{group}/{name}/{ROOT_METADATA}") for group, name in apart]
             for (key, part), path, content in zip(
                 apart.items(), paths, self.fetcher.fetch(spans), strict=True
             ):
@@ -233,11 +235,11 @@ class DrawReader:
     # Shard indexes
 
     def _find_indexes(
-        self, parts: Sequence[_Part], guessed: Mapping[Span, bytes | None]
+        self, parts: Sequence[_Part], guessed: Mapping[ByteRange, bytes | None]
     ) -> dict[ShardId, Index]:
         """Return the indexes of shards; without those that are not there but may be missing."""
         found: dict[ShardId, Index] = {}
-        unknown: dict[ShardId, tuple[_Part, Span]] = {}
+        unknown: dict[ShardId, tuple[_Part, ByteRange]] = {}
         for part in parts:
             if part.layout.index_at_end is None:
                 continue
@@ -245,7 +247,7 @@ class DrawReader:
                 key = part.group, part.name, shard
                 index = self.indexes.get(key)
                 if index is None:
-                    unknown[key] = part, Span(part.path(shard), *part.layout.index_span())
+                    unknown[key] = part, ByteRange(part.path(shard), *part.layout.index_span())
                 else:
                     found[key] = index
         spans = [span for _, span in unknown.values() if span not in guessed]
@@ -286,22 +288,22 @@ class DrawReader:
         """Yield what to fetch of an array; put the fill value where nothing is stored."""
         for shard, numbers in part.touched.shards.items():
             if part.layout.index_at_end is None:
-                yield _Piece(part, shard, Span(part.path(shard)), ((numbers[0], 0, -1),))
+                yield _Piece(part, shard, ByteRange(part.path(shard)), ((numbers[0], 0, -1),))
                 continue
             index = indexes.get((part.group, part.name, shard))
             if index is None:
                 self._fill(part, numbers)
                 continue
             first = shard * part.layout.chunks_in_object
-            runs, left_out = runs_of(index, [number - first for number in numbers])
-            for slot in left_out:
+            runs, skipped = runs_of(index, [number - first for number in numbers])
+            for slot in skipped:
                 self._check_missing(part, shard, f"it leaves out chunk {slot}")
                 self._fill(part, [first + slot])
             path = part.path(shard)
             for run in runs:
                 start, stop = run[0][1], run[-1][2]
                 chunks = tuple((first + slot, low - start, high - start) for slot, low, high in run)
-                yield _Piece(part, shard, Span(path, start, stop), chunks)
+                yield _Piece(part, shard, ByteRange(path, start, stop), chunks)
 
     def _fill(self, part: _Part, numbers: Iterable[int]) -> None:
         assert part.values is not None
@@ -328,7 +330,7 @@ class DrawReader:
                 part.fail(f"chunk {number} {error}", piece.shard)
 
 
-def _fail(draw: Draw, what: str, why: str, shard: int | None = None) -> NoReturn:
+def _fail(draw: Subsample, what: str, why: str, shard: int | None = None) -> NoReturn:
     where = f"{draw.sample}, {what}" + ("" if shard is None else f", shard {shard}")
     raise StoreError(
         f"{where}: {why}. The store is incomplete or damaged: remove {draw.group} and run "
@@ -336,7 +338,7 @@ def _fail(draw: Draw, what: str, why: str, shard: int | None = None) -> NoReturn
     )
 
 
-def _metadata(draw: Draw, path: str, content: bytes | None) -> dict[str, Any]:
+def _metadata(draw: Subsample, path: str, content: bytes | None) -> dict[str, Any]:
     if content is None:
         _fail(draw, path, "it is not there")
     try:

@@ -9,7 +9,7 @@ import torch
 
 from aerozarr.errors import StoreError
 from aerozarr.messages import did_you_mean
-from aerozarr.store.read.subsample import Draw, Wanted, draw_rows
+from aerozarr.store.read.subsample import ArrayRows, Subsample, choose_rows
 
 Points = Mapping[str, int | None]
 """Points to draw by domain; None for all of them, in the order they are stored in."""
@@ -99,7 +99,7 @@ class Catalogue:
             )
         return samples[sample]
 
-    def draw(
+    def subsample(
         self,
         sample: str,
         points: Points | None = None,
@@ -107,14 +107,14 @@ class Catalogue:
         generator: torch.Generator | None = None,
         *,
         whole_chunks: bool = False,
-    ) -> Draw:
-        """Choose points of a sample, without reading them; for `Store.read_draws`.
+    ) -> Subsample:
+        """Choose points of a sample, without reading them; for `Store.read_subsamples`.
 
         Parameters and errors are those of `Store.read`.
         """
         entry = self._sample(sample)
         chosen = self._choose(points, fields)
-        wanted: dict[str, Wanted] = {}
+        wanted: dict[str, ArrayRows] = {}
         for domain, (count, canonicals) in chosen.items():
             grid = entry["domains"][domain]
             n_points = grid["n_points"]
@@ -125,17 +125,17 @@ class Catalogue:
                     f"{n_points}. Ask for at most as many, or for all: {{{domain!r}: None}}."
                 )
             chunk = grid["chunk_points"]
-            rows = draw_rows(n_points, count, generator, chunk if whole_chunks else None)
+            rows = choose_rows(n_points, count, generator, chunk if whole_chunks else None)
             for canonical in canonicals:
                 array = self._fields[canonical][1]
-                wanted[canonical] = Wanted(
+                wanted[canonical] = ArrayRows(
                     array["array_name"],
                     (n_points, array["dim"]),
                     rows,
                     chunk_rows=chunk,
                     object_rows=grid["shard_points"],
                 )
-        return Draw(sample, entry["relpath"], wanted)
+        return Subsample(sample, entry["relpath"], wanted)
 
     def _choose(
         self, points: Points | None, fields: Iterable[str] | None

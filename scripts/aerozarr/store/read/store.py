@@ -18,17 +18,17 @@ import torch
 
 from aerozarr.errors import StoreError
 from aerozarr.filesystems.byte_ranges import (
+    ByteRange,
     Fetcher,
     FsspecFetcher,
     LocalFetcher,
     ObstoreFetcher,
-    Span,
 )
 from aerozarr.filesystems.location import open_location
 from aerozarr.store.format.layout import FORMAT_VERSION, MANIFEST, SPLITS
-from aerozarr.store.read.chunk_reader import DrawReader
+from aerozarr.store.read.chunk_reader import ChunkReader
 from aerozarr.store.read.contents import Catalogue, Points
-from aerozarr.store.read.subsample import Draw
+from aerozarr.store.read.subsample import Subsample
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
@@ -111,7 +111,7 @@ class Store(Catalogue):
             location = open_location(self._place, self._options, key="place")
             fetcher = LocalFetcher(location.path) if location.is_local else FsspecFetcher(location)
             self._name = location.url
-        self._reader = DrawReader(
+        self._reader = ChunkReader(
             fetcher, fill_missing=self._fill_missing, cache_bytes=self._cache_bytes
         )
         # Last, for other threads: until then they see that they have to open it themselves.
@@ -146,7 +146,7 @@ class Store(Catalogue):
 
     def _read_json(self, name: str) -> dict[str, Any] | None:
         self.refresh()
-        (content,) = self._reader.fetcher.fetch([Span(name)])
+        (content,) = self._reader.fetcher.fetch([ByteRange(name)])
         if content is None:
             return None
         try:
@@ -217,7 +217,7 @@ class Store(Catalogue):
         *,
         whole_chunks: bool = False,
     ) -> dict[str, torch.Tensor]:
-        """Draw points of a sample.
+        """Subsample points of a sample.
 
         Parameters
         ----------
@@ -251,17 +251,19 @@ class Store(Catalogue):
             When sample, domain or field are not in the store, when the sample has fewer points than
             asked for, or when something stored is missing or damaged.
         """
-        drawn = self.draw(sample, points, fields, generator, whole_chunks=whole_chunks)
-        return self.read_draws([drawn])[0]
+        drawn = self.subsample(sample, points, fields, generator, whole_chunks=whole_chunks)
+        return self.read_subsamples([drawn])[0]
 
-    def read_draws(
-        self, draws: Sequence[Draw], into: Sequence[Mapping[str, torch.Tensor]] | None = None
+    def read_subsamples(
+        self,
+        subsamples: Sequence[Subsample],
+        into: Sequence[Mapping[str, torch.Tensor]] | None = None,
     ) -> list[dict[str, torch.Tensor]]:
-        """Read several draws, from a remote store with the requests of all under way at once.
+        """Read several subsamples, from a remote store with the requests of all under way at once.
 
         Parameters
         ----------
-        draws
+        subsamples
             What `draw` returned, of any samples.
         into
             Where the values of each draw go, by canonical name: contiguous tensors of shape
@@ -279,7 +281,7 @@ class Store(Catalogue):
             When something stored is missing or damaged.
         """
         self.refresh()
-        return self._reader.read(draws, into)
+        return self._reader.read(subsamples, into)
 
 
 def _absolute(place: str | os.PathLike[str]) -> str:

@@ -17,7 +17,7 @@ Rows = tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True)
-class Wanted:
+class ArrayRows:
     """Rows wanted of an array.
 
     Attributes
@@ -41,7 +41,7 @@ class Wanted:
 
 
 @dataclass(frozen=True)
-class Draw:
+class Subsample:
     """Chosen points of a sample, yet to be read.
 
     Attributes
@@ -54,7 +54,7 @@ class Draw:
 
     sample: str
     group: str
-    wanted: Mapping[str, Wanted]
+    wanted: Mapping[str, ArrayRows]
 
     @property
     def shapes(self) -> dict[str, tuple[int, int]]:
@@ -67,10 +67,10 @@ def count_of(rows: Rows) -> int:
     return sum(stop - first for first, stop in rows)
 
 
-def draw_rows(
+def choose_rows(
     n_points: int, count: int, generator: torch.Generator | None, whole_chunks: int | None = None
 ) -> Rows:
-    """Draw `count` rows of `n_points`.
+    """Subsample `count` rows of `n_points`.
 
     Parameters
     ----------
@@ -84,23 +84,23 @@ def draw_rows(
     if count == n_points:
         return ((0, n_points),)
     if whole_chunks is None:
-        return run(draw_below(n_points, generator), count, n_points)
-    start, pick, turn = (draw_number(generator) for _ in range(3))
-    return merge_ends(start % n_points, count, n_points, whole_chunks, pick=pick, turn=turn)
+        return run(random_below(n_points, generator), count, n_points)
+    start, pick, offset = (random_number(generator) for _ in range(3))
+    return merge_ends(start % n_points, count, n_points, whole_chunks, pick=pick, offset=offset)
 
 
-def draw_number(generator: torch.Generator | None) -> int:
+def random_number(generator: torch.Generator | None) -> int:
     """Return a uniform random number below 2^62."""
     return int(torch.randint(2**62, (1,), generator=generator))
 
 
-def draw_below(limit: int, generator: torch.Generator | None) -> int:
+def random_below(limit: int, generator: torch.Generator | None) -> int:
     """Return a uniform random number below `limit`.
 
     Not `torch.randint(limit)`, which takes the remainder of 32 bits: for large samples some rows
     would then come a few percent more often than others.
     """
-    return draw_number(generator) % limit
+    return random_number(generator) % limit
 
 
 def run(start: int, count: int, n_points: int) -> Rows:
@@ -111,7 +111,9 @@ def run(start: int, count: int, n_points: int) -> Rows:
     return ((start, n_points), (0, beyond))
 
 
-def merge_ends(start: int, count: int, n_points: int, chunk: int, *, pick: int, turn: int) -> Rows:
+def merge_ends(
+    start: int, count: int, n_points: int, chunk: int, *, pick: int, offset: int
+) -> Rows:
     """Return `count` rows that touch as few chunks as can be, each row still as likely.
 
     A run of rows begins and ends within a chunk. Where one of these two chunks can give the rows of
@@ -125,7 +127,7 @@ def merge_ends(start: int, count: int, n_points: int, chunk: int, *, pick: int, 
         The run's start: uniform over all rows.
     count, n_points, chunk
         Rows wanted, rows there are, and rows in a chunk (the last may hold fewer).
-    pick, turn
+    pick, offset
         Random numbers, uniform over many times the rows of a chunk.
     """
     if count >= n_points:
@@ -134,23 +136,23 @@ def merge_ends(start: int, count: int, n_points: int, chunk: int, *, pick: int, 
     head_size, tail_size = (min(chunk, n_points - number * chunk) for number in (first, last))
     head = min((first + 1) * chunk, n_points) - start
     if head >= count:  # one chunk holds them all
-        return _part(first, count, head_size, chunk, turn)
+        return _part(first, count, head_size, chunk, offset)
     tail = (start + count - 1) % n_points - last * chunk + 1
     between = run((start + head) % n_points, count - head - tail, n_points)
     if first == last:  # round the circle, back into the chunk that it began in
-        return (*_part(first, head + tail, head_size, chunk, turn), *between)
+        return (*_part(first, head + tail, head_size, chunk, offset), *between)
     ends = head + tail
     if ends <= min(head_size, tail_size):
         chosen = (first, head_size) if pick % ends < head else (last, tail_size)
-        return (*_part(chosen[0], ends, chosen[1], chunk, turn), *between)
+        return (*_part(chosen[0], ends, chosen[1], chunk, offset), *between)
     return (
-        *_part(first, head, head_size, chunk, turn),
+        *_part(first, head, head_size, chunk, offset),
         *between,
-        *_part(last, tail, tail_size, chunk, turn),
+        *_part(last, tail, tail_size, chunk, offset),
     )
 
 
-def _part(number: int, count: int, size: int, chunk: int, turn: int) -> Rows:
+def _part(number: int, count: int, size: int, chunk: int, offset: int) -> Rows:
     """Return `count` of the `size` rows of chunk `number`, from a uniform start on its circle."""
     base = number * chunk
-    return tuple((base + low, base + high) for low, high in run(turn % size, count, size))
+    return tuple((base + low, base + high) for low, high in run(offset % size, count, size))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aerozarr.filesystems.location import StorageOptions, open_location
 from aerozarr.store.write.local import LocalStore
-from aerozarr.store.write.object_store import UrlStore
+from aerozarr.store.write.object_store import ObjectStoreRoot
 from aerozarr.store.write.root import Store
 
 
@@ -26,4 +26,4 @@ def open_store(url: str, options: StorageOptions, *, owner: str = "") -> Store:
     # Here, because they build on this module.
 
     location = open_location(url, options, key="store")
-    return LocalStore(location, owner) if location.is_local else UrlStore(location)
+    return LocalStore(location, owner) if location.is_local else ObjectStoreRoot(location)

@@ -14,7 +14,7 @@ from aerozarr.store.format.layout import MANIFEST, ROOT_METADATA, group_path
 from aerozarr.store.write.root import GroupWriter, Shard, Store, Stored
 
 
-class UrlStore(Store):
+class ObjectStoreRoot(Store):
     """A store behind an fsspec URL."""
 
     def write_group(self, sample_id: str) -> GroupWriter:
@@ -73,7 +73,7 @@ def _is_root(path: str, suffix: str) -> bool:
 class _UrlGroup(GroupWriter):
     """Holds the compressed sample until it is whole: a broken sample then costs no request."""
 
-    def __init__(self, store: UrlStore, sample_id: str) -> None:
+    def __init__(self, store: ObjectStoreRoot, sample_id: str) -> None:
         super().__init__()
         self.store = store
         self.sample_id = sample_id

@@ -11,14 +11,14 @@ from aerozarr.convert.accumulate import moments_of
 from aerozarr.convert.fragment import FieldRecord, Fragment, read_fragment
 from aerozarr.convert.rounding import Rounding
 from aerozarr.errors import StoreError
-from aerozarr.filesystems.files import write_aside
-from aerozarr.run_config import FRAGMENT_VERSION, Project
-from aerozarr.source.samples import LeftOut
+from aerozarr.filesystems.files import write_atomically
+from aerozarr.run_config import FRAGMENT_VERSION, RunConfig
+from aerozarr.source.samples import Skipped
 from aerozarr.store.format.layout import Grid
 from aerozarr.store.format.manifest import build_manifest, manifest_bytes
 from unit.store_helpers import project_of
 
-LEFT_OUT = LeftOut("ü/1", "val", "broken", "volume_sdf", "sdf.pt", 'cause\n"', "remedy\t'")
+LEFT_OUT = Skipped("ü/1", "val", "broken", "volume_sdf", "sdf.pt", 'cause\n"', "remedy\t'")
 GRID = Grid(10, 4, 12, 3)
 
 
@@ -26,13 +26,13 @@ def converted(sample_id: str = "run_1", **domains: Grid) -> Fragment:
     return Fragment(sample_id=sample_id, status="converted", domains=domains or {"volume": GRID})
 
 
-def project_with(tmp_path: Path, **settings: Any) -> Project:
+def project_with(tmp_path: Path, **settings: Any) -> RunConfig:
     return project_of(tmp_path / "store", tmp_path / "work", **settings)
 
 
-def text_of(project: Project, fragments: list[Fragment], name: str = "cars") -> str:
+def text_of(run_config: RunConfig, fragments: list[Fragment], name: str = "cars") -> str:
     manifest = build_manifest(
-        name, project.settings, project.domains, ((f.sample_id, f.domains) for f in fragments)
+        name, run_config.settings, run_config.domains, ((f.sample_id, f.domains) for f in fragments)
     )
     return manifest_bytes(manifest).decode("utf-8")
 
@@ -84,13 +84,13 @@ WRITTEN_OUT = """\
 
 
 def test_manifest_is_the_written_out_one(tmp_path):
-    project = project_with(
+    run_config = project_with(
         tmp_path,
         filemap={"surface_pressure": "p.pt", "surface_position": "x.pt"},
         shuffle_seed=42,
         field_dtypes={"surface_pressure": "float64"},
     )
-    content = text_of(project, [converted("param1/ü 数", surface=GRID)])
+    content = text_of(run_config, [converted("param1/ü 数", surface=GRID)])
     assert content == WRITTEN_OUT
 
 
@@ -124,7 +124,7 @@ FULL_DOMAINS = {
 
 
 def test_arrays_are_in_file_map_order_and_domains_ascend(tmp_path):
-    project = project_with(tmp_path, filemap=FULL_MAP)
+    run_config = project_with(tmp_path, filemap=FULL_MAP)
     expected = {
         domain: {
             "position": f"{domain}_position",
@@ -140,7 +140,7 @@ def test_arrays_are_in_file_map_order_and_domains_ascend(tmp_path):
         }
         for domain, fields in FULL_DOMAINS.items()
     }
-    content = json.loads(text_of(project, []))
+    content = json.loads(text_of(run_config, []))
     assert json.dumps(content["domains"]) == json.dumps(expected)
 
 
@@ -213,8 +213,8 @@ def test_ids_are_kept_as_utf8_and_only_escaped_where_json_must(tmp_path, sample_
     assert json.loads(content)["samples"][sample_id]["relpath"] == f"{sample_id}.zarr"
 
 
-def _parts(project: Project) -> tuple[Any, Any]:
-    return project.settings, project.domains
+def _parts(run_config: RunConfig) -> tuple[Any, Any]:
+    return run_config.settings, run_config.domains
 
 
 def test_no_byte_order_mark_no_newline_at_the_end_no_carriage_return(tmp_path):
@@ -249,18 +249,18 @@ FRAGMENTS = {
         seconds=0.25,
         peak_memory_mb=512.5,
     ),
-    "broken": Fragment(sample_id="ü/1", status="broken", left_out=LEFT_OUT),
+    "broken": Fragment(sample_id="ü/1", status="broken", skipped=LEFT_OUT),
 }
 
 
 @pytest.mark.parametrize("fragment", FRAGMENTS.values(), ids=FRAGMENTS)
 def test_a_fragment_is_read_as_it_was_written(tmp_path, fragment):
     path = tmp_path / "fragments/key.json"
-    write_aside(path, fragment.model_dump_json(indent=2).encode("utf-8"))
+    write_atomically(path, fragment.model_dump_json(indent=2).encode("utf-8"))
     read = read_fragment(path)
     assert read == fragment
     assert all(type(grid) is Grid for grid in read.domains.values())
-    assert read.left_out is None or type(read.left_out) is LeftOut
+    assert read.skipped is None or type(read.skipped) is Skipped
 
 
 @pytest.mark.parametrize("version", [0, FRAGMENT_VERSION + 1, 99])
@@ -318,15 +318,15 @@ def test_a_damaged_fragment_is_refused(tmp_path, content):
 
 def test_a_file_is_written_with_its_folders_and_nothing_else_is_left(tmp_path):
     path = tmp_path / "a/b/key.json"
-    write_aside(path, b"one")
-    write_aside(path, b"two")
+    write_atomically(path, b"one")
+    write_atomically(path, b"two")
     assert path.read_bytes() == b"two"
     assert [found for found in tmp_path.rglob("*") if found.is_file()] == [path]
 
 
 def test_a_write_that_breaks_off_leaves_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "key.json"
-    write_aside(path, b"old")
+    write_atomically(path, b"old")
 
     def full(self: Path, content: bytes) -> int:
         with self.open("wb") as stream:
@@ -335,26 +335,26 @@ def test_a_write_that_breaks_off_leaves_the_old_file(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(OSError, match="no space"):
-        write_aside(path, b"new")
+        write_atomically(path, b"new")
     assert path.read_bytes() == b"old"
 
 
 def test_a_reader_with_the_old_file_open_keeps_it(tmp_path):
     path = tmp_path / "key.json"
-    write_aside(path, b"old " * 1000)
+    write_atomically(path, b"old " * 1000)
     with path.open("rb", buffering=0) as reader:
-        write_aside(path, b"new")
+        write_atomically(path, b"new")
         assert reader.read() == b"old " * 1000
 
 
 @pytest.mark.parametrize("length", [1, 180, 250])
 def test_long_names_can_be_written_aside(tmp_path, length):
     path = tmp_path / ("k" * (length - 5) + ".json")
-    write_aside(path, b"x")
+    write_atomically(path, b"x")
     assert path.read_bytes() == b"x"
 
 
 def test_an_unfinished_fragment_is_not_taken_for_one(tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "replace", lambda self, target: None)
-    write_aside(tmp_path / "key.json", b"x")
+    write_atomically(tmp_path / "key.json", b"x")
     assert list(tmp_path.glob("*.json")) == []

@@ -8,7 +8,7 @@ from math import lcm
 import pytest
 import torch
 
-from aerozarr.store.read.subsample import Rows, draw_below, draw_rows, merge_ends, run
+from aerozarr.store.read.subsample import Rows, choose_rows, merge_ends, random_below, run
 
 # Points of the domain and of a chunk: whole chunks, a last one with fewer points, a single one.
 GRIDS = [(12, 4), (13, 4), (11, 4), (9, 3), (7, 3), (5, 4), (3, 4), (10, 5)]
@@ -47,8 +47,8 @@ def test_over_all_chances_whole_chunks_take_each_row_equally_often(
         taken: Counter[int] = Counter()
         for start in range(n_points):
             for pick in range(chances):
-                for turn in range(chances):
-                    drawn = merge_ends(start, count, n_points, chunk, pick=pick, turn=turn)
+                for offset in range(chances):
+                    drawn = merge_ends(start, count, n_points, chunk, pick=pick, offset=offset)
                     rows = numbers(drawn)
                     assert len(set(rows)) == len(rows) == count
                     taken.update(rows)
@@ -60,26 +60,26 @@ def test_over_all_chances_whole_chunks_take_each_row_equally_often(
 def test_whole_chunks_touch_as_few_chunks_as_can_be(count: int) -> None:
     for start in range(12):
         for pick in range(12):
-            rows = merge_ends(start, count, 12, 4, pick=pick, turn=pick)
+            rows = merge_ends(start, count, 12, 4, pick=pick, offset=pick)
             assert chunks(rows, 4) == -(-count // 4)
 
 
 @pytest.mark.parametrize("whole_chunks", [None, 256])
 def test_a_generator_decides_the_draw(whole_chunks: int | None) -> None:
     def draw(seed: int) -> Rows:
-        return draw_rows(10_000, 700, torch.Generator().manual_seed(seed), whole_chunks)
+        return choose_rows(10_000, 700, torch.Generator().manual_seed(seed), whole_chunks)
 
     assert draw(1) == draw(1)
     assert len({draw(seed) for seed in range(20)}) == 20
 
 
 def test_all_rows_are_drawn_in_the_order_they_are_stored_in() -> None:
-    assert draw_rows(10, 10, None) == draw_rows(10, 10, None, 4) == ((0, 10),)
+    assert choose_rows(10, 10, None) == choose_rows(10, 10, None, 4) == ((0, 10),)
 
 
 def test_starts_are_uniform_for_large_samples_too() -> None:
     # The remainder of 32 random bits would give the lowest third twice as often as the others.
     limit = 3 * 2**30
     generator = torch.Generator().manual_seed(0)
-    low = sum(draw_below(limit, generator) < limit // 3 for _ in range(10_000))
+    low = sum(random_below(limit, generator) < limit // 3 for _ in range(10_000))
     assert abs(low / 10_000 - 1 / 3) < 6 * (2 / 9 / 10_000) ** 0.5

@@ -25,7 +25,7 @@ from aerozarr.filesystems.location import open_location
 from aerozarr.store.format.layout import Grid
 from aerozarr.store.write import open_store
 from aerozarr.store.write.local import LocalStore
-from aerozarr.store.write.object_store import UrlStore
+from aerozarr.store.write.object_store import ObjectStoreRoot
 from aerozarr.store.write.root import Store
 from remote.backends import BACKENDS, open_backend
 from unit.store_helpers import PLACES, Files, files_below, group_files, put_file, url_of
@@ -570,7 +570,7 @@ def test_a_group_behind_a_link_is_a_group(tmp_path):
         ("/tmp/store", LocalStore),
         ("file:///tmp/store", LocalStore),
         ("local:///tmp/store", LocalStore),
-        ("memory://store", UrlStore),
+        ("memory://store", ObjectStoreRoot),
     ],
 )
 def test_kind_of_store(url, kind):
@@ -646,7 +646,7 @@ def test_a_url_store_makes_the_folders_that_its_file_system_needs(tmp_path):
 
     fsspec.register_implementation("plain", Plain, clobber=True)
     store = open_store("plain://store", {})
-    assert type(store) is UrlStore
+    assert type(store) is ObjectStoreRoot
     write(store, "a/run_1", NEW)
     store.publish(MANIFEST, b"{}")
     assert store.group_ids() == {"a/run_1"}
