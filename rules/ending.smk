@@ -61,7 +61,9 @@ def tell_forecast():
             orphans = sorted(map(printable, orphans_of(PROJECT.store)))
         except AerozarrError as error:
             return tell(error)
-        tell(f"a run would remove {plural(len(orphans), 'group')}", *first_lines(orphans))
+        tell(
+            f"a run would remove {plural(len(orphans), 'group')}", *first_lines(orphans)
+        )
     elif not VERIFYING:
         tell(FORECAST or "a run would make the example, or convert what it lacks")
 
