@@ -17,7 +17,7 @@ from aerozarr.convert.statistics import Moments
 from aerozarr.errors import StoreError
 from aerozarr.run_config import FRAGMENT_VERSION
 from aerozarr.source.samples import Skipped
-from aerozarr.store.format.layout import Grid
+from aerozarr.store.format.layout import Grid, group_path
 
 
 class FieldRecord(BaseModel):
@@ -124,7 +124,7 @@ def is_whole(fragment: Fragment, files: Mapping[str, int | None]) -> bool:
     files
         What the store holds: path to size, None where that is not told.
     """
-    group = f"{fragment.sample_id}.zarr"
+    group = group_path(fragment.sample_id)
     return all(
         files.get(f"{group}/{path}", -1) in (size, None)
         for path, (size, _) in fragment.objects.items()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from aerozarr.convert.fragment import Fragment, read_fragment
@@ -13,10 +12,10 @@ from aerozarr.merge.sidecars import checksums, files_named_by, provenance, sidec
 from aerozarr.merge.summary import Summary, digest_of
 from aerozarr.messages import first_lines, plural, printable
 from aerozarr.run_config import RunConfig
-from aerozarr.source.sample_table import read_left_out, read_samples
+from aerozarr.source.sample_table import read_samples, read_skipped
 from aerozarr.source.samples import Sample, Skipped
 from aerozarr.store.format.layout import CHECKSUMS, MANIFEST, PROVENANCE
-from aerozarr.store.format.manifest import build_manifest, manifest_bytes
+from aerozarr.store.format.manifest import Manifest
 from aerozarr.store.write.root import Store
 
 
@@ -57,11 +56,8 @@ def merge_fragments(
     _check_groups(converted, store, groups)
 
     name = settings.dataset_name or run_config.dataset.name
-    manifest = manifest_bytes(
-        build_manifest(
-            name, settings, run_config.domains, ((f.sample_id, f.domains) for f in converted)
-        )
-    )
+    listed = ((fragment.sample_id, fragment.domains) for fragment in converted)
+    manifest = Manifest.build(name, settings, run_config.domains, listed).to_bytes()
     kept = [s for s, f in zip(samples, fragments, strict=True) if f.status == "converted"]
     files = {**sidecars(run_config, kept, converted, skipped), MANIFEST: manifest}
     counts = {
@@ -134,9 +130,12 @@ def _check_fragments(samples: list[Sample], fragments: list[Fragment]) -> None:
 
 def _withdraw_if_wrong(store: Store) -> None:
     """Withdraw the manifest unless all groups that it lists are there."""
+    content = store.read(MANIFEST)
+    if content is None:
+        return
     try:
-        listed = set(json.loads(store.read(MANIFEST) or b"")["samples"])
-    except (ValueError, KeyError, TypeError):
+        listed = Manifest.parse(content, MANIFEST).samples.keys()
+    except StoreError:
         store.withdraw_manifest()
         return
     if not listed <= store.group_ids():
@@ -158,6 +157,6 @@ def merge(
     run_config: RunConfig, *, table: Path, incomplete: Path, merged: Path, report: Path
 ) -> None:
     """Merge all fragments, and write report and summary: the job of `merge_manifest`."""
-    summary, outcome = merge_fragments(run_config, read_samples(table), read_left_out(incomplete))
+    summary, outcome = merge_fragments(run_config, read_samples(table), read_skipped(incomplete))
     write_atomically(report, report_of(run_config, outcome).encode("utf-8"))
     write_atomically(merged, summary.to_json().encode("utf-8"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -10,9 +9,10 @@ from pathlib import Path
 from aerozarr.errors import StoreError
 from aerozarr.filesystems.files import write_atomically
 from aerozarr.merge.summary import read_summary
-from aerozarr.messages import first_lines, plural, printable
+from aerozarr.messages import first_lines, plural, printable, redacted
 from aerozarr.run_config import RunConfig
 from aerozarr.store.format.layout import MANIFEST
+from aerozarr.store.format.manifest import Manifest
 from aerozarr.store.write.root import Store
 
 
@@ -41,12 +41,14 @@ def orphans_of(store: Store) -> list[str]:
     Raises
     ------
     StoreError
-        When the store has no manifest: then nothing says which groups are wanted.
+        When the store has no manifest, or one that is damaged: then nothing says which groups are
+        wanted.
     """
-    manifest = store.read(MANIFEST)
-    if manifest is None:
+    content = store.read(MANIFEST)
+    place = redacted(store.location.url)
+    if content is None:
         raise StoreError(
-            f"{store.location.url} has no {MANIFEST}, so nothing says which groups are wanted. "
+            f"{place} has no {MANIFEST}, so nothing says which groups are wanted. "
             "Run snakemake first."
         )
-    return sorted(store.group_ids() - set(json.loads(manifest)["samples"]))
+    return sorted(store.group_ids() - Manifest.parse(content, f"{place}/{MANIFEST}").samples.keys())

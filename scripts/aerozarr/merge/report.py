@@ -24,6 +24,7 @@ from aerozarr.merge.svg import histogram, scatter
 from aerozarr.messages import format_bytes, printable, redacted
 from aerozarr.run_config import RunConfig
 from aerozarr.source.samples import Sample, Skipped
+from aerozarr.store.format.layout import shard_folder
 from aerozarr.store.read.store import Store
 
 # Samples that are looked into for histograms, and drawn.
@@ -86,7 +87,7 @@ def _field_rows(domains: tuple[Domain, ...], outcome: Outcome) -> list[dict[str,
     numbers = statistics(domains, outcome.fragments)
     rows = []
     for field in (field for domain in domains for field in domain.fields):
-        name, start = field.canonical, f"{field.array_name}/c/"
+        name, start = field.canonical, f"{shard_folder(field.array_name)}/"
         stored = sum(
             size
             for fragment in outcome.fragments

@@ -24,10 +24,17 @@ from aerozarr.messages import redacted
 from aerozarr.run_config import RunConfig
 from aerozarr.source.listing import sample_folder_base
 from aerozarr.source.sample_table import rows_text
-from aerozarr.source.samples import Sample, Skipped, key_of
+from aerozarr.source.samples import Sample, Skipped
 from aerozarr.source.splits import IdListsRule
-from aerozarr.store.format.layout import SKIPPED, SPLITS, STATISTICS
-from aerozarr.store.format.tables import table_text
+from aerozarr.store.format.layout import (
+    SKIPPED,
+    SPLITS,
+    STATISTICS,
+    group_path,
+    id_list_name,
+    statistics_name,
+)
+from aerozarr.store.format.tables import checksums_table
 from aerozarr.store.write.root import Stored
 
 PACKAGES = ("snakemake", "torch", "zarr", "numcodecs", "numpy", "fsspec")
@@ -72,9 +79,8 @@ def sidecars(
         files[SPLITS] = _json(splits)
         files |= _blacklists(run_config)
     for split, ids in splits.items():
-        name = key_of(split)
-        files[f"statistics.{name}.json"] = _json(statistics(run_config.domains, of_split[split]))
-        files[f"{name}_design_ids.txt"] = "".join(f"{id_}\n" for id_ in ids).encode("utf-8")
+        files[statistics_name(split)] = _json(statistics(run_config.domains, of_split[split]))
+        files[id_list_name(split)] = "".join(f"{id_}\n" for id_ in ids).encode("utf-8")
     return files
 
 
@@ -99,14 +105,14 @@ def checksums(fragments: Sequence[Fragment], beside: Mapping[str, bytes]) -> byt
         The files beside the groups by name, without this table and provenance.
     """
     rows = [
-        (f"{fragment.sample_id}.zarr/{path}", size, digest)
+        (f"{group_path(fragment.sample_id)}/{path}", size, digest)
         for fragment in fragments
         for path, (size, digest) in sorted(fragment.objects.items())
     ]
     for name, content in sorted(beside.items()):
         stored = Stored.of(content)
         rows.append((name, stored.size, stored.sha256))
-    return table_text(rows, ("path", "size", "sha256")).encode("utf-8")
+    return checksums_table(rows)
 
 
 def provenance(run_config: RunConfig, counts: Mapping[str, int], files: Sequence[str]) -> bytes:

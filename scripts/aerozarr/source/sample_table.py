@@ -5,7 +5,9 @@ The sample table has one row a sample, in sample order, its key first; lists are
 
 from __future__ import annotations
 
+import functools
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import fields
 from pathlib import Path
@@ -26,7 +28,7 @@ def rows_text(rows: Iterable[Any], kind: type) -> str:
     kind
         `Sample` or `Skipped`: the columns, also of an empty table.
     """
-    columns = [column.name for column in fields(kind)]
+    columns = _columns(kind)
     return table_text(([getattr(row, name) for name in columns] for row in rows), columns)
 
 
@@ -36,63 +38,80 @@ def read_samples(path: Path) -> list[Sample]:
     Raises
     ------
     StoreError
-        When it is not there.
+        When it is not there, or damaged.
     """
-    return [_sample(row) for row in _read(path)]
+    rows = read_table(_content(path), str(path), _columns(Sample))
+    return [_sample(row, path) for row in rows]
 
 
-def read_left_out(path: Path) -> list[Skipped]:
-    """Read a table of samples left out.
+def read_skipped(path: Path) -> list[Skipped]:
+    """Read the table of samples skipped when the source was listed.
 
     Raises
     ------
     StoreError
-        When it is not there.
+        When it is not there, or damaged.
     """
-    return [Skipped(**row) for row in _read(path)]
+    return [Skipped(**row) for row in read_table(_content(path), str(path), _columns(Skipped))]  # type: ignore[arg-type] # its kind is one of a few texts
 
 
 def find_sample(path: Path, key: str) -> Sample:
-    """Return one sample of the sample table, by its key, without reading it all.
+    """Return one sample of the sample table, by its key, without parsing the rest.
 
     Raises
     ------
     StoreError
-        When the table is not there, or has no such sample.
+        When the table is not there, is damaged, or has no such sample.
     """
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        raise _no_table(path) from None
-    # A row begins with its key, quoted. No other text of the table can look like that: a quote
-    # within a text is written twice.
+    content = _content(path)
     start = content.find(f'\n"{key}"\t'.encode())
     if start < 0:
         raise StoreError(f"{path} has no sample {key!r}. Run snakemake again: it lists the source.")
+    end = _ROW.search(content, start + 1)
+    row = content[start : end.start() if end else len(content) - 1]
     header = content.partition(b"\n")[0]
-    return _sample(read_table(header + content[start:])[0])
+    (found,) = read_table(header + row + b"\n", str(path), _columns(Sample))
+    return _sample(found, path)
 
 
-def _no_table(path: Path) -> StoreError:
-    return StoreError(f"{path} is not there. Run snakemake again: it makes the table first.")
+# A row begins with its key, quoted. Nothing within a row looks like that, because a quote within a
+# text is written twice.
+_ROW = re.compile(rb'\n"[\w.~%-]+"\t')
 
 
-def _read(path: Path) -> list[dict[str, Any]]:
-    # Not with pandas: this is read at every start, and importing pandas alone takes a fifth of a
-    # run with nothing to do.
+def _content(path: Path) -> bytes:
     try:
-        return [*read_table(path.read_bytes())]
+        status = path.stat()
+        return _read_once(path, status.st_mtime_ns, status.st_size, status.st_ino)
     except FileNotFoundError:
-        raise _no_table(path) from None
+        raise StoreError(
+            f"{path} is not there. Run snakemake again: it makes the table first."
+        ) from None
 
 
-def _sample(row: dict[str, Any]) -> Sample:
-    return Sample(
-        id=row["id"],
-        key=row["key"],
-        split=row["split"],
-        position=int(row["position"]),
-        files=tuple(json.loads(row["files"])),
-        sizes=tuple(json.loads(row["sizes"])),
-        fingerprint=row["fingerprint"],
-    )
+@functools.lru_cache(maxsize=1)
+def _read_once(path: Path, *_: int) -> bytes:
+    """Return a file's content; read once in a process that does many jobs."""
+    return path.read_bytes()
+
+
+def _columns(kind: type) -> list[str]:
+    return [column.name for column in fields(kind)]
+
+
+def _sample(row: dict[str, str], path: Path) -> Sample:
+    try:
+        return Sample(
+            id=row["id"],
+            key=row["key"],
+            split=row["split"],
+            position=int(row["position"]),
+            files=tuple(json.loads(row["files"])),
+            sizes=tuple(json.loads(row["sizes"])),
+            fingerprint=row["fingerprint"],
+        )
+    except (ValueError, TypeError):
+        raise StoreError(
+            f"{path} is damaged: its row of {row['key']!r} cannot be read. Run snakemake again, "
+            "which writes it again."
+        ) from None

@@ -10,12 +10,15 @@ import hashlib
 import json
 from dataclasses import dataclass, field
 from typing import Literal
-from urllib.parse import quote
 
 from aerozarr.messages import printable
-from aerozarr.store.format.layout import PARTIAL_FOLDER
+from aerozarr.store.format.layout import (
+    GROUP_SUFFIX,
+    PARTIAL_FOLDER,
+    safe_name,
+    stays_inside,
+)
 
-LONGEST_KEY = 180
 # The size in bytes of a file whose size its file system does not tell.
 UNKNOWN_SIZE = -1
 # The tables of a listing, by their names in its text, on which digests depend.
@@ -119,15 +122,8 @@ def fingerprint(files: dict[str, FileInfo], *salt: str) -> str:
 
 
 def key_of(sample_id: str) -> str:
-    """Return a sample id as one path component of letters, digits and `_.-~%`.
-
-    Long ids are cut, and made distinct by a hash.
-    """
-    key = quote(sample_id, safe="")
-    if len(key) <= LONGEST_KEY:
-        return key
-    # '%~' stands in no quoted id: a cut key is never another sample's whole one.
-    return f"{key[: LONGEST_KEY - 34]}%~{_hash(sample_id)}"
+    """Return a sample's name in file names and Snakemake's wildcards."""
+    return safe_name(sample_id)
 
 
 def why_invalid(sample_id: str) -> str | None:
@@ -137,9 +133,9 @@ def why_invalid(sample_id: str) -> str | None:
         sample_id.encode("utf-8")
     except UnicodeEncodeError:
         return "its name is not valid UTF-8"
-    if any(part in ("", ".", "..") for part in parts) or "\\" in sample_id or "\0" in sample_id:
+    if not stays_inside(sample_id):
         return "its id would leave the store"
-    if any(part.endswith(".zarr") for part in parts[:-1]):
+    if any(part.endswith(GROUP_SUFFIX) for part in parts[:-1]):
         return "its folder would lie in another sample's group"
     if parts[0] == PARTIAL_FOLDER:
         return f"{PARTIAL_FOLDER} is where unfinished groups are written"

@@ -7,22 +7,22 @@ folder; finds what is not so, sample by sample (`comparison`); and ends with a t
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import shutil
 from pathlib import Path
-from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from aerozarr.convert.rounding import Rounding
 from aerozarr.errors import StoreError
 from aerozarr.filesystems.files import write_atomically
+from aerozarr.messages import redacted
 from aerozarr.run_config import RunConfig
 from aerozarr.source.listing import list_source
 from aerozarr.source.samples import Sample, key_of
-from aerozarr.store.format.layout import CHECKSUMS, FORMAT_VERSION, MANIFEST, Grid
+from aerozarr.store.format.layout import CHECKSUMS, MANIFEST, Grid, split_path
+from aerozarr.store.format.manifest import Manifest
+from aerozarr.store.format.tables import Checksums, read_checksums
 from aerozarr.store.write.root import Store
 
 
@@ -76,83 +76,52 @@ class Found(BaseModel):
     values: int = 0
 
 
-def read_manifest(store: Store) -> dict[str, Any]:
+def read_manifest(store: Store) -> Manifest:
     """Read a store's manifest.
 
     Raises
     ------
     StoreError
-        When it is not there, cannot be read, or is of another format version.
+        When it is not there, is damaged, or is of another format version.
     """
+    place = f"{redacted(store.location.url)}/{MANIFEST}"
     content = store.read(MANIFEST)
-    place = f"{store.location.url}/{MANIFEST}"
     if content is None:
         raise StoreError(f"{place} is not there. Run snakemake first.")
-    try:
-        manifest: dict[str, Any] = json.loads(content)
-        version = manifest["format_version"]
-        samples = manifest["samples"]
-        if not isinstance(samples, dict):
-            raise TypeError
-    except (ValueError, KeyError, TypeError):
-        raise StoreError(f"{place} is no manifest, or damaged. Run snakemake again.") from None
-    if version != FORMAT_VERSION:
-        raise StoreError(
-            f"{place} is of format version {version}, this aerozarr reads version {FORMAT_VERSION}."
-        )
-    return manifest
+    return Manifest.parse(content, place)
 
 
-def read_checksums(store: Store) -> dict[str, tuple[int, str]]:
+def read_recorded(store: Store) -> Checksums:
     """Return size and SHA-256 of a store's files by path; empty when it has no such table.
 
     Raises
     ------
     StoreError
-        When the table cannot be read.
+        When the table is damaged.
     """
     content = store.read(CHECKSUMS)
     if content is None:
         return {}
-    try:
-        rows = csv.DictReader(io.StringIO(content.decode("utf-8"), newline=""), delimiter="\t")
-        return {row["path"]: (int(row["size"]), row["sha256"]) for row in rows}
-    except (ValueError, KeyError, TypeError):
-        raise StoreError(
-            f"{store.location.url}/{CHECKSUMS} is damaged. Delete it and the manifest, and run "
-            "snakemake again."
-        ) from None
+    return read_checksums(content, f"{redacted(store.location.url)}/{CHECKSUMS}")
 
 
-def claims(
-    manifest: dict[str, Any], checksums: dict[str, tuple[int, str]], source: list[Sample]
-) -> list[Expected]:
-    """Return what is claimed of each sample of the manifest, in its order.
-
-    Raises
-    ------
-    StoreError
-        When an entry of the manifest is none.
-    """
-    of_group: dict[str, dict[str, tuple[int, str]]] = {}
-    for path, stored in checksums.items():
-        # No folder above a group may be called so: see `samples.refusal`.
-        sample_id, inside, rest = path.partition(".zarr/")
-        if inside:
-            of_group.setdefault(sample_id, {})[rest] = stored
+def expected_of(manifest: Manifest, checksums: Checksums, source: list[Sample]) -> list[Expected]:
+    """Return what is expected of each sample of the manifest, in its order."""
+    of_group: dict[str, Checksums] = {}
+    for path, recorded in checksums.items():
+        place = split_path(path)
+        if place is not None:
+            of_group.setdefault(place[0], {})[place[1]] = recorded
     rows = {sample.id: sample for sample in source}
-    try:
-        return [
-            Expected(
-                sample_id=sample_id,
-                domains=entry["domains"],
-                objects=of_group.get(sample_id, {}),
-                source=rows.get(sample_id),
-            )
-            for sample_id, entry in manifest["samples"].items()
-        ]
-    except (ValidationError, KeyError, TypeError):
-        raise StoreError(f"{MANIFEST} has an entry that is none. Run snakemake again.") from None
+    return [
+        Expected(
+            sample_id=sample_id,
+            domains=entry.domains,
+            objects=of_group.get(sample_id, {}),
+            source=rows.get(sample_id),
+        )
+        for sample_id, entry in manifest.samples.items()
+    ]
 
 
 def folder_of(run_config: RunConfig) -> Path:
@@ -180,11 +149,11 @@ def prepare_verification(run_config: RunConfig, *, write: bool) -> dict[str, Sam
     StoreError, SettingsError
         When the store has no manifest that can be read, or the source cannot be listed.
     """
-    manifest, checksums = read_manifest(run_config.store), read_checksums(run_config.store)
+    manifest, checksums = read_manifest(run_config.store), read_recorded(run_config.store)
     source: list[Sample] = []
     if run_config.settings.verify == "full":
         source = list_source(run_config.settings, run_config.dataset, run_config.source).samples
-    made = claims(manifest, checksums, source)
+    made = expected_of(manifest, checksums, source)
     if write:
         folder = folder_of(run_config)
         shutil.rmtree(folder, ignore_errors=True)

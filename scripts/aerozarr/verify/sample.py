@@ -26,7 +26,15 @@ from aerozarr.errors import BrokenSample
 from aerozarr.filesystems.files import write_atomically
 from aerozarr.messages import printable
 from aerozarr.run_config import RunConfig
-from aerozarr.store.format.layout import CHECKSUMS, MANIFEST, ROOT_METADATA, Grid, shard_path
+from aerozarr.store.format.layout import (
+    CHECKSUMS,
+    MANIFEST,
+    ROOT_METADATA,
+    Grid,
+    group_path,
+    is_shard,
+    shard_path,
+)
 from aerozarr.store.format.shuffle import permutation, seed_of
 from aerozarr.store.write.root import Store
 from aerozarr.verify.expected import Expected, Found, folder_of
@@ -93,7 +101,7 @@ class _Group:
         self.read_bytes = 0
         self._digests: dict[str, str] = {}
         self._lengths: dict[str, int] = {}
-        base = f"{sample_id}.zarr"
+        base = group_path(sample_id)
         self.zarr: ZarrStore
         if store.location.is_local:
             folder = Path(store.location.path) / base
@@ -118,7 +126,7 @@ class _Group:
             yield CHECKSUMS, "says nothing of this sample"
         for path in sorted({*self._digests, *claim.objects}):
             if path not in self._digests:
-                yield path, f"is missing{_ZEROS if '/c/' in path else ''}"
+                yield path, f"is missing{_ZEROS if is_shard(path) else ''}"
             elif path not in claim.objects:
                 if claim.objects:
                     yield path, "is not a file that was written"

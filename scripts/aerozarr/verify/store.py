@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from aerozarr.convert.rounding import Rounding
 from aerozarr.errors import StoreError
 from aerozarr.filesystems.files import write_atomically
-from aerozarr.messages import format_bytes, plural, printable
+from aerozarr.messages import format_bytes, plural, printable, redacted
 from aerozarr.run_config import RunConfig
 from aerozarr.source.samples import key_of
-from aerozarr.store.format.layout import CHECKSUMS, MANIFEST, PROVENANCE, SKIPPED
-from aerozarr.store.format.manifest import build_manifest
-from aerozarr.store.format.tables import table_text
+from aerozarr.store.format.layout import (
+    CHECKSUMS,
+    MANIFEST,
+    PROVENANCE,
+    SKIPPED,
+    group_path,
+    split_path,
+)
+from aerozarr.store.format.manifest import Manifest
+from aerozarr.store.format.tables import read_table, table_text
 from aerozarr.store.write.root import Store
-from aerozarr.verify.expected import Found, folder_of, read_checksums, read_manifest
+from aerozarr.verify.expected import Found, folder_of, read_manifest, read_recorded
 
 SHOWN = 20
 
@@ -133,7 +137,7 @@ def verify(run_config: RunConfig, *, table: Path, verdict: Path) -> None:
     manifest = read_manifest(run_config.store)
     found = [
         Found.model_validate_json((folder / "found" / f"{key_of(sample_id)}.json").read_bytes())
-        for sample_id in manifest["samples"]
+        for sample_id in manifest.samples
     ]
     source = json.loads((folder / "source.json").read_bytes())["source"]
     problems = [
@@ -164,7 +168,7 @@ def verify(run_config: RunConfig, *, table: Path, verdict: Path) -> None:
 
 
 def check_store(
-    run_config: RunConfig, manifest: dict[str, Any], source: list[str]
+    run_config: RunConfig, manifest: Manifest, source: list[str]
 ) -> Iterable[tuple[str, str]]:
     """Yield what is wrong with a store besides its samples: place, and what.
 
@@ -179,27 +183,25 @@ def check_store(
     """
     settings, store = run_config.settings, run_config.store
     name = settings.dataset_name or run_config.dataset.name
-    expected = build_manifest(name, settings, run_config.domains, [])
+    expected = Manifest.build(name, settings, run_config.domains, [])
     for key in ("dataset_name", "shuffle_seed", "coords_dtype", "values_dtype", "compressor"):
-        if manifest.get(key) != expected[key]:
-            yield (
-                MANIFEST,
-                f"{key} is {manifest.get(key)!r}, and the settings say {expected[key]!r}",
-            )
-    if manifest.get("domains") != expected["domains"]:
+        stored, wanted = getattr(manifest, key), getattr(expected, key)
+        if stored != wanted:
+            yield MANIFEST, f"{key} is {stored!r}, and the settings say {wanted!r}"
+    if manifest.domains != expected.domains:
         yield MANIFEST, "its domains are not those of the settings"
-    recorded = read_checksums(store)
+    recorded = read_recorded(store)
     if not recorded:
         yield CHECKSUMS, "is not there, so nothing says what was written"
     for path, (size, digest) in recorded.items():
-        if ".zarr/" in path:
+        if split_path(path) is not None:
             continue
         content = store.read(path)
         if content is None:
             yield path, "is missing"
         elif len(content) != size or hashlib.sha256(content).hexdigest() != digest:
             yield path, "is not what was written last"
-    listed = set(manifest["samples"])
+    listed = set(manifest.samples)
     for sample_id in sorted(_samples_of(recorded) - listed):
         yield sample_id, f"is in {CHECKSUMS} and not in {MANIFEST}"
     skipped = _skipped(store)
@@ -208,21 +210,23 @@ def check_store(
             yield sample_id, f"is in the source and not in {MANIFEST}; run snakemake"
     orphans: dict[str, int] = {}
     for path in store.all_files():
-        sample_id, inside, _ = path.partition(".zarr/")
-        if inside and sample_id not in listed:
-            orphans[sample_id] = orphans.get(sample_id, 0) + 1
-        elif not inside and recorded and path not in {*recorded, CHECKSUMS, PROVENANCE}:
-            yield path, "is no file of the store"
+        place = split_path(path)
+        if place is not None and place[0] not in listed:
+            orphans[place[0]] = orphans.get(place[0], 0) + 1
+        elif place is None and recorded and path not in {*recorded, CHECKSUMS, PROVENANCE}:
+            yield path, "is not a file of the store"
     for sample_id, files in sorted(orphans.items()):
         what = f"{plural(files, 'file')} that {MANIFEST} does not list"
-        yield f"{sample_id}.zarr", f"{what}; the target remove_orphans removes whole groups"
+        yield group_path(sample_id), f"{what}; the target remove_orphans removes whole groups"
 
 
 def _samples_of(recorded: Iterable[str]) -> set[str]:
-    split = (path.partition(".zarr/") for path in recorded)
-    return {sample_id for sample_id, inside, _ in split if inside}
+    return {place[0] for place in map(split_path, recorded) if place is not None}
 
 
 def _skipped(store: Store) -> set[str]:
-    text = (store.read(SKIPPED) or b"").decode("utf-8")
-    return {row["id"] for row in csv.DictReader(io.StringIO(text, newline=""), delimiter="\t")}
+    content = store.read(SKIPPED)
+    if content is None:
+        return set()
+    place = f"{redacted(store.location.url)}/{SKIPPED}"
+    return {row["id"] for row in read_table(content, place, ["id"])}

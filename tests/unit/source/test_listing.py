@@ -29,7 +29,7 @@ from aerozarr.filesystems.location import open_location
 from aerozarr.run_config import RunConfig
 from aerozarr.source.datasets import resolve_dataset
 from aerozarr.source.listing import list_source, sample_folder_base
-from aerozarr.source.sample_table import read_left_out, read_samples
+from aerozarr.source.sample_table import read_samples, read_skipped
 from aerozarr.source.samples import Listing
 from aerozarr.source.scan import is_there
 from aerozarr.workflow.list_samples import write_tables
@@ -489,7 +489,7 @@ def test_a_name_that_is_no_utf_8_reaches_the_table_of_those_left_out(
     samples, incomplete = tmp_path / "work/samples.tsv", tmp_path / "work/incomplete.tsv"
     write_tables(run_config, table=samples, incomplete=incomplete)
     assert [sample.id for sample in read_samples(samples)] == ["good"]
-    [row] = read_left_out(incomplete)
+    [row] = read_skipped(incomplete)
     assert row.kind == "refused"
     assert row.id.startswith("bad_")
 

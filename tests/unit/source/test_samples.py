@@ -13,9 +13,8 @@ import pytest
 
 from aerozarr.errors import StoreError
 from aerozarr.messages import printable
-from aerozarr.source.sample_table import find_sample, read_left_out, read_samples, rows_text
+from aerozarr.source.sample_table import find_sample, read_samples, read_skipped, rows_text
 from aerozarr.source.samples import (
-    LONGEST_KEY,
     FileInfo,
     Listing,
     Sample,
@@ -24,6 +23,7 @@ from aerozarr.source.samples import (
     key_of,
     why_invalid,
 )
+from aerozarr.store.format.layout import LONGEST_NAME
 
 # Ids that a store can hold, however unfriendly.
 STRANGE = {
@@ -154,7 +154,7 @@ def test_two_ids_have_two_keys(first: str, second: str) -> None:
 @pytest.mark.parametrize("length", [1, 100, 179, 180, 181, 182, 250, 5000])
 def test_a_key_is_never_longer_than_180_characters(length: int) -> None:
     for letter in "xü/%":
-        assert len(key_of(letter * length)) <= LONGEST_KEY == 180
+        assert len(key_of(letter * length)) <= LONGEST_NAME == 180
 
 
 def test_a_short_key_shows_the_id() -> None:
@@ -365,7 +365,7 @@ def test_a_sample_survives_its_table(sample_id: str, tmp_path: Path) -> None:
 @each_strange_id
 def test_a_sample_left_out_survives_its_table(sample_id: str, tmp_path: Path) -> None:
     rows = [row("before"), row(sample_id, cause=sample_id, file=sample_id), row("after")]
-    assert read_left_out(written(tmp_path, rows, Skipped)) == rows
+    assert read_skipped(written(tmp_path, rows, Skipped)) == rows
 
 
 @pytest.mark.parametrize("sample_id", ["0012", "1e5", "True", "NA", "null", "2024-01-01", "-1"])
@@ -375,13 +375,13 @@ def test_ids_alone_that_look_like_values_survive_their_tables(
     alone = sample(sample_id, split=sample_id, fingerprint=sample_id)
     assert read_samples(written(tmp_path, [alone], Sample)) == [alone]
     out = row(sample_id, split=sample_id, field=sample_id, file=sample_id)
-    assert read_left_out(written(tmp_path, [out], Skipped)) == [out]
+    assert read_skipped(written(tmp_path, [out], Skipped)) == [out]
 
 
 @pytest.mark.parametrize("sample_id", ["a\0b", "a/../b", "", "."])
 def test_a_refused_id_survives_its_table(sample_id: str, tmp_path: Path) -> None:
     rows = [row(sample_id, kind="refused"), row("after")]
-    assert read_left_out(written(tmp_path, rows, Skipped)) == rows
+    assert read_skipped(written(tmp_path, rows, Skipped)) == rows
 
 
 def test_sizes_above_two_to_the_53_survive_the_table(tmp_path: Path) -> None:
@@ -397,7 +397,7 @@ def test_the_order_of_samples_survives_the_table(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", [Sample, Skipped])
 def test_an_empty_table_has_a_header(kind: type, tmp_path: Path) -> None:
     path = written(tmp_path, [], kind)
-    read = read_samples if kind is Sample else read_left_out
+    read = read_samples if kind is Sample else read_skipped
     assert read(path) == []
     header = path.read_text(encoding="utf-8").rstrip("\n").split("\t")
     assert {"id", "split"} < {name.strip('"') for name in header}
@@ -415,7 +415,7 @@ def test_the_table_of_samples_has_the_documented_columns(tmp_path: Path) -> None
     assert content["fingerprint"] == "f1"
 
 
-@pytest.mark.parametrize("read", [read_samples, read_left_out, lambda path: find_sample(path, "a")])
+@pytest.mark.parametrize("read", [read_samples, read_skipped, lambda path: find_sample(path, "a")])
 def test_a_table_that_is_not_there_is_refused_with_the_remedy(
     read: Callable[[Path], object], tmp_path: Path
 ) -> None:

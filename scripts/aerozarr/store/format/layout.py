@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
+from typing import Annotated
+from urllib.parse import quote
+
+from pydantic import Field, StrictInt
 
 # Of the format that docs/store-format.md describes.
 FORMAT_VERSION = 1
@@ -26,6 +31,15 @@ ROOT_METADATA = "zarr.json"
 PARTIAL_FOLDER = ".aerozarr-partial"
 
 
+GROUP_SUFFIX = ".zarr"
+
+# File names are cut at so many characters, and made distinct by a hash.
+LONGEST_NAME = 180
+
+# More than any store holds; a manifest with larger numbers is damaged.
+_Count = Annotated[StrictInt, Field(ge=1, le=2**48)]
+
+
 @dataclass(frozen=True)
 class Grid:
     """How the points of a sample's domain are cut into chunks and shards.
@@ -40,10 +54,10 @@ class Grid:
         Number of chunks that hold points.
     """
 
-    n_points: int
-    chunk_points: int
-    shard_points: int
-    n_chunks: int
+    n_points: _Count
+    chunk_points: _Count
+    shard_points: _Count
+    n_chunks: _Count
 
     @classmethod
     def of(cls, n_points: int, chunk_points: int, shard_points: int | None) -> Grid:
@@ -61,11 +75,63 @@ class Grid:
         return -(-self.n_points // self.shard_points)
 
 
+def safe_name(text: str) -> str:
+    """Return text as a file name of letters, digits and `_.-~%`; of two texts, two names.
+
+    Long ones are cut, and made distinct by a hash.
+    """
+    name = quote(text, safe="")
+    if len(name) <= LONGEST_NAME:
+        return name
+    # '%~' is in no quoted text: a cut name is never another's whole one.
+    digest = hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:32]
+    return f"{name[: LONGEST_NAME - 34]}%~{digest}"
+
+
 def group_path(sample_id: str) -> str:
     """Return where a sample's group lies below the root of a store."""
-    return f"{sample_id}.zarr"
+    return f"{sample_id}{GROUP_SUFFIX}"
+
+
+def split_path(path: str) -> tuple[str, str] | None:
+    """Return the sample whose group a file lies in, and its path there; None when it is in none.
+
+    Parameters
+    ----------
+    path
+        The file's path below the root of a store.
+    """
+    # The first one: no folder above a group may end like a group.
+    sample_id, inside, rest = path.partition(f"{GROUP_SUFFIX}/")
+    return (sample_id, rest) if inside else None
+
+
+def shard_folder(array_name: str) -> str:
+    """Return where in a group the shards of an array lie."""
+    return f"{array_name}/c"
 
 
 def shard_path(array_name: str, shard: int) -> str:
-    """Return where in the group a shard of an array lies."""
-    return f"{array_name}/c/{shard}/0"
+    """Return where in a group a shard of an array lies."""
+    return f"{shard_folder(array_name)}/{shard}/0"
+
+
+def is_shard(path: str) -> bool:
+    """Whether a file of a group is a shard, by its path in the group."""
+    return "/c/" in path
+
+
+def statistics_name(split: str | None = None) -> str:
+    """Return the name of the file with the statistics of a split; None stands for all samples."""
+    return STATISTICS if split is None else f"statistics.{safe_name(split)}.json"
+
+
+def id_list_name(split: str) -> str:
+    """Return the name of the file with the ids of a split, one a line."""
+    return f"{safe_name(split)}_design_ids.txt"
+
+
+def stays_inside(path: str) -> bool:
+    """Whether a relative path leads to a place below the folder that it starts from."""
+    parts = path.split("/")
+    return not any(part in ("", ".", "..") or "\\" in part or "\0" in part for part in parts)

@@ -20,6 +20,7 @@ import numpy.typing as npt
 import torch
 from numcodecs import blosc, zstd
 
+from aerozarr.store.format.layout import ROOT_METADATA
 from aerozarr.store.format.shard_index import (
     NO_CHUNK,
     DamagedIndexError,
@@ -249,7 +250,7 @@ class Layout:
 
         buffer = default_buffer_prototype().buffer.from_bytes
         key = self.separator.join(("c", "0", "0"))
-        files = {"zarr.json": json.dumps(self.chunk_metadata).encode(), key: bytes(content)}
+        files = {ROOT_METADATA: json.dumps(self.chunk_metadata).encode(), key: bytes(content)}
         store = MemoryStore({path: buffer(data) for path, data in files.items()})
         array = zarr.open_array(store, mode="r", zarr_format=3)
         return np.asarray(array[:])

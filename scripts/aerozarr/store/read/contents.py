@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 import torch
 
 from aerozarr.errors import StoreError
 from aerozarr.messages import did_you_mean
+from aerozarr.store.format.manifest import ArrayEntry, Manifest, SampleEntry
 from aerozarr.store.read.subsample import ArrayRows, Subsample, choose_rows
 
 Points = Mapping[str, int | None]
 """Points to draw by domain; None for all of them, in the order they are stored in."""
 
 
-class Catalogue:
+class Contents:
     """The samples, domains and fields of a store.
 
     Parameters
@@ -24,24 +24,24 @@ class Catalogue:
         The content of its `manifest.json`.
     """
 
-    def __init__(self, manifest: Mapping[str, Any]) -> None:
+    def __init__(self, manifest: Manifest) -> None:
         self.manifest = manifest
-        self.dataset_name: str = manifest["dataset_name"]
-        self._fields: dict[str, tuple[str, Mapping[str, Any]]] = {
+        self.dataset_name = manifest.dataset_name
+        self._fields: dict[str, tuple[str, ArrayEntry]] = {
             canonical: (domain, array)
-            for domain, entry in manifest["domains"].items()
-            for canonical, array in entry["arrays"].items()
+            for domain, entry in manifest.domains.items()
+            for canonical, array in entry.arrays.items()
         }
 
     @property
     def samples(self) -> list[str]:
         """The ids of all samples, in the manifest's order."""
-        return list(self.manifest["samples"])
+        return list(self.manifest.samples)
 
     @property
     def domains(self) -> list[str]:
         """The domains: `surface`, `volume` …, in the manifest's order."""
-        return list(self.manifest["domains"])
+        return list(self.manifest.domains)
 
     @property
     def fields(self) -> list[str]:
@@ -71,13 +71,13 @@ class Catalogue:
         StoreError
             When the store has no such domain.
         """
-        domains = self.manifest["domains"]
+        domains = self.manifest.domains
         if domain not in domains:
             raise StoreError(
                 f"The store has no domain {domain!r}.{did_you_mean(domain, domains)} "
                 f"It has {', '.join(domains)}."
             )
-        return str(domains[domain]["position"])
+        return domains[domain].position
 
     def n_points(self, sample: str, domain: str) -> int:
         """Return how many points a sample has in a domain.
@@ -88,10 +88,10 @@ class Catalogue:
             When the store has no such sample or domain.
         """
         self.position_of(domain)
-        return int(self._sample(sample)["domains"][domain]["n_points"])
+        return self._sample(sample).domains[domain].n_points
 
-    def _sample(self, sample: str) -> Mapping[str, Any]:
-        samples: Mapping[str, Mapping[str, Any]] = self.manifest["samples"]
+    def _sample(self, sample: str) -> SampleEntry:
+        samples = self.manifest.samples
         if sample not in samples:
             raise StoreError(
                 f"The store has no sample {sample!r}.{did_you_mean(sample, samples)} "
@@ -116,26 +116,26 @@ class Catalogue:
         chosen = self._choose(points, fields)
         wanted: dict[str, ArrayRows] = {}
         for domain, (count, canonicals) in chosen.items():
-            grid = entry["domains"][domain]
-            n_points = grid["n_points"]
+            grid = entry.domains[domain]
+            n_points = grid.n_points
             count = n_points if count is None else count
             if not 0 < count <= n_points:
                 raise StoreError(
                     f"{count} points of the {domain} of {sample} were asked for; it has "
                     f"{n_points}. Ask for at most as many, or for all: {{{domain!r}: None}}."
                 )
-            chunk = grid["chunk_points"]
+            chunk = grid.chunk_points
             rows = choose_rows(n_points, count, generator, chunk if whole_chunks else None)
             for canonical in canonicals:
                 array = self._fields[canonical][1]
                 wanted[canonical] = ArrayRows(
-                    array["array_name"],
-                    (n_points, array["dim"]),
+                    array.array_name,
+                    (n_points, array.dim),
                     rows,
                     chunk_rows=chunk,
-                    object_rows=grid["shard_points"],
+                    object_rows=grid.shard_points,
                 )
-        return Subsample(sample, entry["relpath"], wanted)
+        return Subsample(sample, entry.relpath, wanted)
 
     def _choose(
         self, points: Points | None, fields: Iterable[str] | None

@@ -12,7 +12,6 @@ import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 import torch
 
@@ -25,16 +24,17 @@ from aerozarr.filesystems.byte_ranges import (
     ObstoreFetcher,
 )
 from aerozarr.filesystems.location import open_location
-from aerozarr.store.format.layout import FORMAT_VERSION, MANIFEST, SPLITS
+from aerozarr.store.format.layout import MANIFEST, SPLITS, statistics_name
+from aerozarr.store.format.manifest import Manifest
 from aerozarr.store.read.chunk_reader import ChunkReader
-from aerozarr.store.read.contents import Catalogue, Points
+from aerozarr.store.read.contents import Contents, Points
 from aerozarr.store.read.subsample import Subsample
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
 
-class Store(Catalogue):
+class Store(Contents):
     """A converted store, opened for reading.
 
     Parameters
@@ -63,7 +63,7 @@ class Store(Catalogue):
     Raises
     ------
     StoreError
-        When there is no manifest, or one of another format version.
+        When there is no manifest, or one that is damaged or of another format version.
     SettingsError
         When the URL cannot be opened.
 
@@ -129,29 +129,27 @@ class Store(Catalogue):
             )
         self._open()
 
-    def _read_manifest(self) -> Mapping[str, Any]:
-        content = self._read_json(MANIFEST)
+    def _read_manifest(self) -> Manifest:
+        content = self._read_file(MANIFEST)
         if content is None:
             raise StoreError(
                 f"{self._name} holds no {MANIFEST}. Check the path; a store whose conversion did "
                 "not end has none until snakemake is run again."
             )
-        version = content.get("format_version")
-        if version != FORMAT_VERSION:
-            raise StoreError(
-                f"{self._name} is a store of format version {version}, this aerozarr reads version "
-                f"{FORMAT_VERSION}. Use the aerozarr that wrote it, or convert again."
-            )
+        return Manifest.parse(content, f"{MANIFEST} of {self._name}")
+
+    def _read_file(self, name: str) -> bytes | None:
+        self.refresh()
+        (content,) = self._reader.fetcher.fetch([ByteRange(name)])
         return content
 
     def _read_json(self, name: str) -> dict[str, Any] | None:
-        self.refresh()
-        (content,) = self._reader.fetcher.fetch([ByteRange(name)])
+        content = self._read_file(name)
         if content is None:
             return None
         try:
             parsed = json.loads(content)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise StoreError(
                 f"{name} of {self._name} is damaged: {error}. Convert again."
             ) from None
@@ -194,7 +192,7 @@ class Store(Catalogue):
         found = self._find_statistics(split)
         if found is None:
             raise StoreError(
-                f"{self._name} holds no {_statistics_name(split)}. Run snakemake with the store's "
+                f"{self._name} holds no {statistics_name(split)}. Run snakemake with the store's "
                 "settings to have it written."
             )
         return found
@@ -205,7 +203,7 @@ class Store(Catalogue):
 
     def _find_statistics(self, split: str | None) -> Mapping[str, Any] | None:
         if split not in self._statistics:
-            self._statistics[split] = self._read_json(_statistics_name(split))
+            self._statistics[split] = self._read_json(statistics_name(split))
         return self._statistics[split]
 
     def read(
@@ -288,10 +286,6 @@ def _absolute(place: str | os.PathLike[str]) -> str:
     """Return a path that holds in any working directory; a URL as it is."""
     path = os.fspath(place)
     return path if "://" in path else os.path.abspath(os.path.expanduser(path))
-
-
-def _statistics_name(split: str | None) -> str:
-    return "statistics.json" if split is None else f"statistics.{quote(split, safe='')}.json"
 
 
 # What is left behind when a store is pickled.

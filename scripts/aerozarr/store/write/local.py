@@ -10,7 +10,7 @@ import uuid
 from pathlib import Path
 
 from aerozarr.filesystems.location import Location
-from aerozarr.store.format.layout import PARTIAL_FOLDER, ROOT_METADATA, group_path
+from aerozarr.store.format.layout import GROUP_SUFFIX, PARTIAL_FOLDER, ROOT_METADATA, group_path
 from aerozarr.store.write.root import GroupWriter, Shard, Store, Stored
 
 
@@ -47,11 +47,11 @@ class LocalStore(Store):
         for path, folders, _ in os.walk(self.root):
             if path == str(self.root) and PARTIAL_FOLDER in folders:
                 folders.remove(PARTIAL_FOLDER)
-            groups = [name for name in folders if name.endswith(".zarr")]
+            groups = [name for name in folders if name.endswith(GROUP_SUFFIX)]
             for name in groups:
                 group = os.path.join(path, name)
                 if os.path.isfile(os.path.join(group, ROOT_METADATA)):
-                    found.add(os.path.relpath(group, self.root).removesuffix(".zarr"))
+                    found.add(os.path.relpath(group, self.root).removesuffix(GROUP_SUFFIX))
             folders[:] = sorted(set(folders) - set(groups))
         return found
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from aerozarr.errors import StoreError
 from aerozarr.messages import printable
-from aerozarr.store.format.layout import MANIFEST, ROOT_METADATA, group_path
+from aerozarr.store.format.layout import MANIFEST, ROOT_METADATA, group_path, split_path
 from aerozarr.store.write.root import GroupWriter, Shard, Store, Stored
 
 
@@ -45,9 +45,8 @@ class ObjectStoreRoot(Store):
     def group_ids(self) -> set[str]:
         # One request for every thousand objects. Asking for folders alone would take fewer, but
         # they do not tell a group from what is left of one.
-        suffix = f".zarr/{ROOT_METADATA}"
-        found = self.location.files()
-        return {path.removesuffix(suffix) for path in found if _is_root(path, suffix)}
+        places = map(split_path, self.location.files())
+        return {place[0] for place in places if place and place[1] == ROOT_METADATA}
 
     def all_files(self) -> dict[str, int | None]:
         return {path: entry.get("size") for path, entry in self.location.files().items()}
@@ -63,11 +62,6 @@ class ObjectStoreRoot(Store):
 
     def withdraw(self, name: str) -> None:
         self.location.remove(name)
-
-
-def _is_root(path: str, suffix: str) -> bool:
-    """Whether a path is a sample group's root metadata, and not some inner group's."""
-    return path.endswith(suffix) and ".zarr/" not in path.removesuffix(suffix)
 
 
 class _UrlGroup(GroupWriter):

@@ -15,7 +15,7 @@ from aerozarr.filesystems.files import write_atomically
 from aerozarr.run_config import FRAGMENT_VERSION, RunConfig
 from aerozarr.source.samples import Skipped
 from aerozarr.store.format.layout import Grid
-from aerozarr.store.format.manifest import build_manifest, manifest_bytes
+from aerozarr.store.format.manifest import Manifest
 from unit.store_helpers import project_of
 
 LEFT_OUT = Skipped("ü/1", "val", "broken", "volume_sdf", "sdf.pt", 'cause\n"', "remedy\t'")
@@ -31,10 +31,10 @@ def project_with(tmp_path: Path, **settings: Any) -> RunConfig:
 
 
 def text_of(run_config: RunConfig, fragments: list[Fragment], name: str = "cars") -> str:
-    manifest = build_manifest(
+    manifest = Manifest.build(
         name, run_config.settings, run_config.domains, ((f.sample_id, f.domains) for f in fragments)
     )
-    return manifest_bytes(manifest).decode("utf-8")
+    return manifest.to_bytes().decode("utf-8")
 
 
 # The manifest ----------------------------------------------------------------------------------
@@ -203,11 +203,9 @@ def test_samples_keep_their_order_and_their_domains_ascend(tmp_path):
     "sample_id", ["ü", "数据/run_1", "🚗", 'a"b', "a\nb", "a b", "a\u2028b", "\u200f"]
 )
 def test_ids_are_kept_as_utf8_and_only_escaped_where_json_must(tmp_path, sample_id):
-    content = manifest_bytes(
-        build_manifest(
-            "cars", *_parts(project_with(tmp_path)), [(sample_id, converted(sample_id).domains)]
-        )
-    )
+    content = Manifest.build(
+        "cars", *_parts(project_with(tmp_path)), [(sample_id, converted(sample_id).domains)]
+    ).to_bytes()
     expected = sample_id.replace('"', '\\"').replace("\n", "\\n")
     assert f'    "{expected}": {{\n      "relpath": "{expected}.zarr",\n'.encode() in content
     assert json.loads(content)["samples"][sample_id]["relpath"] == f"{sample_id}.zarr"
@@ -218,11 +216,9 @@ def _parts(run_config: RunConfig) -> tuple[Any, Any]:
 
 
 def test_no_byte_order_mark_no_newline_at_the_end_no_carriage_return(tmp_path):
-    content = manifest_bytes(
-        build_manifest(
-            "ü", *_parts(project_with(tmp_path)), [(converted().sample_id, converted().domains)]
-        )
-    )
+    content = Manifest.build(
+        "ü", *_parts(project_with(tmp_path)), [(converted().sample_id, converted().domains)]
+    ).to_bytes()
     assert content.startswith(b"{\n  ")
     assert content.endswith(b"\n}")
     assert b"\r" not in content
