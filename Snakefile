@@ -13,7 +13,6 @@ configfile: os.path.join(workflow.basedir, "config.yaml")
 
 
 include: "rules/common.smk"
-include: "rules/ending.smk"
 include: "rules/example.smk"
 include: "rules/list.smk"
 include: "rules/convert.smk"
@@ -35,15 +34,13 @@ rule all:
 
 
 onstart:
-    tune_scheduler()
-    begin_slurm()
-    start_early()
+    RUN.begin()
 
 
 onsuccess:
-    end_slurm()
-    ENDED.append("done")
+    OUTCOME.ended = "done"
+    end_run(Path(WORKDIR))
 
 
 onerror:
-    ENDED.append("failed")
+    OUTCOME.ended = "failed"

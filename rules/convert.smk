@@ -6,18 +6,18 @@ rule convert_sample:
         # look at every one of them in every round of scheduling.
         table=ancient(f"{WORKDIR}/samples.tsv"),
     output:
-        fragment=f"{PROJECT.fragments}/{{key}}.json",
+        fragment=f"{RUN_CONFIG.fragments}/{{key}}.json",
     log:
         f"{WORKDIR}/logs/convert_sample/{{key}}.log",
     conda:
         "../envs/aerozarr.yaml"
     resources:
-        **cluster_needs(),
+        **cluster_resources(),
         mem_mb=memory,
     params:
         **script("convert_sample"),
         fingerprint=fingerprint,
-        stored_as=PROJECT.stored_as,
+        stored_as=RUN_CONFIG.stored_as,
     message:
         "Converting {wildcards.key}"
     shell:

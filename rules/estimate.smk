@@ -6,7 +6,7 @@ localrules:
 rule estimate:
     input:
         # Only the example's files: a real source is there.
-        rules.make_example.output if PROJECT.is_example else [],
+        rules.make_example.output if RUN_CONFIG.is_example else [],
     log:
         f"{WORKDIR}/logs/estimate.log",
     conda:

@@ -6,7 +6,7 @@ localrules:
 checkpoint list_samples:
     input:
         # Only the example's files: those of a real source are watched through `source`.
-        rules.make_example.output if PROJECT.is_example else [],
+        rules.make_example.output if RUN_CONFIG.is_example else [],
     output:
         table=f"{WORKDIR}/samples.tsv",
         incomplete=f"{WORKDIR}/incomplete.tsv",
@@ -16,7 +16,7 @@ checkpoint list_samples:
         "../envs/aerozarr.yaml"
     params:
         **script("list_samples"),
-        source=SOURCE_DIGEST,
+        source=RUN.source_digest,
     message:
         "Writing the sample table {output.table}"
     shell:

@@ -5,8 +5,8 @@ localrules:
 
 rule verify_sample:
     output:
-        # No inputs: what is compared was written down when the run began, and all of it is new.
-        found=f"{VERIFICATION}/found/{{key}}.json",
+        # No inputs: what is expected was written down when the run began, and all of it is new.
+        findings=f"{RUN.verification}/findings/{{key}}.json",
     log:
         f"{WORKDIR}/logs/verify_sample/{{key}}.log",
     conda:
@@ -20,22 +20,22 @@ rule verify_sample:
         "Verifying {wildcards.key}"
     shell:
         "exec {params.python:q} -S -E {params.script:q} --key={wildcards.key:q}"
-        " --found={output.found:q} 2> {log:q}"
+        " --findings={output.findings:q} 2> {log:q}"
 
 
 rule verify:
     input:
-        found_of_claimed,
+        findings,
     log:
         f"{WORKDIR}/logs/verify.log",
     conda:
         "../envs/aerozarr.yaml"
     params:
-        **script("verify_store"),
+        **script("verify"),
         table=f"{WORKDIR}/verify.tsv",
-        verdict=str(VERDICT),
+        verdict=f"{RUN.verification}/verdict.json",
     message:
-        "Comparing the store with what was found"
+        "Summarizing the findings"
     shell:
         "{params.python:q} {params.script:q} --table={params.table:q}"
         " --verdict={params.verdict:q} 2> {log:q}"

@@ -1,7 +1,7 @@
 """Makes the sample table, one row a sample in sample order, from the source's listing."""
 
 from aerozarr.workflow.job import run
-from aerozarr.workflow.list_samples import write_tables
+from aerozarr.workflow.list_samples import list_samples
 
 if __name__ == "__main__":
-    run(write_tables, __doc__, "table", "incomplete")
+    run(list_samples, __doc__, "table", "incomplete")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -69,3 +70,9 @@ def _url_without_credentials(url: str) -> str:
     # By link of a chain such as simplecache::https://…, as fsspec cuts it.
     links = [_CREDENTIALS.sub("", link.partition("?")[0]) for link in url.split("::")]
     return "::".join(links)
+
+
+def tell(*messages: str) -> None:
+    """Say something to the person at the terminal."""
+    for message in messages:
+        print(f"aerozarr: {message}", file=sys.stderr, flush=True)

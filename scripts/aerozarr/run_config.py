@@ -37,11 +37,15 @@ from aerozarr.store.write.root import Store
 # Of the fragments; raise by hand when what they record changes.
 FRAGMENT_VERSION = 2
 
-# Names in the work folder: the sample table, and what the last merge said.
+# Names in the work folder: the sample table, the samples skipped when the source was listed, and
+# what the last merge said.
 SAMPLES = "samples.tsv"
+INCOMPLETE = "incomplete.tsv"
 MERGED = "merged.json"
-# The listing on its way from the main process, which makes it, to the job that writes the tables.
+# The listing, from the main process, which makes it, to the job that writes the tables; and a
+# digest of what these should then hold.
 HANDED_OVER = ".listing.json"
+EXPECTED_TABLES = ".tables.sha256"
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
 from aerozarr.convert import cast
 from aerozarr.convert.rounding import Rounding
-from aerozarr.convert.sample import convert_sample, loader_for
+from aerozarr.convert.sample import loader_for
 from aerozarr.convert.statistics import Moments
 from aerozarr.run_config import RunConfig
 from aerozarr.source.listing import list_source
@@ -89,7 +89,7 @@ def converter(kind: str, samples: int, scratch: Path) -> tuple[list[Sample], Cal
             sample, settings, run_config.dataset, run_config.source, run_config.domains
         )
         start = time.process_time()
-        convert_sample(sample, load, run_config.domains, settings, run_config.store)
+        convert(sample, load, run_config.domains, settings, run_config.store)
         return (time.process_time() - start) * 1e3
 
     return list_source(settings, run_config.dataset, run_config.source).samples, convert

@@ -272,7 +272,7 @@ def server_of(owner: int) -> int | None:
         with contextlib.suppress(OSError):  # it may end meanwhile
             environment = Path(f"/proc/{process}/environ").read_bytes().split(b"\0")
             # Its children look the same, but lead no session.
-            mine = f"AEROZARR_FORKSERVER_OWNER={owner}".encode() in environment
+            mine = f"AEROZARR_FORKSERVER_PARENT={owner}".encode() in environment
             if mine and os.getsid(process) == process:
                 return process
     return None

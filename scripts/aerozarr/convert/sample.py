@@ -72,7 +72,7 @@ def loader_for(
     return lambda field: load_bytes(ahead.read(field.file), field)
 
 
-def convert_sample(
+def convert(
     sample: Sample, load: Loader, domains: tuple[Domain, ...], settings: Settings, store: Store
 ) -> Fragment:
     """Convert one sample into the store.
@@ -202,7 +202,7 @@ def _write_field(
     return FieldRecord(moments=made.moments, rounding=made.rounding)
 
 
-def convert(run_config: RunConfig, *, table: Path, key: str, fragment: Path) -> None:
+def convert_sample(run_config: RunConfig, *, table: Path, key: str, fragment: Path) -> None:
     """Convert one sample of the sample table: the job of `convert_sample`.
 
     Raises
@@ -213,7 +213,7 @@ def convert(run_config: RunConfig, *, table: Path, key: str, fragment: Path) -> 
     settings = run_config.settings
     sample = find_sample(table, key)
     load = loader_for(sample, settings, run_config.dataset, run_config.source, run_config.domains)
-    made = convert_sample(sample, load, run_config.domains, settings, run_config.store)
+    made = convert(sample, load, run_config.domains, settings, run_config.store)
     if made.skipped is not None:
         print(f"aerozarr: broken: {made.skipped}", file=sys.stderr)
         if settings.on_broken_sample == "fail":

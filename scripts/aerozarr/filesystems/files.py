@@ -10,6 +10,14 @@ from typing import IO
 from aerozarr.errors import SettingsError, StoreError
 
 
+def read_or_none(path: Path) -> bytes | None:
+    """Return a file's content, None where it is not there."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+
+
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a file whole or not at all: beside its place first, then put in place."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from aerozarr.convert.fragment import Fragment, read_fragment
 from aerozarr.errors import StoreError
-from aerozarr.filesystems.files import write_atomically
+from aerozarr.filesystems.files import read_or_none, write_atomically
 from aerozarr.merge.report import Outcome, report_of
 from aerozarr.merge.sidecars import checksums, files_named_by, provenance, sidecars
-from aerozarr.merge.summary import Summary, digest_of
-from aerozarr.messages import first_lines, plural, printable
-from aerozarr.run_config import RunConfig
+from aerozarr.merge.summary import Summary, digest_of, digest_of_tables
+from aerozarr.messages import first_lines, plural, printable, redacted
+from aerozarr.run_config import EXPECTED_TABLES, INCOMPLETE, SAMPLES, RunConfig
 from aerozarr.source.sample_table import read_samples, read_skipped
 from aerozarr.source.samples import Sample, Skipped
 from aerozarr.store.format.layout import CHECKSUMS, MANIFEST, PROVENANCE
@@ -69,7 +70,7 @@ def merge_fragments(
     _publish(store, files, checksums(converted, files), run_config, counts)
     store.clean()
     summary = Summary(
-        store=settings.store.rstrip("/"),
+        store=redacted(settings.store).rstrip("/"),
         dataset_name=name,
         samples=len(converted),
         skipped=[str(row) for row in skipped],
@@ -79,6 +80,7 @@ def merge_fragments(
         manifest_digest=digest_of(manifest),
         not_finite=[_not_finite(fragment) for fragment in converted if _not_finite(fragment)],
         files=[*files, CHECKSUMS, PROVENANCE],
+        listed_as=digest_of(run_config.listed_as.encode()),
     )
     return summary, Outcome(kept, converted, skipped, name)
 
@@ -153,10 +155,25 @@ def _check_groups(converted: list[Fragment], store: Store, groups: set[str]) -> 
         raise StoreError("\n".join([head, *first_lines(map(printable, missing))]))
 
 
-def merge(
+def merge_manifest(
     run_config: RunConfig, *, table: Path, incomplete: Path, merged: Path, report: Path
 ) -> None:
-    """Merge all fragments, and write report and summary: the job of `merge_manifest`."""
-    summary, outcome = merge_fragments(run_config, read_samples(table), read_skipped(incomplete))
+    """Merge all fragments, and write report and summary: the job of `merge_manifest`.
+
+    Raises
+    ------
+    StoreError
+        As `merge_fragments` does; and when the tables are not those of the listing that this run
+        was started with: then nothing is published.
+    """
+    samples, skipped = read_samples(table), read_skipped(incomplete)
+    tables = digest_of_tables({SAMPLES: table.read_bytes(), INCOMPLETE: incomplete.read_bytes()})
+    expected = read_or_none(run_config.place(EXPECTED_TABLES))
+    if expected not in (None, tables.encode()):
+        raise StoreError(
+            f"{table} or {incomplete} was changed after the source was listed, so no manifest was "
+            "written. Run snakemake again: it writes both again."
+        )
+    summary, outcome = merge_fragments(run_config, samples, skipped)
     write_atomically(report, report_of(run_config, outcome).encode("utf-8"))
-    write_atomically(merged, summary.to_json().encode("utf-8"))
+    write_atomically(merged, replace(summary, tables=tables).to_json().encode("utf-8"))

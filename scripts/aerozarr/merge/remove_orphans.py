@@ -16,9 +16,9 @@ from aerozarr.store.format.manifest import Manifest
 from aerozarr.store.write.root import Store
 
 
-def clear(run_config: RunConfig, *, merged: Path) -> None:
+def remove_orphans(run_config: RunConfig, *, merged: Path) -> None:
     """Remove orphans, and take them out of the summary: the job of `remove_orphans`."""
-    removed = remove_orphans(run_config.store)
+    removed = remove_groups(run_config.store)
     summary = read_summary(merged)
     if summary is not None:
         write_atomically(merged, replace(summary, orphans=[]).to_json().encode("utf-8"))
@@ -26,7 +26,7 @@ def clear(run_config: RunConfig, *, merged: Path) -> None:
     print(head, *first_lines(map(printable, removed)), sep="\n", file=sys.stderr)
 
 
-def remove_orphans(store: Store) -> list[str]:
+def remove_groups(store: Store) -> list[str]:
     """Remove the groups that the manifest does not list, and return their ids; see `orphans_of`."""
     orphans = orphans_of(store)
     for sample_id in orphans:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -33,6 +34,9 @@ class Summary:
         Samples with NaN or infinite values, one text each.
     files
         Names of the files that were published beside the groups.
+    listed_as, tables
+        Digests of the settings that decide the manifest, and of the tables that were merged; empty
+        where an earlier version merged.
     """
 
     store: str
@@ -45,6 +49,13 @@ class Summary:
     manifest_digest: str
     not_finite: list[str] = field(default_factory=list)
     files: list[str] = field(default_factory=list)
+    listed_as: str = ""
+    tables: str = ""
+
+    def is_of(self, listed_as: str, tables: Mapping[str, bytes]) -> bool:
+        """Whether these settings and tables, as far as they are known, were merged."""
+        same_settings = self.listed_as in ("", digest_of(listed_as.encode()))
+        return same_settings and (not tables or self.tables in ("", digest_of_tables(tables)))
 
     def to_json(self) -> str:
         """Return the summary as text."""
@@ -79,26 +90,15 @@ class Summary:
         return lines
 
 
-def reason_in(log: Path) -> list[str]:
-    """Return the last that a failed job's log says of why it failed, with the lines indented below.
-
-    Empty when it says nothing.
-    """
-    try:
-        lines = log.read_text(encoding="utf-8", errors="replace").split("\n")
-    except OSError:
-        return []
-    lines = [line for line in lines if line.strip()]
-    heads = [number for number, line in enumerate(lines) if not line.startswith(" ")]
-    if not heads:
-        return []
-    head, *below = lines[heads[-1] :]
-    return [head.removeprefix("aerozarr: "), *below]
+def digest_of_tables(tables: Mapping[str, bytes]) -> str:
+    """Return the hash by which the tables of a listing are known again; by name."""
+    digests = [f"{name}:{digest_of(tables[name])}" for name in sorted(tables)]
+    return digest_of("\n".join(digests).encode())
 
 
-def digest_of(manifest: bytes) -> str:
-    """Return the hash by which a published manifest is known again."""
-    return hashlib.sha256(manifest).hexdigest()
+def digest_of(content: bytes) -> str:
+    """Return the hash by which content is known again."""
+    return hashlib.sha256(content).hexdigest()
 
 
 def read_summary(path: Path) -> Summary | None:

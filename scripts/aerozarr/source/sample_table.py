@@ -18,6 +18,16 @@ from aerozarr.source.samples import Sample, Skipped
 from aerozarr.store.format.tables import read_table, table_text
 
 
+def table_of(samples: Iterable[Sample]) -> bytes:
+    """Return the sample table."""
+    return rows_text(samples, Sample).encode("utf-8")
+
+
+def skipped_table(skipped: Iterable[Skipped]) -> bytes:
+    """Return the table of skipped samples."""
+    return rows_text(skipped, Skipped).encode("utf-8")
+
+
 def rows_text(rows: Iterable[Any], kind: type) -> str:
     """Return rows as a table.
 

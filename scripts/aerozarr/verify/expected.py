@@ -51,7 +51,7 @@ class Expected(BaseModel):
     source: Sample | None
 
 
-class Found(BaseModel):
+class Findings(BaseModel):
     """What a verification found of one sample.
 
     Attributes
@@ -124,7 +124,7 @@ def expected_of(manifest: Manifest, checksums: Checksums, source: list[Sample]) 
     ]
 
 
-def folder_of(run_config: RunConfig) -> Path:
+def verification_folder(run_config: RunConfig) -> Path:
     """Return where a verification keeps what it claims and finds."""
     return run_config.place("verification")
 
@@ -155,17 +155,19 @@ def prepare_verification(run_config: RunConfig, *, write: bool) -> dict[str, Sam
         source = list_source(run_config.settings, run_config.dataset, run_config.source).samples
     made = expected_of(manifest, checksums, source)
     if write:
-        folder = folder_of(run_config)
+        folder = verification_folder(run_config)
         shutil.rmtree(folder, ignore_errors=True)
-        for claim in made:
-            path = folder / "claims" / f"{key_of(claim.sample_id)}.json"
-            write_atomically(path, claim.model_dump_json().encode("utf-8"))
+        for expected in made:
+            path = folder / "expected" / f"{key_of(expected.sample_id)}.json"
+            write_atomically(path, expected.model_dump_json().encode("utf-8"))
         listed = {"source": [sample.id for sample in source]}
         write_atomically(folder / "source.json", json.dumps(listed).encode("utf-8"))
-    return {key_of(claim.sample_id): claim.source or _nowhere(claim) for claim in made}
+    return {key_of(expected.sample_id): expected.source or _row_of(expected) for expected in made}
 
 
-def _nowhere(claim: Expected) -> Sample:
+def _row_of(expected: Expected) -> Sample:
     """Return a row for a sample whose source is not looked at: as large as what is stored of it."""
-    sizes = tuple(size for size, _ in claim.objects.values())
-    return Sample(key_of(claim.sample_id), claim.sample_id, "", -1, (*claim.objects,), sizes, "")
+    sizes = tuple(size for size, _ in expected.objects.values())
+    return Sample(
+        key_of(expected.sample_id), expected.sample_id, "", -1, (*expected.objects,), sizes, ""
+    )

@@ -37,7 +37,7 @@ from aerozarr.store.format.layout import (
 )
 from aerozarr.store.format.shuffle import permutation, seed_of
 from aerozarr.store.write.root import Store
-from aerozarr.verify.expected import Expected, Found, folder_of
+from aerozarr.verify.expected import Expected, Findings, verification_folder
 
 # Rows that are compared together.
 _BLOCK = 2**18
@@ -47,27 +47,27 @@ _ZEROS = ", and Zarr would read it as zeros"
 Array = npt.NDArray[Any]
 
 
-def verify_sample(run_config: RunConfig, *, key: str, found: Path) -> None:
+def verify_sample(run_config: RunConfig, *, key: str, findings: Path) -> None:
     """Verify one sample: the job of `verify_sample`."""
-    path = folder_of(run_config) / "claims" / f"{key}.json"
-    claim = Expected.model_validate_json(path.read_bytes())
+    path = verification_folder(run_config) / "expected" / f"{key}.json"
+    expected = Expected.model_validate_json(path.read_bytes())
     torch.set_num_threads(1)
-    result = check_sample(claim, run_config)
+    result = check_sample(expected, run_config)
     for place, problem in result.problems:
-        print(f"{printable(claim.sample_id)}: {place}: {problem}", file=sys.stderr)
-    write_atomically(found, result.model_dump_json().encode("utf-8"))
+        print(f"{printable(expected.sample_id)}: {place}: {problem}", file=sys.stderr)
+    write_atomically(findings, result.model_dump_json().encode("utf-8"))
 
 
-def check_sample(claim: Expected, run_config: RunConfig) -> Found:
+def check_sample(expected: Expected, run_config: RunConfig) -> Findings:
     """Compare a sample's group with its checksums and, unless `verify` is `quick`, its source."""
     problems: list[tuple[str, str]] = []
-    group = _Group(run_config.store, claim.sample_id)
-    problems += group.check_files(claim)
-    intact = bool(claim.objects) and not problems
+    group = _Group(run_config.store, expected.sample_id)
+    problems += group.check_files(expected)
+    intact = bool(expected.objects) and not problems
     rounding: dict[str, Rounding] = {}
     if run_config.settings.verify == "full":
-        problems += _check_layout(group, claim, run_config.domains)
-        if claim.source is None:
+        problems += _check_layout(group, expected, run_config.domains)
+        if expected.source is None:
             problems.append(
                 (
                     MANIFEST,
@@ -76,15 +76,15 @@ def check_sample(claim: Expected, run_config: RunConfig) -> Found:
             )
         elif group.has(ROOT_METADATA):
             load = loader_for(
-                claim.source, run_config.settings, run_config.dataset, run_config.source
+                expected.source, run_config.settings, run_config.dataset, run_config.source
             )
             for domain in run_config.domains:
-                compared = _Comparison(group, claim, domain, run_config.settings.shuffle_seed)
+                compared = _Comparison(group, expected, domain, run_config.settings.shuffle_seed)
                 compared.intact = intact
                 problems += compared.run(load)
                 rounding |= compared.rounding
-    return Found(
-        sample_id=claim.sample_id,
+    return Findings(
+        sample_id=expected.sample_id,
         problems=problems,
         rounding=rounding,
         files=len(group.sizes),
@@ -120,18 +120,18 @@ class _Group:
             self.zarr = MemoryStore(buffers, read_only=True)
         self.read_bytes = sum(self._lengths.values())
 
-    def check_files(self, claim: Expected) -> Iterable[tuple[str, str]]:
+    def check_files(self, expected: Expected) -> Iterable[tuple[str, str]]:
         """Yield what is missing, too much, or other than what was written."""
-        if not claim.objects:
+        if not expected.objects:
             yield CHECKSUMS, "says nothing of this sample"
-        for path in sorted({*self._digests, *claim.objects}):
+        for path in sorted({*self._digests, *expected.objects}):
             if path not in self._digests:
                 yield path, f"is missing{_ZEROS if is_shard(path) else ''}"
-            elif path not in claim.objects:
-                if claim.objects:
+            elif path not in expected.objects:
+                if expected.objects:
                     yield path, "is not a file that was written"
             else:
-                size, digest = claim.objects[path]
+                size, digest = expected.objects[path]
                 if self._lengths[path] != size:
                     yield path, f"has {self._lengths[path]} bytes, {size} were written"
                 elif self._digests[path] != digest:
@@ -155,7 +155,7 @@ class _Group:
 
 
 def _check_layout(
-    group: _Group, claim: Expected, domains: tuple[Domain, ...]
+    group: _Group, expected: Expected, domains: tuple[Domain, ...]
 ) -> Iterable[tuple[str, str]]:
     """Yield where names, shapes, dtypes or grids are not what manifest and settings say."""
     if not group.has(ROOT_METADATA):
@@ -173,7 +173,7 @@ def _check_layout(
     for name in sorted(arrays - wanted):
         yield name, "is no array of the dataset"
     for domain in domains:
-        grid = claim.domains.get(domain.name)
+        grid = expected.domains.get(domain.name)
         if grid is None:
             yield domain.name, "is not in the manifest's entry"
             continue
@@ -181,7 +181,7 @@ def _check_layout(
             if field.array_name in arrays:
                 yield from _check_array(group, field, grid)
                 for path in group.missing_shards(field, grid):
-                    if path not in claim.objects:  # else it is said of the file
+                    if path not in expected.objects:  # else it is said of the file
                         yield path, f"is missing{_ZEROS}"
 
 
@@ -205,11 +205,13 @@ def _check_array(group: _Group, field: Field, grid: Grid) -> Iterable[tuple[str,
 class _Comparison:
     """Compares the values of a domain with the source."""
 
-    def __init__(self, group: _Group, claim: Expected, domain: Domain, shuffle_seed: int) -> None:
+    def __init__(
+        self, group: _Group, expected: Expected, domain: Domain, shuffle_seed: int
+    ) -> None:
         self.group = group
         self.domain = domain
-        self.grid = claim.domains.get(domain.name)
-        self.seed = seed_of(shuffle_seed, claim.sample_id, domain.name)
+        self.grid = expected.domains.get(domain.name)
+        self.seed = seed_of(shuffle_seed, expected.sample_id, domain.name)
         self.intact = False  # whether the group's files are those that were written
         self.rounding: dict[str, Rounding] = {}
 

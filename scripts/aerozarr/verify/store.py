@@ -25,7 +25,7 @@ from aerozarr.store.format.layout import (
 from aerozarr.store.format.manifest import Manifest
 from aerozarr.store.format.tables import read_table, table_text
 from aerozarr.store.write.root import Store
-from aerozarr.verify.expected import Found, folder_of, read_manifest, read_recorded
+from aerozarr.verify.expected import Findings, read_manifest, read_recorded, verification_folder
 
 SHOWN = 20
 
@@ -133,10 +133,12 @@ def verify(run_config: RunConfig, *, table: Path, verdict: Path) -> None:
     StoreError
         When anything is not as it should be.
     """
-    folder = folder_of(run_config)
+    folder = verification_folder(run_config)
     manifest = read_manifest(run_config.store)
     found = [
-        Found.model_validate_json((folder / "found" / f"{key_of(sample_id)}.json").read_bytes())
+        Findings.model_validate_json(
+            (folder / "findings" / f"{key_of(sample_id)}.json").read_bytes()
+        )
         for sample_id in manifest.samples
     ]
     source = json.loads((folder / "source.json").read_bytes())["source"]

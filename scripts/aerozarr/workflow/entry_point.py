@@ -40,7 +40,7 @@ def main(job: str) -> int:
     if arguments[:1] == ["--plain"]:
         return _load(job)([job, *arguments[1:]])
     try:
-        code = forkserver_client.request([job, *arguments], serve_command(script))
+        code = forkserver_client.request([job, *arguments], server_command(script))
     except KeyboardInterrupt:
         return 130  # as shells count it; the worker ends the job
     if code is None:
@@ -49,7 +49,7 @@ def main(job: str) -> int:
     return code
 
 
-def serve_command(script: str) -> list[str]:
+def server_command(script: str) -> list[str]:
     """Return what starts a warm worker, which does the script's job and those that go with it."""
     return [sys.executable, script, "--serve"]
 
@@ -67,19 +67,19 @@ def _verifying() -> Job:
     from aerozarr.workflow.job import run_job
 
     RunConfig.from_environment()
-    return lambda texts: run_job(verify_sample, texts[1:], None, "key", "found")
+    return lambda texts: run_job(verify_sample, texts[1:], None, "key", "findings")
 
 
 def _converting() -> Job:
-    from aerozarr.convert.sample import convert
-    from aerozarr.merge.merge_manifest import merge
+    from aerozarr.convert.sample import convert_sample
+    from aerozarr.merge.merge_manifest import merge_manifest
     from aerozarr.run_config import RunConfig
     from aerozarr.workflow.job import run_job
 
     RunConfig.from_environment().prepare()
     jobs: dict[str, tuple[Callable[..., None], tuple[str, ...]]] = {
-        "convert_sample": (convert, ("table", "key", "fragment")),
-        "merge_manifest": (merge, ("table", "incomplete", "merged", "report")),
+        "convert_sample": (convert_sample, ("table", "key", "fragment")),
+        "merge_manifest": (merge_manifest, ("table", "incomplete", "merged", "report")),
     }
 
     def do(texts: list[str]) -> int:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from aerozarr.convert.fragment import Fragment
-from aerozarr.convert.sample import convert_sample, loader_for
+from aerozarr.convert.sample import convert, loader_for
 from aerozarr.errors import StoreError
 from aerozarr.filesystems.location import is_url
 from aerozarr.messages import format_bytes, format_duration, plural
@@ -16,7 +16,7 @@ from aerozarr.run_config import RunConfig
 from aerozarr.source.samples import Listing, Sample
 from aerozarr.store.write import open_store
 from aerozarr.workflow.list_samples import read_listing
-from aerozarr.workflow.reconcile import forecast
+from aerozarr.workflow.reconcile import look, plan_run
 from aerozarr.workflow.resources import memory_mb
 
 # Samples that are converted to measure with: small, middling and large ones.
@@ -81,7 +81,8 @@ def estimate(run_config: RunConfig, *, cores: str) -> None:
     """Say what a run would take: the job of `estimate`."""
     listing = read_listing(run_config)
     made = estimate_of(run_config, listing)
-    converts = forecast(run_config, listing, run_config.store.all_files())
+    state = look(run_config, listing, run_config.store.all_files())
+    converts = plan_run(run_config, state).forecast
     lines = ["all of them, from nothing:", *made.lines(int(cores)), converts]
     print(*lines, sep="\n", file=sys.stderr)
 
@@ -149,4 +150,4 @@ def _convert(run_config: RunConfig, sample: Sample, folder: Path) -> tuple[Sampl
     # Into a folder and not into the store: nothing of an estimate is to stay.
     store = open_store(str(folder / "store"), {}, owner=str(folder))
     load = loader_for(sample, run_config.settings, run_config.dataset, run_config.source)
-    return sample, convert_sample(sample, load, run_config.domains, run_config.settings, store)
+    return sample, convert(sample, load, run_config.domains, run_config.settings, store)

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from aerozarr.environment import FORKSERVER_FOLDER, FORKSERVER_OWNER
+from aerozarr.environment import FORKSERVER_FOLDER, FORKSERVER_PARENT
 
 Job = Callable[[list[str]], int]
 """Does what a request asks for, and returns an exit code."""
@@ -39,7 +39,7 @@ def serve(load: Callable[[], Job]) -> None:
         Imports what jobs need, and returns what does a job. Clients can connect meanwhile, and wait
         for it. It must not start a thread: workers are forked.
     """
-    folder, owner = os.environ[FORKSERVER_FOLDER], int(os.environ[FORKSERVER_OWNER])
+    folder, owner = os.environ[FORKSERVER_FOLDER], int(os.environ[FORKSERVER_PARENT])
     listener = socket.socket(fileno=os.dup(0))
     with open(os.devnull, "rb") as nothing:
         os.dup2(nothing.fileno(), 0)

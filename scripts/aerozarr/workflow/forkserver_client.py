@@ -8,7 +8,7 @@ sample, than for its conversion).
 Protocol
 --------
 The process that runs jobs (Snakemake: the *owner*) names a folder and itself in the environment
-(`name_owner`). Nothing is started yet.
+(`become_parent`). Nothing is started yet.
 
 A *client* (one a job, importing next to nothing; this module) connects to `socket` in that folder.
 If nobody listens, it takes the lock on `lock` there, looks again, and starts a server, which it
@@ -39,10 +39,10 @@ import _socket
 import os
 import sys
 
-from aerozarr.environment import FORKSERVER_FOLDER, FORKSERVER_OWNER
+from aerozarr.environment import FORKSERVER_FOLDER, FORKSERVER_PARENT
 
 
-def name_owner() -> None:
+def become_parent() -> None:
     """Make this process the owner of a worker that its jobs may start."""
     # Imported here: a client needs none of it.
     import atexit
@@ -52,31 +52,31 @@ def name_owner() -> None:
 
     folder = f"{tempfile.gettempdir()}/aerozarr-{os.getuid()}-{uuid.uuid4().hex[:16]}"
     os.environ[FORKSERVER_FOLDER] = folder
-    os.environ[FORKSERVER_OWNER] = str(os.getpid())
+    os.environ[FORKSERVER_PARENT] = str(os.getpid())
     # The server does this too; it may have died, or never have started.
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
 
 
-def start(serve_command: list[str]) -> None:
+def start(server_command: list[str]) -> None:
     """Start a worker before the first job wants it; called by the owner.
 
     Its imports then go on beside what the owner does until then. Harmless if it fails: the first
     job tries again.
     """
     try:
-        _start(os.environ[FORKSERVER_FOLDER], serve_command).close()
+        _start(os.environ[FORKSERVER_FOLDER], server_command).close()
     except OSError:
         return
 
 
-def request(texts: list[str], serve_command: list[str]) -> int | None:
+def request(texts: list[str], server_command: list[str]) -> int | None:
     """Have a job done by the warm worker.
 
     Parameters
     ----------
     texts
         The request, for the server's `Job`; without NUL characters.
-    serve_command
+    server_command
         What starts a server; it calls `serve`.
 
     Returns
@@ -89,7 +89,7 @@ def request(texts: list[str], serve_command: list[str]) -> int | None:
     if folder is None:
         return None
     try:
-        connection = _connect(folder) or _start(folder, serve_command)
+        connection = _connect(folder) or _start(folder, server_command)
     except OSError as error:
         print(f"aerozarr: no warm worker: {error}", file=sys.stderr)
         return None

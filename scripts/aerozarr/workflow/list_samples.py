@@ -11,8 +11,8 @@ from aerozarr.filesystems.files import write_atomically
 from aerozarr.filesystems.location import Location
 from aerozarr.run_config import HANDED_OVER, RunConfig
 from aerozarr.source.listing import list_source, sample_folder_base
-from aerozarr.source.sample_table import rows_text
-from aerozarr.source.samples import Listing, Sample, Skipped
+from aerozarr.source.sample_table import skipped_table, table_of
+from aerozarr.source.samples import Listing
 from aerozarr.source.scan import is_there
 
 
@@ -26,17 +26,17 @@ def read_listing(run_config: RunConfig) -> Listing:
     return Listing.from_json(run_config.place(HANDED_OVER).read_text(encoding="utf-8"))
 
 
-def write_tables(run_config: RunConfig, *, table: Path, incomplete: Path) -> None:
+def list_samples(run_config: RunConfig, *, table: Path, incomplete: Path) -> None:
     """Write the sample table and that of the samples left out: the job of `list_samples`.
 
-    Fragments of samples that are gone from the source go, so
-    that a sample that comes back is converted again.
+    Fragments of samples that are gone from the source are removed, so that a sample that comes back
+    is converted again.
     """
     listing = read_listing(run_config)
     if run_config.dataset.sample_class is None:
         _forget_gone(run_config, listing)
-    write_atomically(incomplete, rows_text(listing.skipped, Skipped).encode("utf-8"))
-    write_atomically(table, rows_text(listing.samples, Sample).encode("utf-8"))
+    write_atomically(incomplete, skipped_table(listing.skipped))
+    write_atomically(table, table_of(listing.samples))
     run_config.place(HANDED_OVER).unlink(missing_ok=True)
     print(f"{len(listing.samples)} samples, {len(listing.skipped)} left out", file=sys.stderr)
 

@@ -1,13 +1,14 @@
 """What the main Snakemake process does before it builds the graph of jobs.
 
-It lists the source, once a run. If it is going to run jobs, it also takes the work folder's lock,
-and puts right what a killed run, or a person, left out of step: the store and the work folder are
-two places, and only here are they compared.
+It lists the source, once a run, and decides what is to be done (`reconcile`). If jobs are going to
+run, it also locks the work folder, and removes from it what does not hold any more.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
@@ -16,19 +17,45 @@ from fsspec import available_protocols
 from aerozarr.errors import SettingsError
 from aerozarr.filesystems.files import check_writable, lock, write_atomically
 from aerozarr.filesystems.location import Location
+from aerozarr.merge.summary import digest_of_tables
 from aerozarr.messages import did_you_mean, plural, redacted
-from aerozarr.run_config import HANDED_OVER, MERGED, RunConfig
+from aerozarr.run_config import EXPECTED_TABLES, HANDED_OVER, MERGED, RunConfig
 from aerozarr.source.listing import list_source
 from aerozarr.source.samples import Listing
-from aerozarr.workflow.reconcile import _forget_lost, forecast
+from aerozarr.workflow.reconcile import State, forget, look, plan_run
 from aerozarr.workflow.slurm import end_left_jobs
 
 # Kept for the life of the process: closing the file gives the lock up.
 _locks: list[IO[str]] = []
 
 
-def begin(run_config: RunConfig, *, runs_jobs: bool) -> tuple[str, list[str], str]:
-    """List the source, and make the work folder ready if jobs are going to run.
+@dataclass(frozen=True)
+class Prepared:
+    """What a run knows once it is prepared.
+
+    Attributes
+    ----------
+    source_digest
+        Changes when the source does; `example` for the example, which is made by a job.
+    messages
+        What the person should know before the jobs start.
+    forecast
+        What a run would do; empty for the example while its samples are not there yet.
+    """
+
+    source_digest: str
+    messages: Sequence[str]
+    forecast: str
+
+
+def prepare_run(
+    run_config: RunConfig,
+    *,
+    runs_jobs: bool,
+    forced: Collection[str] = (),
+    last: Collection[str] = (),
+) -> Prepared:
+    """List the source, decide what is to be done, and make the work folder ready for it.
 
     Parameters
     ----------
@@ -36,16 +63,8 @@ def begin(run_config: RunConfig, *, runs_jobs: bool) -> tuple[str, list[str], st
         The configuration.
     runs_jobs
         False for a dry run and whatever else only looks: then nothing is written or removed.
-
-    Returns
-    -------
-    digest : str
-        Changes when the source does; `example` for the example, which is made by a job.
-    messages : list of str
-        What the person should know before the jobs start.
-    forecast : str
-        What a run would do, when none is going to; empty for the example, whose samples are not
-        there yet.
+    forced, last
+        Rules that `--forcerun` and `--until` name; see `plan_run`.
 
     Raises
     ------
@@ -68,16 +87,29 @@ def begin(run_config: RunConfig, *, runs_jobs: bool) -> tuple[str, list[str], st
     if runs_jobs:
         messages += acquire_workdir(run_config)
         store.clean()
-        if listing is not None:
-            write_atomically(run_config.place(HANDED_OVER), listing.to_json().encode())
     # Listed once, because that takes a request for every thousand objects.
     is_known = Path(run_config.fragments).is_dir() or run_config.place(MERGED).exists()
-    files = store.all_files() if is_known else {}
-    messages += _forget_lost(run_config, files, forget=runs_jobs)
+    state = look(run_config, listing, store.all_files() if is_known else {})
+    plan = plan_run(run_config, state, forced=forced, last=last)
+    if runs_jobs:
+        forget(run_config, plan)
+        _hand_over(run_config, listing, state)
+    messages += plan.messages
     if listing is None:
-        return "example", messages, ""
-    would_do = "" if runs_jobs else forecast(run_config, listing, files)
-    return listing.digest(), [*_listing_messages(listing, run_config), *messages], would_do
+        return Prepared("example", messages, plan.forecast if state.samples else "")
+    return Prepared(
+        listing.digest(), [*_listing_messages(listing, run_config), *messages], plan.forecast
+    )
+
+
+def _hand_over(run_config: RunConfig, listing: Listing | None, state: State) -> None:
+    """Write down what the jobs of this run need to know of the listing."""
+    expected = run_config.place(EXPECTED_TABLES)
+    if listing is None:
+        expected.unlink(missing_ok=True)
+        return
+    write_atomically(run_config.place(HANDED_OVER), listing.to_json().encode())
+    write_atomically(expected, digest_of_tables(state.tables).encode())
 
 
 def _is_same(store: Location, source: str) -> bool:

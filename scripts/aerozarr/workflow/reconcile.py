@@ -1,99 +1,243 @@
-"""What is out of step between the source, the work folder and the store."""
+"""What a run has to do: the source's listing, the settings, the work folder and the store compared.
+
+Snakemake decides by its own records, which may be gone, from another working directory, or told
+to look at times only. So before it builds its graph, whatever is out of step is removed: then it
+cannot but make it again. One function decides (`plan_run`); what a dry run says is its answer.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from aerozarr.convert.fragment import is_whole, read_fragment
+from aerozarr.convert.fragment import Fragment, is_whole, read_fragment
 from aerozarr.errors import StoreError
-from aerozarr.merge.summary import digest_of, read_summary
+from aerozarr.filesystems.files import read_or_none
+from aerozarr.merge.summary import Summary, digest_of, read_summary
 from aerozarr.messages import plural, redacted
-from aerozarr.run_config import MERGED, SAMPLES, RunConfig
-from aerozarr.source.sample_table import read_samples
-from aerozarr.source.samples import Listing
+from aerozarr.run_config import INCOMPLETE, MERGED, SAMPLES, RunConfig
+from aerozarr.source.sample_table import read_samples, skipped_table, table_of
+from aerozarr.source.samples import Listing, Sample
 from aerozarr.store.format.layout import MANIFEST
+from aerozarr.store.format.manifest import Manifest
+
+# Why a sample is to be converted, as a dry run says it.
+NEW = "new"
+CHANGED = "changed"
+OTHER_SETTINGS = "stored with other settings"
+GONE = "gone from the store"
+FORCED = "forced"
+
+# Rules after which nothing more is run, when `--until` names them, and no sample is converted.
+_BEFORE_CONVERSION = frozenset({"make_example", "list_samples"})
 
 
-def forecast(run_config: RunConfig, listing: Listing, files: Mapping[str, int | None]) -> str:
-    """Say what a run would convert, which Snakemake cannot before the samples are listed.
+@dataclass(frozen=True)
+class State:
+    """What is there when a run begins.
 
-    Parameters
+    Attributes
     ----------
-    run_config, listing
-        The configuration, and what its source holds.
+    samples
+        Those that are to be in the store, in sample order.
+    tables
+        What the tables of the listing should hold, by their names in the work folder; empty where
+        that is not known yet, as for the example.
+    found_tables
+        What they do hold; None for one that is not there.
+    fragments
+        The fragments that can be read, by key; None for one that cannot.
+    summary
+        What the last merge into this store said; None where there was none.
+    manifest
+        The store's manifest, None where it has none.
     files
         What the store holds: path to size, None where that is not told.
     """
-    counts: Counter[str] = Counter()
-    for sample in listing.samples:
-        try:
-            fragment = read_fragment(run_config.fragment(sample.key))
-        except StoreError:
-            counts["new"] += 1
-            continue
-        if fragment.status == "converted" and not is_whole(fragment, files):
-            counts["gone from the store"] += 1
-        elif fragment.fingerprint != sample.fingerprint:
-            counts["changed"] += 1
-        elif fragment.stored_as != run_config.stored_as_digest:
-            counts["stored with other settings"] += 1
-    total = counts.total()
-    kinds = ", ".join(f"{count} {kind}" for kind, count in counts.items())
-    return f"a run would convert {plural(total, 'sample')}{f' ({kinds})' if kinds else ''}"
+
+    samples: Sequence[Sample]
+    tables: Mapping[str, bytes]
+    found_tables: Mapping[str, bytes | None]
+    fragments: Mapping[str, Fragment | None]
+    summary: Summary | None
+    manifest: bytes | None
+    files: Mapping[str, int | None]
 
 
-def _forget_lost(
-    run_config: RunConfig, files: Mapping[str, int | None], *, forget: bool
-) -> list[str]:
-    """Forget fragments whose groups are not whole in the store, and a merge whose manifest is gone.
+@dataclass(frozen=True)
+class Plan:
+    """What a run has to do.
 
-    A fragment says that its group is there, and with which files; when one is missing, or of
-    another size, the sample has to be converted again.
+    Attributes
+    ----------
+    convert
+        Why, by the key of each sample that is to be converted.
+    forget
+        Keys of the fragments that do not hold any more.
+    list_anew, merge_anew
+        Whether the tables, and the manifest, are to be made again.
+    messages
+        What the person should know.
     """
-    table = run_config.place(SAMPLES)
-    if not table.exists():
-        return []
-    store = redacted(run_config.settings.store).rstrip("/")
-    merged = run_config.place(MERGED)
-    summary = read_summary(merged)
-    if summary is not None and summary.store != run_config.settings.store.rstrip("/"):
+
+    convert: Mapping[str, str]
+    forget: Sequence[str]
+    list_anew: bool
+    merge_anew: bool
+    messages: Sequence[str] = field(default_factory=list)
+
+    @property
+    def forecast(self) -> str:
+        """What a run would convert, in a sentence."""
+        counts = Counter(self.convert.values())
+        kinds = ", ".join(f"{count} {kind}" for kind, count in counts.items())
+        total = plural(counts.total(), "sample")
+        return f"a run would convert {total}{f' ({kinds})' if kinds else ''}"
+
+
+def look(run_config: RunConfig, listing: Listing | None, files: Mapping[str, int | None]) -> State:
+    """Return what is there.
+
+    Parameters
+    ----------
+    run_config
+        The configuration.
+    listing
+        What the source holds; None for the example, whose samples are those of the table.
+    files
+        What the store holds: path to size, None where that is not told.
+    """
+    names = (SAMPLES, INCOMPLETE)
+    found = {name: read_or_none(run_config.place(name)) for name in names}
+    tables: dict[str, bytes] = {}
+    if listing is not None:
+        samples = listing.samples
+        tables = {SAMPLES: table_of(samples), INCOMPLETE: skipped_table(listing.skipped)}
+    else:
+        try:
+            samples = read_samples(run_config.place(SAMPLES))
+        except StoreError:
+            samples, found[SAMPLES] = [], None
+    fragments: dict[str, Fragment | None] = {}
+    for sample in samples:
+        path = run_config.fragment(sample.key)
+        try:
+            fragments[sample.key] = read_fragment(path)
+        except StoreError:
+            if path.exists():
+                fragments[sample.key] = None
+    summary = read_summary(run_config.place(MERGED))
+    if summary is not None and summary.store != redacted(run_config.settings.store).rstrip("/"):
         summary = None  # the last run in this work folder was for another store
-    manifest = run_config.store.read(MANIFEST)
-    is_ours = (
-        manifest is not None
-        and summary is not None
-        and (digest_of(manifest) == summary.manifest_digest)
+    return State(samples, tables, found, fragments, summary, run_config.store.read(MANIFEST), files)
+
+
+def plan_run(
+    run_config: RunConfig,
+    state: State,
+    *,
+    forced: Collection[str] = (),
+    last: Collection[str] = (),
+) -> Plan:
+    """Decide what a run has to do.
+
+    Parameters
+    ----------
+    run_config
+        The configuration.
+    state
+        What is there.
+    forced
+        Rules that `--forcerun` names; `*` for `--forceall`.
+    last
+        Rules that `--until` names: nothing after them is run.
+    """
+    store = redacted(run_config.settings.store).rstrip("/")
+    is_ours, is_foreign = _whose(state)
+    files = {} if is_foreign else state.files
+    convert: dict[str, str] = {}
+    forget: list[str] = []
+    for sample in state.samples:
+        why = _why_convert(sample, state.fragments, run_config.stored_as_digest, files)
+        if why is not None:
+            convert[sample.key] = why
+            if sample.key in state.fragments:
+                forget.append(sample.key)
+    lost = sum(why == GONE for why in convert.values())
+    if {"*", "convert_sample"} & set(forced):
+        convert = {sample.key: convert.get(sample.key, FORCED) for sample in state.samples}
+    if last and set(last) <= _BEFORE_CONVERSION:
+        convert = {}
+    list_anew = any(state.found_tables[name] != content for name, content in state.tables.items())
+    list_anew = list_anew or None in state.found_tables.values()
+    summary = state.summary
+    missing = [name for name in summary.files if name not in state.files] if summary else []
+    missing = missing if is_ours else []
+    merge_anew = (
+        not is_ours
+        or bool(missing or forget or convert or list_anew)
+        or (summary is not None and not summary.is_of(run_config.listed_as, state.tables))
     )
-    # What lies beside the manifest is merged again when some of it is gone.
-    gone = [name for name in summary.files if name not in files] if is_ours and summary else []
-    is_foreign = manifest is not None and summary is not None and not is_ours
-    files = {} if is_foreign else files
-    paths = (run_config.fragment(sample.key) for sample in read_samples(table))
-    lost = [path for path in paths if path.exists() and _is_lost(path, files)]
-    if forget:
-        for path in lost:
-            path.unlink()
-        if gone or not is_ours:
-            merged.unlink(missing_ok=True)
-    messages = [f"{', '.join(gone)} gone from {store}"] if gone else []
+    messages = [f"{', '.join(missing)} gone from {store}"] if missing else []
     if is_foreign:
         messages.append(
             f"{store}/{MANIFEST} was not written from {run_config.workdir}, so its "
             "groups may not be either"
         )
     elif lost:
-        messages.append(f"{plural(len(lost), 'group')} gone from {store}, or not whole in it")
-    if lost and forget:
-        messages.append(f"{plural(len(lost), 'sample')} to convert again")
-    return messages
+        messages.append(f"{plural(lost, 'group')} gone from {store}, or not whole in it")
+    if lost:
+        messages.append(f"{plural(lost, 'sample')} to convert again")
+    return Plan(convert, forget, list_anew, merge_anew, messages)
 
 
-def _is_lost(path: Path, files: Mapping[str, int | None]) -> bool:
-    """Whether a fragment says that there is a group which is not whole, or cannot be read."""
+def _whose(state: State) -> tuple[bool, bool]:
+    """Return whether the store's manifest is the one merged last, and whether another run wrote it.
+
+    One that is damaged was not written by anybody: it is merged again, from the fragments.
+    """
+    if state.manifest is None or state.summary is None:
+        return False, False
+    if digest_of(state.manifest) == state.summary.manifest_digest:
+        return True, False
     try:
-        fragment = read_fragment(path)
+        Manifest.parse(state.manifest, MANIFEST)
     except StoreError:
-        return True
-    return fragment.status == "converted" and not is_whole(fragment, files)
+        return False, False
+    return False, True
+
+
+def _why_convert(
+    sample: Sample,
+    fragments: Mapping[str, Fragment | None],
+    stored_as: str,
+    files: Mapping[str, int | None],
+) -> str | None:
+    """Return why a sample has to be converted, None when what is stored of it holds."""
+    if sample.key not in fragments:
+        return NEW
+    fragment = fragments[sample.key]
+    if fragment is None or fragment.sample_id != sample.id:
+        return GONE  # damaged, or another's
+    if fragment.fingerprint != sample.fingerprint:
+        return CHANGED
+    if fragment.stored_as != stored_as:
+        return OTHER_SETTINGS
+    if fragment.status == "converted" and not is_whole(fragment, files):
+        return GONE
+    return None
+
+
+def forget(run_config: RunConfig, plan: Plan) -> None:
+    """Remove from the work folder what does not hold any more, so that it is made again."""
+    for key in plan.forget:
+        run_config.fragment(key).unlink(missing_ok=True)
+    gone: list[str] = []
+    if plan.list_anew:
+        gone += [SAMPLES, INCOMPLETE]
+    if plan.merge_anew:
+        gone.append(MERGED)
+    for name in gone:
+        Path(run_config.place(name)).unlink(missing_ok=True)

@@ -16,9 +16,12 @@ import subprocess
 import time
 from pathlib import Path
 
-from aerozarr.environment import SLURM_RUN
+from aerozarr.environment import SBATCH_TIMELIMIT, SLURM_RUN
 from aerozarr.errors import SettingsError, StoreError
 from aerozarr.messages import did_you_mean
+from aerozarr.workflow import snakemake_internals
+from aerozarr.workflow.resources import GROUP_MINUTES
+from aerozarr.workflow.snakemake_internals import Workflow
 
 _FOLDER = ".slurm"
 _REVOKED = ".ended"
@@ -114,6 +117,28 @@ def _call(command: list[str], folder: Path) -> str:
             f"cannot be looked for: {_reason(error)}. Start where SLURM answers; or, if you know "
             f"that none of your jobs is left (squeue --me), remove {folder}."
         ) from None
+
+
+def prepare_submission(workflow: Workflow, workdir: Path) -> None:
+    """Check what jobs are submitted with, and make the run's jobs known by their name.
+
+    Does nothing where jobs are not submitted to SLURM.
+
+    Raises
+    ------
+    SettingsError
+        When jobs cannot be submitted from this machine, or not so.
+    """
+    if snakemake_internals.executor_name(workflow) != "slurm":
+        return
+    check_submission(
+        snakemake_internals.given_resource(workflow, "convert_sample", "slurm_account"),
+        snakemake_internals.given_resource(workflow, "convert_sample", "slurm_partition"),
+    )
+    snakemake_internals.keep_config_off_command_lines(workflow)
+    # For a group of so few samples that they add up to no time at all.
+    os.environ.setdefault(SBATCH_TIMELIMIT, str(GROUP_MINUTES))
+    begin_run(workdir, snakemake_internals.run_name(workflow))
 
 
 def check_submission(account: str | None, partition: str | None) -> None:

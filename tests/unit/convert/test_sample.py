@@ -67,7 +67,7 @@ def sample_on_disk(tmp_path: Path, sample_id: str, tensors: dict[str, Any]) -> S
 
 def convert_from(run_config: RunConfig, sample: Sample) -> Fragment:
     load = loader_for(sample, run_config.settings, run_config.dataset, run_config.source)
-    return convert_sample(sample, load, run_config.domains, run_config.settings, run_config.store)
+    return convert(sample, load, run_config.domains, run_config.settings, run_config.store)
 
 
 def convert_tensors(run_config: RunConfig, sample_id: str, tensors: dict[str, Any]) -> Fragment:
@@ -79,7 +79,7 @@ def convert_tensors(run_config: RunConfig, sample_id: str, tensors: dict[str, An
         return tensors[field.file]
 
     sample = sample_of(sample_id)
-    return convert_sample(sample, load, run_config.domains, run_config.settings, run_config.store)
+    return convert(sample, load, run_config.domains, run_config.settings, run_config.store)
 
 
 def stored_arrays(run_config: RunConfig, sample_id: str) -> dict[str, Array]:
@@ -462,7 +462,7 @@ def test_a_broken_sample_says_so_and_leaves_no_group(make, tmp_path, file, chang
 def test_a_broken_sample_keeps_its_split(make):
     run_config = make()
     sample = sample_of("run_1", split="val")
-    fragment = convert_sample(
+    fragment = convert(
         sample, lambda field: None, run_config.domains, run_config.settings, run_config.store
     )
     assert fragment.skipped is not None
@@ -587,7 +587,7 @@ def run_job(run_config: RunConfig, tmp_path: Path, samples: list[Sample], key: s
     table, fragment = tmp_path / "work/samples.tsv", tmp_path / f"work/fragments/{key}.json"
     table.parent.mkdir(parents=True, exist_ok=True)
     table.write_text(rows_text(samples, Sample), encoding="utf-8", newline="")
-    convert(run_config, table=table, key=key, fragment=fragment)
+    convert_sample(run_config, table=table, key=key, fragment=fragment)
     return fragment
 
 

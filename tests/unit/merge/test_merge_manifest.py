@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from aerozarr.convert.fragment import Fragment
-from aerozarr.convert.sample import convert_sample
+from aerozarr.convert.sample import convert
 from aerozarr.errors import StoreError
 from aerozarr.merge.merge_manifest import merge, merge_fragments
 from aerozarr.merge.remove_orphans import clear, remove_orphans
@@ -570,7 +570,7 @@ def really_converted(run_config: RunConfig, sample_id: str) -> Sample:
     """A sample with its fragment, and a group that can be read."""
     sample = sample_of(sample_id)
     rows = {"x.pt": torch.rand(10, 3), "p.pt": torch.rand(10), "v.pt": torch.rand(23, 3)}
-    fragment = convert_sample(
+    fragment = convert(
         sample,
         lambda field: rows[field.file],
         run_config.domains,

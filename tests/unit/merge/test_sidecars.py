@@ -20,7 +20,7 @@ import zarr
 import aerozarr
 from aerozarr.config.fields import Field
 from aerozarr.convert.fragment import Fragment
-from aerozarr.convert.sample import convert_sample, loader_for
+from aerozarr.convert.sample import convert, loader_for
 from aerozarr.environment import STARTED
 from aerozarr.merge.merge_manifest import merge_fragments
 from aerozarr.merge.report import report_of
@@ -77,7 +77,7 @@ def put_fragment(run_config: RunConfig, sample: Sample, fragment: Fragment) -> N
     path.write_text(fragment.model_dump_json(), encoding="utf-8")
 
 
-def convert(
+def put_converted(
     run_config: RunConfig,
     sample_id: str,
     *,
@@ -92,9 +92,7 @@ def convert(
 
     sample = sample_of(sample_id, split=split)
     settings, store = run_config.settings, run_config.store
-    put_fragment(
-        run_config, sample, convert_sample(sample, load, run_config.domains, settings, store)
-    )
+    put_fragment(run_config, sample, convert(sample, load, run_config.domains, settings, store))
     return sample
 
 
@@ -103,9 +101,7 @@ def convert_listed(run_config: RunConfig) -> list[Sample]:
     listing = list_source(run_config.settings, run_config.dataset, run_config.source)
     for sample in listing.samples:
         load = loader_for(sample, run_config.settings, run_config.dataset, run_config.source)
-        fragment = convert_sample(
-            sample, load, run_config.domains, run_config.settings, run_config.store
-        )
+        fragment = convert(sample, load, run_config.domains, run_config.settings, run_config.store)
         put_fragment(run_config, sample, fragment)
     return listing.samples
 
@@ -125,7 +121,7 @@ def beside(url: str) -> dict[str, bytes]:
 def split_samples(run_config: RunConfig, **splits: str) -> list[Sample]:
     """Samples by split, each split's ids in one text."""
     return [
-        convert(run_config, sample_id, split=split)
+        put_converted(run_config, sample_id, split=split)
         for split, ids in splits.items()
         for sample_id in ids.split()
     ]
@@ -165,7 +161,7 @@ def test_checksums_are_right_for_every_file_of_the_store(make, url):
 @pytest.mark.parametrize("sample_id", ["a\tb", "a\nb", 'a"b', "a\r\nb", "ü 数", "=1"], ids=repr)
 def test_checksums_keep_every_path(make, url, sample_id):
     run_config = make()
-    files = merged(run_config, [convert(run_config, sample_id)])
+    files = merged(run_config, [put_converted(run_config, sample_id)])
     paths = {row["path"] for row in checksum_rows(files[CHECKSUMS])}
     assert paths == set(files_below(url)) - {CHECKSUMS, PROVENANCE}
 
@@ -173,7 +169,7 @@ def test_checksums_keep_every_path(make, url, sample_id):
 @here
 def test_checksums_list_groups_in_sample_order_then_the_files_beside(make):
     run_config = make()
-    files = merged(run_config, [convert(run_config, name) for name in ("z", "a/1", "m")])
+    files = merged(run_config, [put_converted(run_config, name) for name in ("z", "a/1", "m")])
     paths = [row["path"] for row in checksum_rows(files[CHECKSUMS])]
     groups = [path.partition(".zarr/")[0] for path in paths if ".zarr/" in path]
     assert list(dict.fromkeys(groups)) == ["z", "a/1", "m"]
@@ -183,8 +179,8 @@ def test_checksums_list_groups_in_sample_order_then_the_files_beside(make):
 @each_place
 def test_checksums_follow_a_sample_that_is_converted_again(make, url):
     run_config = make()
-    merged(run_config, [convert(run_config, "a")])
-    files = merged(run_config, [convert(run_config, "a", tensors=source_tensors(seed=99))])
+    merged(run_config, [put_converted(run_config, "a")])
+    files = merged(run_config, [put_converted(run_config, "a", tensors=source_tensors(seed=99))])
     rows = {row["path"]: row["sha256"] for row in checksum_rows(files[CHECKSUMS])}
     for path, content in group_files(url, "a").items():
         assert rows[f"a.zarr/{path}"] == hashlib.sha256(content).hexdigest()
@@ -193,8 +189,8 @@ def test_checksums_follow_a_sample_that_is_converted_again(make, url):
 @here
 def test_checksums_leave_out_groups_that_the_manifest_does_not_list(make):
     run_config = make()
-    convert(run_config, "orphan")
-    files = merged(run_config, [convert(run_config, "a")])
+    put_converted(run_config, "orphan")
+    files = merged(run_config, [put_converted(run_config, "a")])
     assert not [row for row in checksum_rows(files[CHECKSUMS]) if "orphan" in row["path"]]
 
 
@@ -224,7 +220,7 @@ def agrees_with_store(found: Mapping[str, Any], url: str, ids: Iterable[str]) ->
 def test_statistics_are_of_the_values_that_the_store_holds(make, url):
     run_config = make()
     ids = ["b", "a/1", "c"]
-    files = merged(run_config, [convert(run_config, name) for name in ids])
+    files = merged(run_config, [put_converted(run_config, name) for name in ids])
     assert agrees_with_store(json.loads(files[STATISTICS]), url, ids)
 
 
@@ -248,7 +244,7 @@ def test_statistics_hold_no_number_that_json_does_not_have(make, value):
     tensors["sdf.pt"] = torch.full_like(tensors["sdf.pt"], value)
     tensors["surface_pressure.pt"][0] = value
     tensors["volume_velocity.pt"] = tensors["volume_velocity.pt"].double() * 1e300
-    files = merged(run_config, [convert(run_config, "a", split="train", tensors=tensors)])
+    files = merged(run_config, [put_converted(run_config, "a", split="train", tensors=tensors)])
     for name in (STATISTICS, "statistics.train.json"):
         json.loads(files[name], parse_constant=refuse)
 
@@ -258,7 +254,9 @@ def test_samples_that_are_broken_are_in_no_statistics(make, url):
     run_config = make()
     samples = split_samples(run_config, train="a b")
     broken = tensors_of("c") | {"sdf.pt": torch.zeros(1)}
-    files = merged(run_config, [*samples, convert(run_config, "c", split="train", tensors=broken)])
+    files = merged(
+        run_config, [*samples, put_converted(run_config, "c", split="train", tensors=broken)]
+    )
     for name in (STATISTICS, "statistics.train.json"):
         assert agrees_with_store(json.loads(files[name]), url, "ab")
 
@@ -268,7 +266,7 @@ def test_a_field_without_a_finite_value_has_its_place_in_the_report(make):
     run_config = make()
     tensors = tensors_of("a")
     tensors["sdf.pt"] = torch.full_like(tensors["sdf.pt"], NAN)
-    sample = convert(run_config, "a", split="train", tensors=tensors)
+    sample = put_converted(run_config, "a", split="train", tensors=tensors)
     _, outcome = merge_fragments(run_config, [sample], [])
     assert "volume_sdf" in report_of(run_config, outcome)
 
@@ -281,7 +279,7 @@ def test_splits_hold_the_converted_samples_in_order(make):
     run_config = make()
     samples = split_samples(run_config, train="z param1/b a", test="ü/1 k")
     broken = tensors_of("x") | {"sdf.pt": torch.zeros(1)}
-    samples.insert(1, convert(run_config, "x", split="train", tensors=broken))
+    samples.insert(1, put_converted(run_config, "x", split="train", tensors=broken))
     files = merged(run_config, samples, [left_out_row("y", "test")])
     splits = json.loads(files[SPLITS])
     assert splits == {"train": ["z", "param1/b", "a"], "test": ["ü/1", "k"]}
@@ -302,7 +300,7 @@ def test_a_split_of_which_nothing_was_converted_has_no_files(make):
     run_config = make()
     samples = split_samples(run_config, train="a")
     broken = tensors_of("x") | {"sdf.pt": torch.zeros(1)}
-    samples.append(convert(run_config, "x", split="val", tensors=broken))
+    samples.append(put_converted(run_config, "x", split="val", tensors=broken))
     files = merged(run_config, samples, [left_out_row("y", "test")])
     assert list(json.loads(files[SPLITS])) == ["train"]
     assert set(files) == {*ALWAYS, SPLITS, "train_design_ids.txt", "statistics.train.json"}
@@ -311,7 +309,7 @@ def test_a_split_of_which_nothing_was_converted_has_no_files(make):
 @here
 def test_a_listed_prefix_has_no_splits(make):
     run_config = make()
-    assert set(merged(run_config, [convert(run_config, "a")])) == ALWAYS
+    assert set(merged(run_config, [put_converted(run_config, "a")])) == ALWAYS
 
 
 @here
@@ -325,7 +323,7 @@ def test_a_split_that_goes_away_takes_its_files_with_it(make, kept):
         own = {SPLITS, f"{kept}_design_ids.txt", f"statistics.{kept}.json"}
         assert set(files) == ALWAYS | own
     else:
-        assert set(merged(run_config, [convert(run_config, "a")])) == ALWAYS
+        assert set(merged(run_config, [put_converted(run_config, "a")])) == ALWAYS
 
 
 HOSTILE_SPLITS = ["../x", "a/b", "/etc/x", "..", ".", "a\nb", "ü 数", "%2e", "x" * 300, "数" * 90]
@@ -335,7 +333,10 @@ HOSTILE_SPLITS = ["../x", "a/b", "/etc/x", "..", ".", "a\nb", "ü 数", "%2e", "
 @pytest.mark.parametrize("split", HOSTILE_SPLITS, ids=lambda split: repr(split[:8]))
 def test_no_split_name_leaves_the_store(make, tmp_path, url, split):
     run_config = make()
-    samples = [convert(run_config, "a", split=split), convert(run_config, "b", split="train")]
+    samples = [
+        put_converted(run_config, "a", split=split),
+        put_converted(run_config, "b", split="train"),
+    ]
     outside = set(map(str, tmp_path.rglob("*")))
     files = merged(run_config, samples)
     inside = {path for path in outside if path.startswith(url)}
@@ -354,7 +355,7 @@ def test_no_split_name_leaves_the_store(make, tmp_path, url, split):
 def test_splits_with_names_alike_have_files_of_their_own(make):
     run_config = make()
     samples = [
-        convert(run_config, n, split=s) for n, s in (("a", "x/y"), ("b", "x%2Fy"), ("c", "x"))
+        put_converted(run_config, n, split=s) for n, s in (("a", "x/y"), ("b", "x%2Fy"), ("c", "x"))
     ]
     files = merged(run_config, samples)
     lists = [data for name, data in files.items() if name.endswith("_design_ids.txt")]
@@ -429,7 +430,7 @@ def test_provenance_tells_when_with_what_and_from_what(make, monkeypatch, url):
     run_config = make(shuffle_seed=7)
     samples = split_samples(run_config, train="a b")
     broken = tensors_of("x") | {"sdf.pt": torch.zeros(1)}
-    samples.append(convert(run_config, "x", split="train", tensors=broken))
+    samples.append(put_converted(run_config, "x", split="train", tensors=broken))
     files = merged(run_config, samples, [left_out_row("y", "test")])
     told = json.loads(files[PROVENANCE])
     groups = sum(len(data) for path, data in files_below(url).items() if ".zarr/" in path)
@@ -500,7 +501,7 @@ def test_no_file_of_the_store_holds_credentials_of_the_source(make, url, secret)
     options = {"s3": {"secret": SECRET, "client_kwargs": {"password": [SECRET]}}}
     run_config = make(source_url=secret, storage_options=options)
     broken = tensors_of("x") | {"sdf.pt": torch.zeros(1)}
-    samples = [convert(run_config, "a"), convert(run_config, "x", tensors=broken)]
+    samples = [put_converted(run_config, "a"), put_converted(run_config, "x", tensors=broken)]
     merged(run_config, samples)
     assert not [path for path, data in files_below(url).items() if SECRET.encode() in data]
 
@@ -584,7 +585,7 @@ def test_what_another_program_put_beside_the_groups_stays(make, url):
 )
 def test_a_provenance_that_cannot_be_read_removes_nothing_and_is_replaced(make, url, content):
     run_config = make()
-    samples = [convert(run_config, "a")]
+    samples = [put_converted(run_config, "a")]
     put_file(url, PROVENANCE, content)
     put_file(url, "val_design_ids.txt", b"mine")
     files = merged(run_config, samples)
@@ -605,8 +606,8 @@ HOSTILE_NAMES: list[Any] = [
 @each_place
 def test_a_hostile_provenance_removes_nothing_of_others_and_nothing_outside(make, url):
     run_config = make()
-    samples = [convert(run_config, "a")]
-    convert(run_config, "orphan")
+    samples = [put_converted(run_config, "a")]
+    put_converted(run_config, "orphan")
     put_file(url, PROVENANCE, json.dumps({"files": HOSTILE_NAMES}).encode())
     kept = ("notes.txt", "sub/blacklist.txt", "../outside.txt", "../blacklist.txt", "blacklist.txt")
     for path in kept:

@@ -32,7 +32,7 @@ from aerozarr.source.listing import list_source, sample_folder_base
 from aerozarr.source.sample_table import read_samples, read_skipped
 from aerozarr.source.samples import Listing
 from aerozarr.source.scan import is_there
-from aerozarr.workflow.list_samples import write_tables
+from aerozarr.workflow.list_samples import list_samples
 from aerozarr.workflow.prepare import begin
 from unit.listing_helpers import (
     BACKENDS,
@@ -487,7 +487,7 @@ def test_a_name_that_is_no_utf_8_reaches_the_table_of_those_left_out(
     run_config = RunConfig.of(load_settings({**config, **places}))
     begin(run_config, runs_jobs=True)
     samples, incomplete = tmp_path / "work/samples.tsv", tmp_path / "work/incomplete.tsv"
-    write_tables(run_config, table=samples, incomplete=incomplete)
+    list_samples(run_config, table=samples, incomplete=incomplete)
     assert [sample.id for sample in read_samples(samples)] == ["good"]
     [row] = read_skipped(incomplete)
     assert row.kind == "refused"

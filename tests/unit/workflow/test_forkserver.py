@@ -75,7 +75,7 @@ class Bench:
         self.environment = {
             **os.environ,
             "AEROZARR_FORKSERVER_FOLDER": str(self.warm),
-            "AEROZARR_FORKSERVER_OWNER": str(self.owner.pid),
+            "AEROZARR_FORKSERVER_PARENT": str(self.owner.pid),
         }
 
     def client(self, *texts: str) -> subprocess.Popen[str]:

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from aerozarr.config.settings import load_settings
-from aerozarr.convert.sample import convert_sample
+from aerozarr.convert.sample import convert
 from aerozarr.run_config import RunConfig
 from aerozarr.source.samples import Sample
 from aerozarr.store.format.layout import MANIFEST, ROOT_METADATA, shard_path
@@ -41,7 +41,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     tensors = {"x.pt": torch.rand(10, 3), "p.pt": torch.rand(10)}
     sample = Sample("run_1", "run_1", "", -1, tuple(tensors), (120, 40), "")
-    fragment = convert_sample(
+    fragment = convert(
         sample,
         lambda field: tensors[field.file],
         run_config.domains,

@@ -1,4 +1,4 @@
-"""Makes the table of what is wrong with a store, and the verdict, from what was found."""
+"""Makes the table of what is wrong with a store, and the verdict, from the findings."""
 
 from aerozarr.verify.store import verify
 from aerozarr.workflow.job import run

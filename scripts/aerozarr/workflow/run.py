@@ -1,0 +1,157 @@
+"""What the rules know of a run: made once, while Snakemake reads them."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from aerozarr.errors import AerozarrError
+from aerozarr.messages import tell
+from aerozarr.run_config import MERGED, RunConfig
+from aerozarr.source.samples import Sample
+from aerozarr.verify.expected import prepare_verification, verification_folder
+from aerozarr.workflow import forkserver_client, snakemake_internals
+from aerozarr.workflow.entry_point import server_command
+from aerozarr.workflow.prepare import acquire_workdir, prepare_run
+from aerozarr.workflow.slurm import check_run, prepare_submission
+from aerozarr.workflow.snakemake_internals import Workflow
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run of Snakemake.
+
+    Attributes
+    ----------
+    config
+        The configuration.
+    workflow
+        Snakemake's own object.
+    scripts
+        The folder of the rules' scripts.
+    targets
+        What the command line asks for.
+    verified
+        Rows of the samples to verify, by key; of a run that verifies.
+    source_digest
+        Changes when the source does.
+    forecast
+        What a run would do, where none is going to.
+    directory
+        Where relative paths start from: Snakemake leaves `--directory` before the end.
+    """
+
+    config: RunConfig
+    workflow: Workflow
+    scripts: Path
+    targets: frozenset[str] = frozenset()
+    verified: dict[str, Sample] = field(default_factory=dict)
+    source_digest: str = ""
+    forecast: str = ""
+    directory: str = field(default_factory=os.getcwd)
+
+    @property
+    def verifies(self) -> bool:
+        """Whether the store is to be verified, and nothing converted."""
+        return "verify" in self.targets
+
+    @property
+    def verification(self) -> Path:
+        """The folder of a verification, in the work folder."""
+        return verification_folder(self.config)
+
+    def script(self, name: str) -> str:
+        """Return the path of a rule's script."""
+        return str(self.scripts / f"{name}.py")
+
+    def python(self) -> str:
+        """Return the Python that runs the scripts."""
+        return "python" if snakemake_internals.uses_conda(self.workflow) else sys.executable
+
+    def begin(self) -> None:
+        """Set what no option of Snakemake can, before the first job starts."""
+        if self.config.settings.on_broken_sample == "fail":
+            snakemake_internals.stop_at_first_failure(self.workflow)
+            # Nor would the sample be less broken when it is tried again.
+            snakemake_internals.never_try_again(self.workflow, "convert_sample")
+        if self.workflow.local_exec:
+            snakemake_internals.do_not_limit_job_rate(self.workflow)
+            _start_fork_server(self.scripts, verifies=self.verifies)
+        snakemake_internals.end_cleanly_when_terminated(self.workflow)
+        try:
+            prepare_submission(self.workflow, Path(self.config.workdir))
+        except AerozarrError as error:
+            sys.exit(f"aerozarr: {error}")
+
+
+def start_run(workflow: Workflow, config: dict[str, Any], scripts: Path) -> Run:
+    """Check the settings, list the source, and make the work folder ready if jobs will run.
+
+    Ends the process with one clear message if that fails: as a `WorkflowError`, Snakemake would
+    show it with places in a Snakefile.
+
+    Parameters
+    ----------
+    workflow, config
+        Snakemake's own, as they stand in a Snakefile.
+    scripts
+        The folder of the rules' scripts.
+    """
+    forkserver_client.become_parent()
+    try:
+        if not workflow.is_main_process:
+            return Run(_config_of_job(config), workflow, scripts)
+        return _start(workflow, RunConfig.from_config(config), scripts)
+    except AerozarrError as error:
+        sys.exit(f"aerozarr: {error}")
+    except OSError as error:
+        sys.exit(f"aerozarr: the source or the store cannot be reached: {error}")
+
+
+def _start(workflow: Workflow, config: RunConfig, scripts: Path) -> Run:
+    options = snakemake_internals.command_line()
+    targets = snakemake_internals.targets(options)
+    # A dry run, or a mode that only looks (--lint, --dag …), must not touch anything.
+    runs_jobs = snakemake_internals.runs_jobs(workflow)
+    verifies = "verify" in targets
+    if runs_jobs and (verifies or not config.place(MERGED).exists()):
+        # There will be jobs: torch is imported while the samples are listed.
+        _start_fork_server(scripts, verifies=verifies)
+    if verifies:
+        if runs_jobs:
+            tell(*acquire_workdir(config))
+        verified = prepare_verification(config, write=runs_jobs)
+        return Run(config, workflow, scripts, targets, verified)
+    prepared = prepare_run(
+        config,
+        runs_jobs=runs_jobs,
+        forced=snakemake_internals.forced_rules(options),
+        last=snakemake_internals.last_rules(options),
+    )
+    tell(*prepared.messages)
+    return Run(
+        config,
+        workflow,
+        scripts,
+        targets,
+        source_digest=prepared.source_digest,
+        forecast=prepared.forecast,
+    )
+
+
+def _config_of_job(config: dict[str, Any]) -> RunConfig:
+    """Return the configuration in a Snakemake that runs jobs for another, maybe on another node."""
+    # An executor that takes no environment along gives the configuration on the command line.
+    handed_over = RunConfig.is_in_environment()
+    run_config = RunConfig.from_environment() if handed_over else RunConfig.from_config(config)
+    check_run(Path(run_config.workdir))
+    return run_config
+
+
+def _start_fork_server(scripts: Path, *, verifies: bool) -> None:
+    """Have the fork server import torch before the first job asks for it."""
+    job = "verify_sample" if verifies else "convert_sample"
+    forkserver_client.start(server_command(str(scripts / f"{job}.py")))

@@ -1,0 +1,222 @@
+"""Every use of what Snakemake does not document: one function each, and a test each.
+
+Tried with the versions of Snakemake from `OLDEST` on, up to `TESTED`. A function whose attribute is
+gone raises `AttributeError` with its name, and so does its test, before any user meets it.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from argparse import Namespace
+from collections.abc import Iterable, Iterator
+from types import FrameType
+from typing import Any
+
+OLDEST = (9, 27)
+TESTED = (9, 27)
+
+Workflow = Any
+"""Snakemake's `Workflow`, which is not imported here: it is handed over by the rules."""
+
+
+def newer_than_tested(version: str) -> bool:
+    """Whether a version of Snakemake, such as `9.27.1`, is newer than those tried."""
+    parts = version.split(".")[:2]
+    return all(part.isdigit() for part in parts) and tuple(map(int, parts)) > TESTED
+
+
+def command_line() -> Namespace | None:
+    """Return the options of Snakemake's command line, profiles included; None without one.
+
+    Snakemake tells a Snakefile neither its targets nor most options while it is read. The words of
+    `sys.argv` do not do: in `--directory verify` the word is no target. So the options are taken
+    from the function of Snakemake that parsed them, which is running while the Snakefile is read
+    (`snakemake.cli.args_to_api`, since 8.0).
+    """
+    frame: FrameType | None = sys._getframe()
+    while frame is not None:
+        if (
+            frame.f_code.co_name == "args_to_api"
+            and frame.f_globals.get("__name__") == "snakemake.cli"
+        ):
+            args = frame.f_locals["args"]
+            return args if isinstance(args, Namespace) else None
+        frame = frame.f_back
+    return None
+
+
+def targets(options: Namespace | None) -> frozenset[str]:
+    """Return the targets that the command line asks for (`targets`, since 5)."""
+    return frozenset() if options is None else frozenset(map(str, options.targets or ()))
+
+
+# Options with which Snakemake does something else than run jobs, by their names since 8.0.
+_OTHER_MODES = (
+    *("touch", "unlock", "cleanup_metadata", "cleanup_shadow", "delete_all_output"),
+    *("delete_temp_output", "archive", "containerize", "export_cwl", "generate_unit_tests"),
+    *("lint", "list_rules", "list_target_rules", "list_changes", "list_input_changes"),
+    *("list_params_changes", "list_untracked", "summary", "detailed_summary"),
+    *("dag", "rulegraph", "filegraph", "d3dag"),
+    *("list_conda_envs", "conda_cleanup_envs", "conda_create_envs_only"),
+)
+
+
+def only_looks(options: Namespace | None) -> bool:
+    """Whether Snakemake was asked for something else than to run jobs."""
+    if options is None:
+        return False
+    given = any(getattr(options, name) not in (None, False) for name in _OTHER_MODES)
+    return given or (options.report is not None and not options.report_after_run)
+
+
+def forced_rules(options: Namespace | None) -> frozenset[str]:
+    """Return the rules and files that `--forcerun` names; `{"*"}` for `--forceall`."""
+    if options is None:
+        return frozenset()
+    if options.forceall:
+        return frozenset({"*"})
+    forced = set(options.forcerun or ())
+    if options.force:
+        forced |= targets(options)
+    return frozenset(map(str, forced))
+
+
+def last_rules(options: Namespace | None) -> frozenset[str]:
+    """Return the rules that `--until` names: nothing that depends on them is run."""
+    return frozenset() if options is None else frozenset(map(str, options.until or ()))
+
+
+def runs_jobs(workflow: Workflow) -> bool:
+    """Whether jobs are going to run: no dry run, and no mode that only looks.
+
+    `output_settings.dryrun` and `resource_settings` are public for executor plugins (since 8.0).
+    """
+    resources = workflow.resource_settings
+    wanted = bool(resources.cores or resources.nodes) and not workflow.output_settings.dryrun
+    return wanted and not only_looks(command_line())
+
+
+def has_scheduler(workflow: Workflow) -> bool:
+    """Whether a run came as far as to schedule jobs (`scheduler`, since 5)."""
+    return workflow.scheduler is not None
+
+
+def is_dry_run(workflow: Workflow) -> bool:
+    """Whether this is a dry run (`dryrun`, since 8.0)."""
+    return bool(workflow.dryrun)
+
+
+def had_nothing_to_do(workflow: Workflow) -> bool:
+    """Whether no job was to be run (`dag`, whose length is the number of jobs to run, since 5)."""
+    return not len(workflow.dag)
+
+
+def failed_jobs(workflow: Workflow) -> Iterator[Any]:
+    """Yield the jobs that failed, those of a group one by one (`scheduler.failed`, since 5)."""
+    for jobs in workflow.scheduler.failed:
+        if jobs.is_group():
+            yield from jobs
+        else:
+            yield jobs
+
+
+def stop_at_first_failure(workflow: Workflow) -> None:
+    """Undo `--keep-going`, which the default profile sets (`scheduler.keepgoing`, since 5)."""
+    _set(workflow.scheduler, "keepgoing", False)
+
+
+def never_try_again(workflow: Workflow, rule: str) -> None:
+    """Have no job of a rule tried again when it fails (`restart_times`, since 5).
+
+    A `retries:` directive would do it for good; whether to is known when the settings are read.
+    """
+    _set(workflow.get_rule(rule), "restart_times", 0)
+
+
+def do_not_limit_job_rate(workflow: Workflow) -> None:
+    """Start jobs as soon as there are cores for them (`scheduler.job_rate_limiter`, since 8.0).
+
+    The limit spares cluster schedulers. Locally, every round of scheduling leaves a timer that
+    starts another round, for ever, and holds up the end.
+    """
+    _set(workflow.scheduler, "job_rate_limiter", None)
+
+
+def end_cleanly_when_terminated(workflow: Workflow) -> None:
+    """End after the jobs that run when SIGTERM comes (`scheduler.exit_gracefully`, since 7).
+
+    Snakemake's own handler takes a lock that the main thread may hold at that moment, and then
+    waits for itself for ever. Here a thread calls it, and the main thread goes on.
+    """
+    end = workflow.scheduler.exit_gracefully
+
+    def hand_over(*_: object) -> None:
+        threading.Thread(target=end, daemon=True).start()
+
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, hand_over)
+
+
+def run_name(workflow: Workflow) -> str:
+    """Return the name of all SLURM jobs of a run (`scheduler._executor.run_uuid`, since 8)."""
+    return str(workflow.scheduler._executor.run_uuid)
+
+
+def executor_name(workflow: Workflow) -> str:
+    """Return the name of the executor, `local` or `slurm` (`executor_plugin.name`, since 8.0)."""
+    return str(workflow.executor_plugin.name)
+
+
+def keep_config_off_command_lines(workflow: Workflow) -> None:
+    """Leave `--config` out of the commands of jobs (`config_settings.config_args`, since 8.0).
+
+    Jobs take their settings from the environment. Snakemake would repeat what may hold credentials
+    in each job's command line.
+    """
+    _set(workflow.config_settings, "config_args", None)
+
+
+def given_resource(workflow: Workflow, rule: str, name: str) -> str | None:
+    """Return a resource of a rule as it was written, None where it is not set.
+
+    `resources[name].raw`, since 9.0: evaluated, it would be another for each job.
+    """
+    resources = workflow.get_rule(rule).resources
+    return str(resources[name].raw).strip("'\"") if name in resources else None
+
+
+def jobs_in_group(workflow: Workflow, rule: str) -> int:
+    """Return how many jobs of a rule are put into a group (`group_settings`, since 8.0)."""
+    settings = workflow.group_settings
+    group = settings.overwrite_groups.get(rule)
+    return int(settings.group_components.get(group, 1))
+
+
+def group_jobs_anew() -> None:
+    """Have Snakemake make each group of the jobs that it holds now (`GroupJobFactory.new`).
+
+    Since 5. Snakemake groups the jobs twice before a run starts. Its own factory would return the
+    groups of the first time, which have been put together since, to be put together once more:
+    samples would be in two groups at once, and the run would end without having merged.
+    """
+    from snakemake.jobs import GroupJob, GroupJobFactory
+
+    def new(_: Any, id: str, jobs: Iterable[Any], resources: Any) -> Any:
+        return GroupJob(id, frozenset(jobs), resources)
+
+    _set(GroupJobFactory, "new", new)
+
+
+def uses_conda(workflow: Workflow) -> bool:
+    """Whether jobs run in conda environments (`deployment_settings`, since 8.0)."""
+    from snakemake.settings.types import DeploymentMethod
+
+    return DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method
+
+
+def _set(holder: Any, name: str, value: object) -> None:
+    """Set an attribute that is there; setting one that is not would do nothing, unnoticed."""
+    getattr(holder, name)
+    setattr(holder, name, value)
