@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import torch
 from numcodecs import blosc
 
 from aerozarr.config.settings import Compression
@@ -11,6 +12,16 @@ from aerozarr.convert.gather import Gatherer, Rows
 from aerozarr.convert.permutation_file import Shuffle
 from aerozarr.store.format.layout import Grid
 from aerozarr.store.format.shard_index import encode_index, index_size, new_index
+
+
+def use_one_thread() -> None:
+    """Compress and compute in the calling thread alone, in all of this process.
+
+    For a process that is one of many: a job runs on each core, and more threads would only get in
+    each other's way.
+    """
+    blosc.use_threads = False
+    torch.set_num_threads(1)
 
 
 class Shard:

@@ -14,13 +14,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from aerozarr.config.fields import Domain, Field
 from aerozarr.config.settings import Compression, Settings
 from aerozarr.convert.cast import Cast, ReusableBuffer, RoundingSample, cast_field
 from aerozarr.convert.download import ReadAhead
-from aerozarr.convert.encode import encode_shards
+from aerozarr.convert.encode import encode_shards, use_one_thread
 from aerozarr.convert.fragment import FieldRecord, Fragment
 from aerozarr.convert.peak_memory import peak_memory_mb, reset_peak_memory
 from aerozarr.convert.permutation_file import Shuffle, spill_if_long
@@ -100,8 +99,6 @@ def convert(
     """
     start = time.perf_counter()
     reset_peak_memory()
-    # One job runs on each core: more threads would only get in each other's way.
-    torch.set_num_threads(1)
     with store.write_group(sample.id) as group:
         try:
             grids, fields = _write_domains(sample, load, domains, settings, group)
@@ -210,6 +207,7 @@ def convert_sample(run_config: RunConfig, *, table: Path, key: str, fragment: Pa
     StoreError
         When the sample is broken and `on_broken_sample` is `fail`.
     """
+    use_one_thread()
     settings = run_config.settings
     sample = find_sample(table, key)
     load = loader_for(sample, settings, run_config.dataset, run_config.source, run_config.domains)

@@ -22,6 +22,8 @@ from fsspec.core import url_to_fs
 from fsspec.spec import AbstractFileSystem
 from fsspec.utils import get_protocol
 
+from aerozarr.environment import GCSFS_ZONAL_BUCKETS
+
 Result = TypeVar("Result")
 
 # Requests under way at the same time, of one job.
@@ -125,9 +127,18 @@ _KINDS = {
 }
 UNKNOWN = BackendTraits()
 
-# Some tell every error at once, with its text, which may hold a secret; see `faults`.
-for _name in ("s3fs", "gcsfs", "adlfs", "ocifs", "oci", "azure", "google", "asyncio", "fsspec"):
-    logging.getLogger(_name).setLevel(logging.CRITICAL + 1)
+# These log every error at once, with its text, which may hold a secret; see `retry`.
+_LOGGERS = ("s3fs", "gcsfs", "adlfs", "ocifs", "oci", "azure", "google", "asyncio", "fsspec")
+
+
+def silence_loggers() -> None:
+    """Keep what the backends log out of this process's output.
+
+    For the processes of the workflow, whose errors `retry` puts into words. A user's own process is
+    left as it is.
+    """
+    for name in _LOGGERS:
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
 
 
 def traits_of(protocol: str) -> BackendTraits:
@@ -138,7 +149,7 @@ def traits_of(protocol: str) -> BackendTraits:
 def import_backend(protocol: str, options: Mapping[str, Any]) -> None:
     """Import what a protocol's file system needs; starts no thread, opens no connection.
 
-    A warm worker does this before it forks: each job would otherwise do it again.
+    The fork server does this before it forks: each job would otherwise do it again.
 
     Raises
     ------
@@ -226,7 +237,7 @@ def _plain_gcs() -> None:
 
     It asks for each bucket's kind before it uses it, over gRPC, which does not survive a fork.
     """
-    os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
+    os.environ.setdefault(GCSFS_ZONAL_BUCKETS, "false")
 
 
 def _gcs_timeout() -> Any:

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 import zarr
 from zarr.abc.store import Store as ZarrStore
 from zarr.core.buffer import default_buffer_prototype
@@ -19,6 +18,7 @@ from zarr.storage import LocalStore as LocalZarr
 from zarr.storage import MemoryStore
 
 from aerozarr.config.fields import Domain, Field
+from aerozarr.convert.encode import use_one_thread
 from aerozarr.convert.pt_files import as_rows, to_numpy
 from aerozarr.convert.rounding import Rounding
 from aerozarr.convert.sample import Loader, loader_for
@@ -51,7 +51,7 @@ def verify_sample(run_config: RunConfig, *, key: str, findings: Path) -> None:
     """Verify one sample: the job of `verify_sample`."""
     path = verification_folder(run_config) / "expected" / f"{key}.json"
     expected = Expected.model_validate_json(path.read_bytes())
-    torch.set_num_threads(1)
+    use_one_thread()
     result = check_sample(expected, run_config)
     for place, problem in result.problems:
         print(f"{printable(expected.sample_id)}: {place}: {problem}", file=sys.stderr)

@@ -7,6 +7,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from aerozarr.convert.encode import use_one_thread
 from aerozarr.convert.fragment import Fragment
 from aerozarr.convert.sample import convert, loader_for
 from aerozarr.errors import StoreError
@@ -79,6 +80,7 @@ class Estimate:
 
 def estimate(run_config: RunConfig, *, cores: str) -> None:
     """Say what a run would take: the job of `estimate`."""
+    use_one_thread()
     listing = read_listing(run_config)
     made = estimate_of(run_config, listing)
     state = look(run_config, listing, run_config.store.all_files())

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from aerozarr.errors import AerozarrError
+from aerozarr.filesystems.backends import silence_loggers
 from aerozarr.run_config import RunConfig
 
 # Options that are no paths.
@@ -43,6 +44,7 @@ def run_job(
         kind = str if option in TEXTS else Path
         parser.add_argument(f"--{option}", required=True, type=kind)
     values = vars(parser.parse_args(arguments))
+    silence_loggers()
     try:
         job(RunConfig.from_environment(), **values)
     except AerozarrError as error:

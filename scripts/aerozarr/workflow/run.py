@@ -8,7 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import snakemake
+
 from aerozarr.errors import AerozarrError
+from aerozarr.filesystems.backends import silence_loggers
 from aerozarr.messages import tell
 from aerozarr.run_config import MERGED, RunConfig
 from aerozarr.source.samples import Sample
@@ -100,6 +103,7 @@ def start_run(workflow: Workflow, config: dict[str, Any], scripts: Path) -> Run:
     scripts
         The folder of the rules' scripts.
     """
+    silence_loggers()
     forkserver_client.become_parent()
     try:
         if not workflow.is_main_process:
@@ -131,7 +135,7 @@ def _start(workflow: Workflow, config: RunConfig, scripts: Path) -> Run:
         forced=snakemake_internals.forced_rules(options),
         last=snakemake_internals.last_rules(options),
     )
-    tell(*prepared.messages)
+    tell(*snakemake_internals.version_warnings(snakemake.__version__), *prepared.messages)
     return Run(
         config,
         workflow,

@@ -1,7 +1,8 @@
 """Every use of what Snakemake does not document: one function each, and a test each.
 
-Tried with the versions of Snakemake from `OLDEST` on, up to `TESTED`. A function whose attribute is
-gone raises `AttributeError` with its name, and so does its test, before any user meets it.
+Tried with Snakemake up to the version `TESTED`; the Snakefile asks for no older one. A function
+whose attribute is gone raises `AttributeError` with its name, and so does its test, before any user
+meets it.
 """
 
 from __future__ import annotations
@@ -14,17 +15,24 @@ from collections.abc import Iterable, Iterator
 from types import FrameType
 from typing import Any
 
-OLDEST = (9, 27)
 TESTED = (9, 27)
 
 Workflow = Any
 """Snakemake's `Workflow`, which is not imported here: it is handed over by the rules."""
 
 
-def newer_than_tested(version: str) -> bool:
-    """Whether a version of Snakemake, such as `9.27.1`, is newer than those tried."""
+def version_warnings(version: str) -> list[str]:
+    """Return a warning when a version of Snakemake, such as `9.27.1`, is newer than those tried."""
     parts = version.split(".")[:2]
-    return all(part.isdigit() for part in parts) and tuple(map(int, parts)) > TESTED
+    if not all(part.isdigit() for part in parts) or tuple(map(int, parts)) <= TESTED:
+        return []
+    tested = ".".join(map(str, TESTED))
+    return [
+        (
+            f"warning: Snakemake {version} is newer than {tested}, with which this aerozarr was "
+            f"tried. If something fails, install that: pip install 'snakemake=={tested}.*'"
+        )
+    ]
 
 
 def command_line() -> Namespace | None:

@@ -1,0 +1,203 @@
+"""Each undocumented part of Snakemake that aerozarr uses is there, and does what it is used for.
+
+A real run of a small workflow calls every function of `snakemake_internals`, at the moment at which
+the real one does. What an attribute's absence would raise is the failure that names it.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from snakemake.cli import get_argument_parser
+
+from aerozarr.workflow import snakemake_internals
+from workflow.harness import REPOSITORY, Workspace, write_sample
+
+SNAKEFILE = """
+import json, sys
+from pathlib import Path
+sys.path.insert(0, {scripts!r})
+from aerozarr.workflow import snakemake_internals as internals
+
+said = {{}}
+
+def note(name, call, *arguments):
+    try:
+        value = call(*arguments)
+        said[name] = ["ok", value]
+    except Exception as error:
+        said[name] = ["failed", f"{{type(error).__name__}}: {{error}}"]
+
+def keep():
+    Path("said.json").write_text(json.dumps(said, default=str))
+
+if workflow.is_main_process:
+    options = internals.command_line()
+    note("command_line", lambda: options is not None)
+    note("targets", lambda: sorted(internals.targets(options)))
+    note("forced_rules", lambda: sorted(internals.forced_rules(options)))
+    note("last_rules", lambda: sorted(internals.last_rules(options)))
+    note("only_looks", internals.only_looks, options)
+    note("runs_jobs", internals.runs_jobs, workflow)
+    note("has_scheduler before", internals.has_scheduler, workflow)
+    note("is_dry_run", internals.is_dry_run, workflow)
+    note("uses_conda", internals.uses_conda, workflow)
+    note("group_jobs_anew", internals.group_jobs_anew)
+    keep()
+
+rule all:
+    input: "good", "bad"
+
+rule good:
+    output: touch("good")
+    resources: slurm_account="'mine'"
+
+rule bad:
+    output: "bad"
+    shell: "echo x >> tries; exit 1"
+
+onstart:
+    for function in (
+        internals.stop_at_first_failure, internals.do_not_limit_job_rate,
+        internals.end_cleanly_when_terminated,
+    ):
+        note(getattr(function, "__name__", "?"), function, workflow)
+    note("never_try_again", internals.never_try_again, workflow, "bad")
+    note("keep_config_off_command_lines", internals.keep_config_off_command_lines, workflow)
+    note("executor_name", internals.executor_name, workflow)
+    note("given_resource", internals.given_resource, workflow, "good", "slurm_account")
+    note("given_resource, not set", internals.given_resource, workflow, "bad", "slurm_account")
+    note("jobs_in_group", internals.jobs_in_group, workflow, "good")
+    note("run_name", internals.run_name, workflow)
+    note("has_scheduler", internals.has_scheduler, workflow)
+    note("had_nothing_to_do", internals.had_nothing_to_do, workflow)
+    keep()
+
+onerror:
+    note("failed_jobs", lambda: [job.name for job in internals.failed_jobs(workflow)])
+    keep()
+"""
+
+EXPECTED = {
+    "command_line": True,
+    "targets": ["all"],
+    "forced_rules": ["good"],
+    "last_rules": [],
+    "only_looks": False,
+    "runs_jobs": True,
+    "has_scheduler before": False,
+    "is_dry_run": False,
+    "uses_conda": False,
+    "group_jobs_anew": None,
+    "stop_at_first_failure": None,
+    "do_not_limit_job_rate": None,
+    "end_cleanly_when_terminated": None,
+    "never_try_again": None,
+    "keep_config_off_command_lines": None,
+    "executor_name": "local",
+    "given_resource": "mine",
+    "given_resource, not set": None,
+    "jobs_in_group": 7,
+    "had_nothing_to_do": False,
+    "has_scheduler": True,
+    "failed_jobs": ["bad"],
+}
+
+
+@pytest.fixture(scope="module")
+def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[object]]:
+    folder = tmp_path_factory.mktemp("internals")
+    (folder / "Snakefile").write_text(SNAKEFILE.format(scripts=str(REPOSITORY / "scripts")))
+    options = ["--cores", "1", "--retries", "2", "--forcerun", "good", "--keep-going"]
+    groups = ["--groups", "good=g", "--group-components", "g=7"]
+    done = subprocess.run(
+        [sys.executable, "-m", "snakemake", "all", *options, *groups],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1, done.stderr
+    found: dict[str, list[object]] = json.loads((folder / "said.json").read_text())
+    found["tries of bad"] = ["ok", len((folder / "tries").read_text().split())]
+    return found
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_it_is_there(said: dict[str, list[object]], name: str) -> None:
+    assert said[name] == ["ok", EXPECTED[name]]
+
+
+def test_a_rule_is_not_tried_again_once_that_is_said(said: dict[str, list[object]]) -> None:
+    assert said["tries of bad"] == ["ok", 1]
+
+
+def test_the_name_of_a_run_is_asked_of_its_executor(said: dict[str, list[object]]) -> None:
+    # The local executor has none: what is missing is named.
+    outcome, text = said["run_name"]
+    assert outcome == "ok" or "run_uuid" in str(text)
+
+
+def test_the_executor_of_slurm_names_its_runs() -> None:
+    from snakemake_executor_plugin_slurm import Executor
+
+    assert "run_uuid" in inspect.getsource(Executor)
+
+
+def test_every_function_is_tried_here() -> None:
+    functions = {
+        name
+        for name, value in vars(snakemake_internals).items()
+        if inspect.isfunction(value) and not name.startswith("_")
+    }
+    assert functions <= {*EXPECTED, "run_name", "version_warnings"}
+
+
+def test_the_modes_that_only_look_are_options_of_the_command_line() -> None:
+    known = vars(get_argument_parser().parse_args([]))
+    assert set(snakemake_internals._OTHER_MODES) <= known.keys()
+
+
+@pytest.mark.parametrize(
+    ("version", "is_newer"),
+    [("9.27.0", False), ("9.27.1", False), ("9.28.0", True), ("10.0", True), ("9.9.9", False)],
+)
+def test_a_newer_snakemake_is_warned_of(version: str, is_newer: bool) -> None:
+    warnings = snakemake_internals.version_warnings(version)
+    assert bool(warnings) is is_newer
+    assert all(version in warning and "9.27" in warning for warning in warnings)
+
+
+def test_a_working_directory_called_verify_is_no_target(tmp_path: Path) -> None:
+    root = tmp_path / "verify"
+    write_sample(root / "source" / "a", 0)
+    workspace = Workspace(root)
+    assert workspace.run().converted == ["a"]
+    assert workspace.listed() == ["a"]
+
+
+def test_a_configfile_called_estimate_is_no_target(workspace: Workspace) -> None:
+    write_sample(workspace.source / "a", 0)
+    command = workspace.command()
+    configfile = workspace.root / "estimate"
+    configfile.write_text((workspace.root / "settings.yaml").read_text())
+    command[command.index(str(workspace.root / "settings.yaml"))] = "estimate"
+    done = subprocess.run(command, cwd=workspace.root, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert workspace.listed() == ["a"]
+    assert done.stderr.splitlines()[-1].startswith("aerozarr: results/store/manifest.json lists 1")
+
+
+@pytest.mark.parametrize("option", ["--touch", "--summary", "--unlock", "--list-target-rules"])
+def test_a_mode_that_only_looks_removes_nothing(converted: Workspace, option: str) -> None:
+    fragments = sorted(converted.work.rglob("fragments/*/*.json"))
+    write_sample(converted.source / "a", 9)
+    converted.config["shuffle_seed"] = 5
+    converted.run(option, ok=None)
+    assert sorted(converted.work.rglob("fragments/*/*.json")) == fragments
+    assert converted.run().converted == ["a", "b", "deep%2Fc"]
