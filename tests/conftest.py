@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,16 @@ import pytest
 from remote.servers import free_port, process
 
 HERE = Path(__file__).resolve().parent
+
+# Whoever starts the tests in the background (nohup make test &) has their processes ignore SIGINT,
+# and so would what they start, to which some of them send it. A signal that is handled here is at
+# its default again in every process that is started from here.
+for _number, _handler in (
+    (signal.SIGINT, signal.default_int_handler),
+    (signal.SIGTERM, signal.SIG_DFL),
+):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, _handler)
 
 
 @pytest.fixture(scope="session")
