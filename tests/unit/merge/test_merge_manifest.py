@@ -14,8 +14,8 @@ import torch
 from aerozarr.convert.fragment import Fragment
 from aerozarr.convert.sample import convert
 from aerozarr.errors import StoreError
-from aerozarr.merge.merge_manifest import merge, merge_fragments
-from aerozarr.merge.remove_orphans import clear, remove_orphans
+from aerozarr.merge.merge_manifest import merge_fragments, merge_manifest
+from aerozarr.merge.remove_orphans import remove_groups, remove_orphans
 from aerozarr.merge.summary import Summary, read_summary
 from aerozarr.messages import SHOWN
 from aerozarr.run_config import FRAGMENT_VERSION, RunConfig
@@ -518,9 +518,9 @@ def test_remove_orphans_removes_them_and_nothing_else(make, url):
     before = files_below(url)
     for name in ("run_9", "old/run_1", "run_1/x"):
         put_group(run_config, name)
-    assert remove_orphans(run_config.store) == ["old/run_1", "run_1/x", "run_9"]
+    assert remove_groups(run_config.store) == ["old/run_1", "run_1/x", "run_9"]
     assert files_below(url) == before
-    assert remove_orphans(run_config.store) == []
+    assert remove_groups(run_config.store) == []
     assert files_below(url) == before
 
 
@@ -531,7 +531,7 @@ def test_remove_orphans_takes_no_id_for_a_pattern(make, url, orphan):
     merge_fragments(run_config, [converted(run_config, name) for name in kept], [])
     before = files_below(url)
     put_group(run_config, orphan)
-    assert remove_orphans(run_config.store) == [orphan]
+    assert remove_groups(run_config.store) == [orphan]
     assert files_below(url) == before
 
 
@@ -540,7 +540,7 @@ def test_remove_orphans_refuses_without_a_manifest(make, url):
     put_group(run_config, "run_1")
     before = files_below(url)
     with pytest.raises(StoreError, match=r"manifest\.json"):
-        remove_orphans(run_config.store)
+        remove_groups(run_config.store)
     assert files_below(url) == before
 
 
@@ -589,7 +589,7 @@ def test_the_merge_job_reads_the_tables_and_writes_the_summary(make, url):
     run_config = make()
     samples = [really_converted(run_config, name) for name in ("run_2", 'ü/"a\tb"', "run_1")]
     places = put_tables(run_config, samples, [left_out_row("run_0")])
-    merge(run_config, **places)
+    merge_manifest(run_config, **places)
     assert listed(url) == [sample.id for sample in samples]
     summary = read_summary(places["merged"])
     assert summary is not None
@@ -603,7 +603,7 @@ def test_a_merge_job_that_is_refused_writes_no_summary(make):
     run_config = make()
     places = put_tables(run_config, [broken(run_config, "run_1")], [])
     with pytest.raises(StoreError):
-        merge(run_config, **places)
+        merge_manifest(run_config, **places)
     assert not places["merged"].exists()
 
 
@@ -611,11 +611,11 @@ def test_the_clearing_job_takes_orphans_out_of_the_store_and_the_summary(make, u
     run_config = make()
     places = put_tables(run_config, [really_converted(run_config, "run_1")], [])
     put_group(run_config, "run_9")
-    merge(run_config, **places)
+    merge_manifest(run_config, **places)
     before = read_summary(places["merged"])
     assert before is not None
     assert before.orphans == ["run_9"]
-    clear(run_config, merged=places["merged"])
+    remove_orphans(run_config, merged=places["merged"])
     after = read_summary(places["merged"])
     assert after is not None
     assert after.orphans == []

@@ -33,7 +33,7 @@ from aerozarr.source.sample_table import read_samples, read_skipped
 from aerozarr.source.samples import Listing
 from aerozarr.source.scan import is_there
 from aerozarr.workflow.list_samples import list_samples
-from aerozarr.workflow.prepare import begin
+from aerozarr.workflow.prepare import prepare_run
 from unit.listing_helpers import (
     BACKENDS,
     FILEMAP,
@@ -485,7 +485,7 @@ def test_a_name_that_is_no_utf_8_reaches_the_table_of_those_left_out(
     config = {"source_url": not_utf8.url, "filemap": FILEMAP}
     places = {"store": str(tmp_path / "store"), "workdir": str(tmp_path / "work")}
     run_config = RunConfig.of(load_settings({**config, **places}))
-    begin(run_config, runs_jobs=True)
+    prepare_run(run_config, runs_jobs=True)
     samples, incomplete = tmp_path / "work/samples.tsv", tmp_path / "work/incomplete.tsv"
     list_samples(run_config, table=samples, incomplete=incomplete)
     assert [sample.id for sample in read_samples(samples)] == ["good"]
