@@ -453,6 +453,7 @@ def test_summary_of_a_merge(make, url):
         stored_bytes=1500,
         manifest_digest=hashlib.sha256(files_below(url)[MANIFEST]).hexdigest(),
         files=summary.files,
+        listed_as=hashlib.sha256(run_config.listed_as.encode()).hexdigest(),
     )
     assert {*summary.files} == {path for path in files_below(url) if ".zarr/" not in path}
     assert [text.partition(":")[0] for text in summary.skipped] == ["run_0", "run_3"]
