@@ -31,8 +31,8 @@ from aerozarr.filesystems.files import check_writable
 from aerozarr.filesystems.location import import_backend_for
 from aerozarr.source.datasets import Dataset, resolve_dataset
 from aerozarr.store.format.layout import BYTES_VERSION, FORMAT_VERSION
-from aerozarr.store.write import open_store
-from aerozarr.store.write.root import Store
+from aerozarr.store.write import open_root
+from aerozarr.store.write.root import StoreRoot
 
 # Of the fragments; raise by hand when what they record changes.
 FRAGMENT_VERSION = 2
@@ -146,7 +146,7 @@ class RunConfig:
         return self.source_setting or str(self.place("example_source"))
 
     @cached_property
-    def store(self) -> Store:
+    def store(self) -> StoreRoot:
         """The store.
 
         Raises
@@ -155,7 +155,7 @@ class RunConfig:
             When it cannot be opened, or is local and cannot be a folder that is written to.
         """
         settings = self.settings
-        store = open_store(settings.store, settings.storage_options, owner=self.workdir)
+        store = open_root(settings.store, settings.storage_options, owner=self.workdir)
         if store.location.is_local:
             check_writable("store", Path(store.location.path))
         return store

@@ -127,13 +127,13 @@ class WithReader(Draws):
     def __init__(self, source: Source, samples: list[str], points: int) -> None:
         super().__init__(source, samples, points)
         self.dataset = ChunkDataset(
-            self.open_store(),
+            self.open_root(),
             samples,
             points=dict.fromkeys(DOMAINS, points),
             whole_chunks=self.whole_chunks,
         )
 
-    def open_store(self) -> Store:
+    def open_root(self) -> Store:
         """Open the store."""
         return Store(self.source.store, {"s3": self.source.options})
 
@@ -175,7 +175,7 @@ class WithObstore(WithReader):
     context = "spawn"
     looks_ahead = True
 
-    def open_store(self) -> Store:
+    def open_root(self) -> Store:
         bucket, _, prefix = self.source.store.removeprefix("s3://").partition("/")
         store = S3Store(
             bucket,

@@ -11,7 +11,7 @@ import pytest
 
 from aerozarr.errors import RemoteError
 from aerozarr.filesystems.location import Location, open_location
-from aerozarr.store.write import open_store
+from aerozarr.store.write import open_root
 from remote.backends import oci_options
 from remote.oci_server import NAMESPACE, PAGE
 from remote.proxy import Fault, Proxy, Request, of_kind
@@ -85,7 +85,7 @@ def test_a_large_file_is_one_request_too(proxy: Proxy, place: Location) -> None:
 def test_a_group_of_seventeen_files_takes_19_requests(
     proxy: Proxy, place: Location, options: dict[str, dict[str, Any]]
 ) -> None:
-    store = open_store(place.url, options)
+    store = open_root(place.url, options)
     with store.write_group("run_1") as group:
         for number in range(16):
             group.put(f"volume/c/{number}/0", b"x")

@@ -15,7 +15,7 @@ import torch
 from aerozarr.config.settings import load_settings
 from aerozarr.source.datasets import resolve_dataset
 from aerozarr.source.listing import list_source
-from aerozarr.store.write import open_store
+from aerozarr.store.write import open_root
 from remote.proxy import Proxy, of_kind
 from remote.s3 import Bucket, hashes, make_bucket, use
 from remote.servers import free_port, process
@@ -247,7 +247,7 @@ def test_listings_of_many_pages_are_read_to_their_end(paged: Bucket) -> None:
     found = listed(paged, source_url=f"{paged.url}/root", filemap=FILEMAP)
     assert len(found) == 5
     assert paged.proxy.counts() == {"LIST": 7}  # 20 objects
-    store = open_store(f"{paged.url}/store", paged.storage_options)
+    store = open_root(f"{paged.url}/store", paged.storage_options)
     assert store.group_ids() == {f"run_{number}" for number in range(5)}
     store.remove_group("run_1")
     assert store.group_ids() == {"run_0", "run_2", "run_3", "run_4"}

@@ -15,7 +15,7 @@ from aerozarr.environment import SETTINGS
 from aerozarr.errors import SettingsError, StoreError
 from aerozarr.filesystems.files import check_writable
 from aerozarr.run_config import RunConfig
-from aerozarr.store.write.local import LocalStore
+from aerozarr.store.write.local import LocalRoot
 from aerozarr.store.write.object_store import ObjectStoreRoot
 
 FILEMAP = {
@@ -349,7 +349,7 @@ def test_source(settings, source, is_example):
 
 @pytest.mark.parametrize(
     ("url", "kind"),
-    [("{tmp}/a/b", LocalStore), ("file://{tmp}/a", LocalStore), ("memory://s", ObjectStoreRoot)],
+    [("{tmp}/a/b", LocalRoot), ("file://{tmp}/a", LocalRoot), ("memory://s", ObjectStoreRoot)],
 )
 def test_store_is_opened_once_and_nothing_is_made(tmp_path, url, kind):
     run_config = project_of(store=url.format(tmp=tmp_path), workdir=str(tmp_path / "w"))

@@ -34,7 +34,7 @@ from aerozarr.source.samples import Sample, Skipped
 from aerozarr.store.format.layout import ROOT_METADATA, Grid, shard_path
 from aerozarr.store.format.metadata import metadata_files
 from aerozarr.store.format.shuffle import permutation, seed_of
-from aerozarr.store.write.root import GroupWriter, Store
+from aerozarr.store.write.root import GroupWriter, StoreRoot
 
 Loader = Callable[[Field], object]
 """Returns what a sample holds for a field, not yet checked."""
@@ -72,7 +72,7 @@ def loader_for(
 
 
 def convert(
-    sample: Sample, load: Loader, domains: tuple[Domain, ...], settings: Settings, store: Store
+    sample: Sample, load: Loader, domains: tuple[Domain, ...], settings: Settings, store: StoreRoot
 ) -> Fragment:
     """Convert one sample into the store.
 

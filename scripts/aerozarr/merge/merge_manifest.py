@@ -17,7 +17,7 @@ from aerozarr.source.sample_table import read_samples, read_skipped
 from aerozarr.source.samples import Sample, Skipped
 from aerozarr.store.format.layout import CHECKSUMS, MANIFEST, PROVENANCE
 from aerozarr.store.format.manifest import Manifest
-from aerozarr.store.write.root import Store
+from aerozarr.store.write.root import StoreRoot
 
 
 def merge_fragments(
@@ -96,7 +96,7 @@ def _not_finite(fragment: Fragment) -> str:
 
 
 def _publish(
-    store: Store,
+    store: StoreRoot,
     files: dict[str, bytes],
     digests: bytes,
     run_config: RunConfig,
@@ -130,7 +130,7 @@ def _check_fragments(samples: list[Sample], fragments: list[Fragment]) -> None:
             )
 
 
-def _withdraw_if_wrong(store: Store) -> None:
+def _withdraw_if_wrong(store: StoreRoot) -> None:
     """Withdraw the manifest unless all groups that it lists are there."""
     content = store.read(MANIFEST)
     if content is None:
@@ -144,7 +144,7 @@ def _withdraw_if_wrong(store: Store) -> None:
         store.withdraw_manifest()
 
 
-def _check_groups(converted: list[Fragment], store: Store, groups: set[str]) -> None:
+def _check_groups(converted: list[Fragment], store: StoreRoot, groups: set[str]) -> None:
     missing = [f.sample_id for f in converted if f.sample_id not in groups]
     if missing:
         store.withdraw_manifest()

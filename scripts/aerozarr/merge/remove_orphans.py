@@ -13,7 +13,7 @@ from aerozarr.messages import first_lines, plural, printable, redacted
 from aerozarr.run_config import RunConfig
 from aerozarr.store.format.layout import MANIFEST
 from aerozarr.store.format.manifest import Manifest
-from aerozarr.store.write.root import Store
+from aerozarr.store.write.root import StoreRoot
 
 
 def remove_orphans(run_config: RunConfig, *, merged: Path) -> None:
@@ -26,7 +26,7 @@ def remove_orphans(run_config: RunConfig, *, merged: Path) -> None:
     print(head, *first_lines(map(printable, removed)), sep="\n", file=sys.stderr)
 
 
-def remove_groups(store: Store) -> list[str]:
+def remove_groups(store: StoreRoot) -> list[str]:
     """Remove the groups that the manifest does not list, and return their ids; see `orphans_of`."""
     orphans = orphans_of(store)
     for sample_id in orphans:
@@ -35,7 +35,7 @@ def remove_groups(store: Store) -> list[str]:
     return orphans
 
 
-def orphans_of(store: Store) -> list[str]:
+def orphans_of(store: StoreRoot) -> list[str]:
     """Return the ids of a store's groups that its manifest does not list.
 
     Raises

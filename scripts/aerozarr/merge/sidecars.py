@@ -35,7 +35,7 @@ from aerozarr.store.format.layout import (
     statistics_name,
 )
 from aerozarr.store.format.tables import checksums_table
-from aerozarr.store.write.root import Stored
+from aerozarr.store.write.root import StoredFile
 
 PACKAGES = ("snakemake", "torch", "zarr", "numcodecs", "numpy", "fsspec")
 
@@ -110,7 +110,7 @@ def checksums(fragments: Sequence[Fragment], beside: Mapping[str, bytes]) -> byt
         for path, (size, digest) in sorted(fragment.objects.items())
     ]
     for name, content in sorted(beside.items()):
-        stored = Stored.of(content)
+        stored = StoredFile.of(content)
         rows.append((name, stored.size, stored.sha256))
     return checksums_table(rows)
 

@@ -23,7 +23,7 @@ from aerozarr.source.samples import Sample, key_of
 from aerozarr.store.format.layout import CHECKSUMS, MANIFEST, Grid, split_path
 from aerozarr.store.format.manifest import Manifest
 from aerozarr.store.format.tables import Checksums, read_checksums
-from aerozarr.store.write.root import Store
+from aerozarr.store.write.root import StoreRoot
 
 
 class Expected(BaseModel):
@@ -76,7 +76,7 @@ class Findings(BaseModel):
     values: int = 0
 
 
-def read_manifest(store: Store) -> Manifest:
+def read_manifest(store: StoreRoot) -> Manifest:
     """Read a store's manifest.
 
     Raises
@@ -91,7 +91,7 @@ def read_manifest(store: Store) -> Manifest:
     return Manifest.parse(content, place)
 
 
-def read_recorded(store: Store) -> Checksums:
+def read_recorded(store: StoreRoot) -> Checksums:
     """Return size and SHA-256 of a store's files by path; empty when it has no such table.
 
     Raises

@@ -36,7 +36,7 @@ from aerozarr.store.format.layout import (
     shard_path,
 )
 from aerozarr.store.format.shuffle import permutation, seed_of
-from aerozarr.store.write.root import Store
+from aerozarr.store.write.root import StoreRoot
 from aerozarr.verify.expected import Expected, Findings, verification_folder
 
 # Rows that are compared together.
@@ -96,7 +96,7 @@ def check_sample(expected: Expected, run_config: RunConfig) -> Findings:
 class _Group:
     """A sample's group as it lies in the store; a remote one is fetched once, whole."""
 
-    def __init__(self, store: Store, sample_id: str) -> None:
+    def __init__(self, store: StoreRoot, sample_id: str) -> None:
         self.sizes = store.files_of(sample_id)
         self.read_bytes = 0
         self._digests: dict[str, str] = {}

@@ -24,7 +24,7 @@ from aerozarr.store.format.layout import (
 )
 from aerozarr.store.format.manifest import Manifest
 from aerozarr.store.format.tables import read_table, table_text
-from aerozarr.store.write.root import Store
+from aerozarr.store.write.root import StoreRoot
 from aerozarr.verify.expected import Findings, read_manifest, read_recorded, verification_folder
 
 SHOWN = 20
@@ -226,7 +226,7 @@ def _samples_of(recorded: Iterable[str]) -> set[str]:
     return {place[0] for place in map(split_path, recorded) if place is not None}
 
 
-def _skipped(store: Store) -> set[str]:
+def _skipped(store: StoreRoot) -> set[str]:
     content = store.read(SKIPPED)
     if content is None:
         return set()

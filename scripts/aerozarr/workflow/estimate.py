@@ -15,7 +15,7 @@ from aerozarr.filesystems.location import is_url
 from aerozarr.messages import format_bytes, format_duration, plural
 from aerozarr.run_config import RunConfig
 from aerozarr.source.samples import Listing, Sample
-from aerozarr.store.write import open_store
+from aerozarr.store.write import open_root
 from aerozarr.workflow.list_samples import read_listing
 from aerozarr.workflow.reconcile import look, plan_run
 from aerozarr.workflow.resources import memory_mb
@@ -150,6 +150,6 @@ def _few(samples: list[Sample]) -> list[Sample]:
 
 def _convert(run_config: RunConfig, sample: Sample, folder: Path) -> tuple[Sample, Fragment]:
     # Into a folder and not into the store: nothing of an estimate is to stay.
-    store = open_store(str(folder / "store"), {}, owner=str(folder))
+    store = open_root(str(folder / "store"), {}, owner=str(folder))
     load = loader_for(sample, run_config.settings, run_config.dataset, run_config.source)
     return sample, convert(sample, load, run_config.domains, run_config.settings, store)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from aerozarr.filesystems.location import StorageOptions, open_location
-from aerozarr.store.write.local import LocalStore
+from aerozarr.store.write.local import LocalRoot
 from aerozarr.store.write.object_store import ObjectStoreRoot
-from aerozarr.store.write.root import Store
+from aerozarr.store.write.root import StoreRoot
 
 
-def open_store(url: str, options: StorageOptions, *, owner: str = "") -> Store:
+def open_root(url: str, options: StorageOptions, *, owner: str = "") -> StoreRoot:
     """Open a store root, which need not exist yet.
 
     Parameters
@@ -26,4 +26,4 @@ def open_store(url: str, options: StorageOptions, *, owner: str = "") -> Store:
     # Here, because they build on this module.
 
     location = open_location(url, options, key="store")
-    return LocalStore(location, owner) if location.is_local else ObjectStoreRoot(location)
+    return LocalRoot(location, owner) if location.is_local else ObjectStoreRoot(location)

@@ -11,10 +11,10 @@ from pathlib import Path
 
 from aerozarr.filesystems.location import Location
 from aerozarr.store.format.layout import GROUP_SUFFIX, PARTIAL_FOLDER, ROOT_METADATA, group_path
-from aerozarr.store.write.root import GroupWriter, Shard, Store, Stored
+from aerozarr.store.write.root import GroupWriter, Shard, StoredFile, StoreRoot
 
 
-class LocalStore(Store):
+class LocalRoot(StoreRoot):
     """A store in a local folder."""
 
     def __init__(self, location: Location, owner: str) -> None:
@@ -102,7 +102,7 @@ def _files_below(folder: Path) -> dict[str, int | None]:
 
 
 class _LocalGroup(GroupWriter):
-    def __init__(self, store: LocalStore, sample_id: str) -> None:
+    def __init__(self, store: LocalRoot, sample_id: str) -> None:
         super().__init__()
         self.store = store
         self.target = store.root / group_path(sample_id)
@@ -111,7 +111,7 @@ class _LocalGroup(GroupWriter):
 
     def put(self, path: str, content: bytes) -> None:
         self._place(path).write_bytes(content)
-        self.stored[path] = Stored.of(content)
+        self.stored[path] = StoredFile.of(content)
 
     def put_shard(self, path: str, shard: Shard) -> None:
         # Chunk by chunk, the header last: the compressed shard is never in memory.
@@ -123,7 +123,7 @@ class _LocalGroup(GroupWriter):
             file.write(shard.header())
             file.seek(0)
             digest = hashlib.file_digest(file, "sha256")
-        self.stored[path] = Stored(size, digest.hexdigest())
+        self.stored[path] = StoredFile(size, digest.hexdigest())
 
     def _place(self, path: str) -> Path:
         file = self.aside / path

@@ -11,10 +11,10 @@ from collections.abc import Iterable
 from aerozarr.errors import StoreError
 from aerozarr.messages import printable
 from aerozarr.store.format.layout import MANIFEST, ROOT_METADATA, group_path, split_path
-from aerozarr.store.write.root import GroupWriter, Shard, Store, Stored
+from aerozarr.store.write.root import GroupWriter, Shard, StoredFile, StoreRoot
 
 
-class ObjectStoreRoot(Store):
+class ObjectStoreRoot(StoreRoot):
     """A store behind an fsspec URL."""
 
     def write_group(self, sample_id: str) -> GroupWriter:
@@ -75,7 +75,7 @@ class _UrlGroup(GroupWriter):
 
     def put(self, path: str, content: bytes) -> None:
         self.files[path] = content
-        self.stored[path] = Stored.of(content)
+        self.stored[path] = StoredFile.of(content)
 
     def put_shard(self, path: str, shard: Shard) -> None:
         chunks = [*shard.chunks()]
@@ -92,7 +92,7 @@ class _UrlGroup(GroupWriter):
             {f"{group}/{path}": content for path, content in self.files.items()}
         )
         store.location.write(f"{group}/{ROOT_METADATA}", root_metadata)
-        self.stored[ROOT_METADATA] = Stored.of(root_metadata)
+        self.stored[ROOT_METADATA] = StoredFile.of(root_metadata)
         self._check()
 
     def _check(self) -> None:

@@ -17,14 +17,14 @@ from aerozarr.store.format.layout import MANIFEST
 
 
 @dataclass(frozen=True)
-class Stored:
+class StoredFile:
     """A file or object as it was written: its size in bytes, and its SHA-256 in hexadecimal."""
 
     size: int
     sha256: str
 
     @classmethod
-    def of(cls, content: bytes) -> Stored:
+    def of(cls, content: bytes) -> StoredFile:
         """Return what is recorded of some content."""
         return cls(len(content), hashlib.sha256(content).hexdigest())
 
@@ -51,7 +51,7 @@ class GroupWriter(ABC):
     """
 
     def __init__(self) -> None:
-        self.stored: dict[str, Stored] = {}
+        self.stored: dict[str, StoredFile] = {}
 
     @abstractmethod
     def put(self, path: str, content: bytes) -> None:
@@ -81,7 +81,7 @@ class GroupWriter(ABC):
         self.discard()
 
 
-class Store(ABC):
+class StoreRoot(ABC):
     """A store root: a folder or URL that holds groups and `manifest.json`."""
 
     def __init__(self, location: Location) -> None:

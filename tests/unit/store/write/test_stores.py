@@ -23,10 +23,10 @@ from aerozarr.convert.encode import encode_shards
 from aerozarr.errors import RemoteError, SettingsError
 from aerozarr.filesystems.location import open_location
 from aerozarr.store.format.layout import Grid
-from aerozarr.store.write import open_store
-from aerozarr.store.write.local import LocalStore
+from aerozarr.store.write import open_root
+from aerozarr.store.write.local import LocalRoot
 from aerozarr.store.write.object_store import ObjectStoreRoot
-from aerozarr.store.write.root import Store
+from aerozarr.store.write.root import StoreRoot
 from remote.backends import BACKENDS, open_backend
 from unit.store_helpers import PLACES, Files, files_below, group_files, put_file, url_of
 
@@ -63,11 +63,11 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
 
 
 @pytest.fixture
-def store(url: str) -> Store:
-    return open_store(url, {}, owner="work")
+def store(url: str) -> StoreRoot:
+    return open_root(url, {}, owner="work")
 
 
-def write(store: Store, sample_id: str, files: Files) -> None:
+def write(store: StoreRoot, sample_id: str, files: Files) -> None:
     with store.write_group(sample_id) as group:
         for path, content in files.items():
             if path != "zarr.json":
@@ -258,7 +258,7 @@ def test_group_ids_ignores_what_is_no_sample(store, url, path):
 
 
 def test_group_ids_ignores_groups_that_are_being_written(store, url):
-    other = open_store(url, {}, owner="other work")
+    other = open_root(url, {}, owner="other work")
     with store.write_group("run_1") as first, other.write_group("run_2") as second:
         for group in (first, second):
             group.put("zarr.json", b"{}")
@@ -342,7 +342,7 @@ def test_withdraw_manifest_removes_it_alone_and_may_be_repeated(store, url):
 def test_another_process_sees_what_was_written(store, url):
     write(store, "run_1", NEW)
     store.publish(MANIFEST, b"{}")
-    other = open_store(url, {}, owner="other work")
+    other = open_root(url, {}, owner="other work")
     assert other.group_ids() == {"run_1"}
     assert other.read(MANIFEST) == b"{}"
     other.remove_group("run_1")
@@ -351,9 +351,9 @@ def test_another_process_sees_what_was_written(store, url):
 
 @pytest.mark.parametrize("end", ["", "/", "//"], ids=["plain", "slash", "two-slashes"])
 def test_a_slash_at_the_end_of_the_url_changes_nothing(url, end):
-    write(open_store(url + end, {}), "a/run_1", NEW)
+    write(open_root(url + end, {}), "a/run_1", NEW)
     assert seen(url) == {f"a/run_1.zarr/{path}": data for path, data in NEW.items()}
-    assert open_store(url + end, {}).group_ids() == {"a/run_1"}
+    assert open_root(url + end, {}).group_ids() == {"a/run_1"}
 
 
 # What readers see meanwhile --------------------------------------------------------------------
@@ -489,7 +489,7 @@ def test_a_publish_that_breaks_off_leaves_the_old_file(store, url, monkeypatch):
 
 def leave_half_written(url: str, owner: str) -> None:
     """What a run of that owner leaves when it is killed."""
-    group = open_store(url, {}, owner=owner).write_group("run_9")
+    group = open_root(url, {}, owner=owner).write_group("run_9")
     group.put("volume/c/0/0", owner.encode())
 
 
@@ -501,7 +501,7 @@ def test_clean_removes_what_killed_runs_left(store, url):
 
 
 def test_clean_leaves_what_other_owners_are_writing(store, url):
-    other = open_store(url, {}, owner="other work")
+    other = open_root(url, {}, owner="other work")
     with other.write_group("run_2") as group:
         group.put("volume/c/0/0", b"theirs")
         leave_half_written(url, "work")
@@ -529,12 +529,12 @@ def test_an_owner_is_known_again_by_its_place_and_not_by_its_spelling(tmp_path, 
     (tmp_path / "link").symlink_to("work")
     for spelling in ("work", "./work", "work/", str(tmp_path / "work"), "link"):
         leave_half_written("store", spelling)
-        open_store("store", {}, owner="work").clean()
+        open_root("store", {}, owner="work").clean()
         assert files_below(str(tmp_path / "store")) == {}
 
 
 def test_clean_takes_the_folder_for_unfinished_groups_away_when_it_is_empty(tmp_path):
-    store = open_store(str(tmp_path), {}, owner="work")
+    store = open_root(str(tmp_path), {}, owner="work")
     leave_half_written(str(tmp_path), "work")
     assert os.listdir(tmp_path) == [".aerozarr-partial"]
     store.clean()
@@ -547,7 +547,7 @@ def test_unfinished_groups_lie_in_the_store_so_that_a_rename_is_enough(tmp_path)
 
 
 def test_a_reader_with_the_manifest_open_keeps_what_it_opened(tmp_path):
-    store = open_store(str(tmp_path), {})
+    store = open_root(str(tmp_path), {})
     store.publish(MANIFEST, b"old " * 1000)
     with (tmp_path / MANIFEST).open("rb", buffering=0) as reader:
         reader.read(10)
@@ -556,8 +556,8 @@ def test_a_reader_with_the_manifest_open_keeps_what_it_opened(tmp_path):
 
 
 def test_a_group_behind_a_link_is_a_group(tmp_path):
-    store = open_store(str(tmp_path / "store"), {})
-    write(open_store(str(tmp_path / "elsewhere"), {}), "run_1", NEW)
+    store = open_root(str(tmp_path / "store"), {})
+    write(open_root(str(tmp_path / "elsewhere"), {}), "run_1", NEW)
     (tmp_path / "store").mkdir()
     (tmp_path / "store" / "run_1.zarr").symlink_to(tmp_path / "elsewhere" / "run_1.zarr")
     assert store.group_ids() == {"run_1"}
@@ -566,20 +566,20 @@ def test_a_group_behind_a_link_is_a_group(tmp_path):
 @pytest.mark.parametrize(
     ("url", "kind"),
     [
-        ("store", LocalStore),
-        ("/tmp/store", LocalStore),
-        ("file:///tmp/store", LocalStore),
-        ("local:///tmp/store", LocalStore),
+        ("store", LocalRoot),
+        ("/tmp/store", LocalRoot),
+        ("file:///tmp/store", LocalRoot),
+        ("local:///tmp/store", LocalRoot),
         ("memory://store", ObjectStoreRoot),
     ],
 )
 def test_kind_of_store(url, kind):
-    assert type(open_store(url, {})) is kind
+    assert type(open_root(url, {})) is kind
 
 
 def test_a_url_that_cannot_be_opened_is_refused():
     with pytest.raises(SettingsError, match=r"store.*nosuch"):
-        open_store("nosuch://bucket", {})
+        open_root("nosuch://bucket", {})
 
 
 # URLs alone ------------------------------------------------------------------------------------
@@ -608,7 +608,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
 def test_a_url_store_writes_each_file_once_and_the_root_last(calls, tmp_path):
     url = url_of("memory-url", tmp_path)
     root = url.removeprefix("memory:/")
-    write(open_store(url, {}), "a/run_1", NEW)
+    write(open_root(url, {}), "a/run_1", NEW)
     assert {name for name, _ in calls} == {"pipe_file"}
     written = [path for _, path in calls]
     assert sorted(written) == sorted(f"{root}/a/run_1.zarr/{path}" for path in NEW)
@@ -618,7 +618,7 @@ def test_a_url_store_writes_each_file_once_and_the_root_last(calls, tmp_path):
 def test_a_url_store_removes_the_manifest_then_the_old_root_then_writes(calls, tmp_path):
     url = url_of("memory-url", tmp_path)
     root = url.removeprefix("memory:/")
-    store = open_store(url, {})
+    store = open_root(url, {})
     write(store, "run_1", OLD)
     store.publish(MANIFEST, b"{}")
     calls.clear()
@@ -632,7 +632,7 @@ def test_a_url_store_removes_the_manifest_then_the_old_root_then_writes(calls, t
 
 
 def test_a_group_that_is_not_committed_costs_no_request(calls, tmp_path):
-    with open_store(url_of("memory-url", tmp_path), {}).write_group("run_1") as group:
+    with open_root(url_of("memory-url", tmp_path), {}).write_group("run_1") as group:
         group.put("volume/c/0/0", b"half")
     assert calls == []
 
@@ -645,7 +645,7 @@ def test_a_url_store_makes_the_folders_that_its_file_system_needs(tmp_path):
             super().__init__(path=str(tmp_path), fs=LocalFileSystem(auto_mkdir=False), **options)
 
     fsspec.register_implementation("plain", Plain, clobber=True)
-    store = open_store("plain://store", {})
+    store = open_root("plain://store", {})
     assert type(store) is ObjectStoreRoot
     write(store, "a/run_1", NEW)
     store.publish(MANIFEST, b"{}")
