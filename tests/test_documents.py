@@ -63,7 +63,7 @@ def test_conda_and_pip_install_the_same_versions() -> None:
 
 
 def test_everything_that_the_library_needs_is_pinned() -> None:
-    run_config = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["run_config"]
+    run_config = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
     needed = {re.split(r"[<>=]", requirement)[0] for requirement in run_config["dependencies"]}
     pip = pinned((REPOSITORY / "requirements.txt").read_text(), r"^([\w-]+)==(\S+)$")
     assert needed <= set(pip)

@@ -215,5 +215,5 @@ class RunConfig:
 
 @functools.cache
 def _resolved(text: str) -> RunConfig:
-    """Resolve settings once in a process: a warm worker does so before it forks."""
+    """Resolve settings once in a process: the fork server does so before it forks."""
     return RunConfig.of(settings_from_json(text))

@@ -146,7 +146,7 @@ def forty(cluster: Cluster, on_one_machine: Workspace, tmp_path: Path) -> OnClus
 
 
 class WorkerWatch(threading.Thread):
-    """Collects the warm workers that anything on the cluster starts."""
+    """Collects the fork servers that anything on the cluster starts."""
 
     def __init__(self, cluster: Cluster) -> None:
         super().__init__(daemon=True)

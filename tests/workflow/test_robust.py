@@ -266,7 +266,7 @@ class Cars(Base):
 
 
 def server_of(owner: int) -> int | None:
-    """Return the process id of the warm worker that an owner's jobs started, if it runs."""
+    """Return the process id of the fork server that a parent's jobs started, if it runs."""
     found = subprocess.run(["pgrep", "-f", "convert_sample.py --serve"], capture_output=True)
     for process in map(int, found.stdout.split()):
         with contextlib.suppress(OSError):  # it may end meanwhile
@@ -278,7 +278,7 @@ def server_of(owner: int) -> int | None:
     return None
 
 
-def test_a_warm_worker_that_is_killed_costs_no_sample(
+def test_a_fork_server_that_is_killed_costs_no_sample(
     five: Workspace, expected: dict[str, str]
 ) -> None:
     process = five.start(cores=1)
@@ -293,7 +293,7 @@ def test_a_warm_worker_that_is_killed_costs_no_sample(
     assert digests(five.store) == expected
 
 
-def test_no_warm_worker_outlives_its_run(five: Workspace) -> None:
+def test_no_fork_server_outlives_its_run(five: Workspace) -> None:
     process = five.start()
     deadline = time.monotonic() + 60
     while (server := server_of(process.pid)) is None:
@@ -305,7 +305,7 @@ def test_no_warm_worker_outlives_its_run(five: Workspace) -> None:
         time.sleep(0.05)
 
 
-def test_without_a_warm_worker_samples_convert_in_plain_processes_and_the_logs_say_so(
+def test_without_a_fork_server_samples_convert_in_plain_processes_and_the_logs_say_so(
     five: Workspace, expected: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A temporary folder whose name is too long for a socket: no worker can be had.

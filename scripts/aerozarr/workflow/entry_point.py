@@ -1,4 +1,4 @@
-"""The scripts whose jobs a warm worker does (see `warm`), or a plain process when there is none.
+"""The scripts whose jobs the fork server does, or a plain process where there is no such server.
 
 Such a script imports nothing but this before it knows that it has to.
 """
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def main(job: str) -> int:
-    """Do a job with the options of the command line; with `--serve`, be the warm worker.
+    """Do a job with the options of the command line; with `--serve`, be the fork server.
 
     Parameters
     ----------
@@ -50,12 +50,12 @@ def main(job: str) -> int:
 
 
 def server_command(script: str) -> list[str]:
-    """Return what starts a warm worker, which does the script's job and those that go with it."""
+    """Return the command that starts a fork server for the script's job and related ones."""
     return [sys.executable, script, "--serve"]
 
 
 def _load(job: str) -> Job:
-    """Import what a job and those that go with it need, and return what does one."""
+    """Import what a job and related ones need, and return the function that does one."""
     if job == "verify_sample":
         return _verifying()
     return _converting()

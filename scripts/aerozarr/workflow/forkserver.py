@@ -1,4 +1,4 @@
-"""The server of a warm worker, and its workers: `warm` describes their protocol."""
+"""The fork server and its workers; `forkserver_client` describes the protocol."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ Job = Callable[[list[str]], int]
 # promised theirs.
 KEPT_BYTES = 128 * 2**20
 
-_OWNER_CHECK_SECONDS = 0.5
+_PARENT_CHECK_SECONDS = 0.5
 _REQUEST_SECONDS = 10.0
 
 
 def serve(load: Callable[[], Job]) -> None:
-    """Serve jobs until the owner is gone.
+    """Do jobs until the parent process ends.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ def serve(load: Callable[[], Job]) -> None:
         Imports what jobs need, and returns what does a job. Clients can connect meanwhile, and wait
         for it. It must not start a thread: workers are forked.
     """
-    folder, owner = os.environ[FORKSERVER_FOLDER], int(os.environ[FORKSERVER_PARENT])
+    folder, parent = os.environ[FORKSERVER_FOLDER], int(os.environ[FORKSERVER_PARENT])
     listener = socket.socket(fileno=os.dup(0))
     with open(os.devnull, "rb") as nothing:
         os.dup2(nothing.fileno(), 0)
@@ -48,7 +48,7 @@ def serve(load: Callable[[], Job]) -> None:
     job = load()
     gc.freeze()  # or a collection in a worker would copy every page
     gc.enable()
-    _Server(folder, owner, listener, job).run()
+    _Server(folder, parent, listener, job).run()
 
 
 @dataclass
@@ -61,9 +61,9 @@ class _Worker:
 
 
 class _Server:
-    def __init__(self, folder: str, owner: int, listener: socket.socket, job: Job) -> None:
+    def __init__(self, folder: str, parent: int, listener: socket.socket, job: Job) -> None:
         self.folder = folder
-        self.owner = owner
+        self.parent = parent
         self.listener = listener
         self.job = job
         self.workers: dict[int, _Worker] = {}
@@ -79,14 +79,14 @@ class _Server:
         self.selector.register(
             self.wakeup, selectors.EVENT_READ, lambda: os.read(self.wakeup, 4096)
         )
-        # So does, on Linux, the owner's end; elsewhere it is looked for from time to time.
+        # So does, on Linux, the parent's end; elsewhere it is looked for from time to time.
         if sys.platform == "linux":
             with contextlib.suppress(OSError):
-                self.selector.register(os.pidfd_open(owner), selectors.EVENT_READ, lambda: None)
+                self.selector.register(os.pidfd_open(parent), selectors.EVENT_READ, lambda: None)
 
     def run(self) -> None:
-        while _is_alive(self.owner):
-            for key, _ in self.selector.select(_OWNER_CHECK_SECONDS):
+        while _is_alive(self.parent):
+            for key, _ in self.selector.select(_PARENT_CHECK_SECONDS):
                 key.data()
             self.reap()
         for process in self.workers:
@@ -112,9 +112,11 @@ class _Server:
             _send(worker.line, content, stderr)
         os.close(stderr)
         # A client never sends twice: when it is readable, it is gone.
-        self.selector.register(client, selectors.EVENT_READ, lambda: self.abandon(worker, client))
+        self.selector.register(
+            client, selectors.EVENT_READ, lambda: self.kill_worker_of(worker, client)
+        )
 
-    def abandon(self, worker: _Worker, client: socket.socket) -> None:
+    def kill_worker_of(self, worker: _Worker, client: socket.socket) -> None:
         """End the worker of a client that is gone; it is reaped later."""
         if worker.client is client:  # not when it has answered in the same moment
             os.kill(worker.process, signal.SIGKILL)
@@ -127,11 +129,11 @@ class _Server:
             self.be_worker(theirs)
         theirs.close()
         worker = self.workers[process] = _Worker(process, ours)
-        self.selector.register(ours, selectors.EVENT_READ, lambda: self.hear(worker))
+        self.selector.register(ours, selectors.EVENT_READ, lambda: self.receive_answer(worker))
         return worker
 
-    def hear(self, worker: _Worker) -> None:
-        """Take a worker's answer, and pass it on."""
+    def receive_answer(self, worker: _Worker) -> None:
+        """Pass a worker's answer on."""
         try:
             answer = worker.line.recv(2)
         except OSError:
@@ -145,7 +147,7 @@ class _Server:
             self.idle.append(worker)
         else:
             self.selector.unregister(worker.line)
-            worker.line.close()  # which is how it knows
+            worker.line.close()  # which ends the worker
 
     def answer(self, worker: _Worker, code: int) -> None:
         client, worker.client = worker.client, None
@@ -155,7 +157,7 @@ class _Server:
                 client.sendall(bytes([code]))
 
     def reap(self) -> None:
-        """Take leave of workers that ended, and tell the clients of those that were at work."""
+        """Forget workers that ended, and answer the clients of those that were at work."""
         while self.workers:
             process, status = os.waitpid(-1, os.WNOHANG)
             if process == 0:
@@ -184,16 +186,16 @@ class _Server:
                 other.line.close()
                 if other.client is not None:
                     other.client.close()
-            start, own_words = _memory(), os.dup(2)
+            start, own_stderr = _memory(), os.dup(2)
             while True:
                 content, stderr = _receive(line)
                 exit_code = self.do(content, stderr)
-                # Nobody must wait for the end of a log that an idle worker holds open.
-                os.dup2(own_words, 2)
-                os.dup2(own_words, 1)
+                # An idle worker must not hold its last job's log open: its end may be waited for.
+                os.dup2(own_stderr, 2)
+                os.dup2(own_stderr, 1)
                 kept = _memory() - start if start else KEPT_BYTES
                 line.sendall(bytes([exit_code, exit_code == 0 and kept < KEPT_BYTES]))
-        except (OSError, ValueError):  # the server wants no more of it
+        except (OSError, ValueError):  # the server has closed the line
             code = 0
         except BaseException:  # noqa: BLE001 - the worker ends here, whatever happened
             traceback.print_exc()

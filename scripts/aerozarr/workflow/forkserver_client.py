@@ -1,33 +1,33 @@
-"""A warm worker: processes that have torch and the rest imported, and do one job after another.
+"""The fork server's client, and the protocol: jobs are done in processes that have torch imported.
 
 A job that starts Python and imports torch pays more than a second for it. Here a *server* does so
-once, and forks *workers*; a worker whose job went well waits for the next one, because a new
-process also pays for every page of memory that it touches for the first time (more, for a small
-sample, than for its conversion).
+once, and forks *workers*. A worker whose job went well waits for the next one, because a new
+process also pays for every page of memory that it touches first (for a small sample, more than for
+its conversion).
 
 Protocol
 --------
-The process that runs jobs (Snakemake: the *owner*) names a folder and itself in the environment
-(`become_parent`). Nothing is started yet.
+The process that runs jobs (Snakemake, the *parent process*) names a folder and itself in the
+environment (`become_parent`). Nothing is started yet.
 
 A *client* (one a job, importing next to nothing; this module) connects to `socket` in that folder.
-If nobody listens, it takes the lock on `lock` there, looks again, and starts a server, which it
-gives a listening socket as standard input: so nobody has to wait until the server listens. It then
+If nobody listens, it takes the lock on `lock` there, tries again, and starts a server, which it
+hands a listening socket as standard input: so nobody has to wait until the server listens. It then
 sends, in one message, its standard error as a file descriptor and its request: a 4-byte length, and
 that many bytes of NUL-separated texts.
 
-The *server* (`warm_server`) imports everything once and starts no thread. It passes each request
-on to a worker that is idle, or to a new one; so there are never more workers than there were
-clients at once. The worker takes the client's standard error for its own, does the job, and answers
+The *server* (`forkserver`) imports everything once and starts no thread. It passes each request on
+to a worker that is idle, or to a new one; so there are never more workers than there were clients
+at the same time. The worker takes the client's standard error for its own, does the job, and answers
 with two bytes: the exit code, and whether it can be used again. It cannot after a job that failed,
 nor when it has kept much memory. The server answers the client with one byte, the exit code, and
 closes.
 
-Who ends whom: a client that goes away has its worker killed; an owner that goes away has the
-server, which kills all workers and removes the folder; a server that goes away takes its workers
-along (Linux), and its clients run their job in a plain process, as they do when none can be
-started. A worker that crashes costs its client's job alone. Since the folder is named anew by each
-run, no server outlives the code and credentials it knows.
+When a client ends, its worker is killed. When the parent process ends, so does the server, which
+kills all workers and removes the folder. When the server ends, so do its workers (Linux), and its
+clients run their jobs in plain processes, as they do when no server can be started. A worker that
+crashes fails its client's job alone. Since each run names a new folder, no server outlives the code
+and credentials that it knows.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from aerozarr.environment import FORKSERVER_FOLDER, FORKSERVER_PARENT
 
 
 def become_parent() -> None:
-    """Make this process the owner of a worker that its jobs may start."""
+    """Make this process the parent of a fork server that its jobs may start."""
     # Imported here: a client needs none of it.
     import atexit
     import shutil
@@ -58,9 +58,9 @@ def become_parent() -> None:
 
 
 def start(server_command: list[str]) -> None:
-    """Start a worker before the first job wants it; called by the owner.
+    """Start a server before the first job needs it; called by the parent process.
 
-    Its imports then go on beside what the owner does until then. Harmless if it fails: the first
+    Its imports then go on beside what the parent does until then. Harmless if it fails: the first
     job tries again.
     """
     try:
@@ -70,7 +70,7 @@ def start(server_command: list[str]) -> None:
 
 
 def request(texts: list[str], server_command: list[str]) -> int | None:
-    """Have a job done by the warm worker.
+    """Have a job done by the fork server.
 
     Parameters
     ----------
@@ -82,8 +82,8 @@ def request(texts: list[str], server_command: list[str]) -> int | None:
     Returns
     -------
     int or None
-        The job's exit code; None when there is no worker to be had, or it went away: then the job
-        was not finished.
+        The job's exit code; None when there is no server, or it ended: then the job was not
+        finished.
     """
     folder = os.environ.get(FORKSERVER_FOLDER)
     if folder is None:
@@ -91,7 +91,7 @@ def request(texts: list[str], server_command: list[str]) -> int | None:
     try:
         connection = _connect(folder) or _start(folder, server_command)
     except OSError as error:
-        print(f"aerozarr: no warm worker: {error}", file=sys.stderr)
+        print(f"aerozarr: no fork server: {error}", file=sys.stderr)
         return None
     content = "\0".join(texts).encode("utf-8", "surrogateescape")
     message = len(content).to_bytes(4, "big") + content
@@ -106,7 +106,7 @@ def request(texts: list[str], server_command: list[str]) -> int | None:
         answer = b""
     connection.close()
     if not answer:
-        print(f"aerozarr: the warm worker went away. {_tail(folder)}", file=sys.stderr)
+        print(f"aerozarr: the fork server ended. {_tail(folder)}", file=sys.stderr)
         return None
     return answer[0]
 

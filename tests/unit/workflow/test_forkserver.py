@@ -1,4 +1,4 @@
-"""The warm worker: who starts it, what it answers, and who ends with whom."""
+"""The fork server: who starts it, what it answers, and who ends with whom."""
 
 from __future__ import annotations
 
@@ -70,11 +70,11 @@ class Bench:
         self.script = folder / "script.py"
         self.script.write_text(SCRIPT.format(scripts=str(SCRIPTS)))
         self.owner = subprocess.Popen(["sleep", "600"])
-        self.warm = folder / "warm"
+        self.sockets = folder / "sockets"
         self.servers: set[int] = set()
         self.environment = {
             **os.environ,
-            "AEROZARR_FORKSERVER_FOLDER": str(self.warm),
+            "AEROZARR_FORKSERVER_FOLDER": str(self.sockets),
             "AEROZARR_FORKSERVER_PARENT": str(self.owner.pid),
         }
 
@@ -211,7 +211,7 @@ def test_an_idle_worker_ends_with_the_owner(bench: Bench) -> None:
 def test_a_client_that_says_nothing_costs_nobody_anything(bench: Bench) -> None:
     bench.server()
     with socket.socket(socket.AF_UNIX) as silent:
-        silent.connect(f"{bench.warm}/socket")
+        silent.connect(f"{bench.sockets}/socket")
     assert bench.do("exit", "0")[0] == 0
 
 
@@ -236,7 +236,7 @@ def test_an_owner_that_is_killed_takes_server_and_children_along(bench: Bench) -
     client, child = bench.waiting_child()
     bench.owner.kill()
     bench.owner.wait()
-    until(lambda: gone(server) and gone(child) and not bench.warm.exists())
+    until(lambda: gone(server) and gone(child) and not bench.sockets.exists())
     assert client.wait(timeout=10) != 0
     client.communicate()
 
@@ -280,7 +280,7 @@ def test_a_folder_that_cannot_be_made_means_no_worker(bench: Bench) -> None:
     bench.environment["AEROZARR_FORKSERVER_FOLDER"] = str(bench.script / "below_a_file")
     code, said = bench.do("exit", "0")
     assert code == NO_WORKER
-    assert "no warm worker" in said
+    assert "no fork server" in said
 
 
 def test_the_client_imports_next_to_nothing() -> None:

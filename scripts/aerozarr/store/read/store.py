@@ -231,8 +231,8 @@ class Store(Contents):
             Where chance comes from; by default torch's own. Domains draw in the manifest's order.
         whole_chunks
             Fetch fewer bytes, for less varied draws. By default, the points of a domain are one run
-            of stored rows (on a circle: it goes on at the first row after the last) whose start may
-            be any row. So they mix with others at every draw, but the chunks at both ends are
+            of stored rows (wrapping around from the last row to the first) whose start may be any
+            row. So they mix with others at every draw, but the chunks at both ends are
             fetched for a part of their rows. With `whole_chunks`, the draw touches as few chunks as
             it can: for as many points as a chunk holds, it is most often one. Either way each point
             is exactly as likely as any other.

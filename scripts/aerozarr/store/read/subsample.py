@@ -1,7 +1,7 @@
-"""Which rows a draw takes, so that every point of a domain comes with the same probability.
+"""Which rows a subsample takes, so that every point of a domain is as likely as any other.
 
-The rows lie on a circle: a run that reaches the last row goes on at the first. A run whose start is
-uniform over all rows then holds each row with probability count / n_points, exactly. (Chunks drawn
+A run of rows that reaches the last one wraps around to the first. A run whose start is uniform over
+all rows then holds each row with probability count / n_points, exactly. (Chunks drawn
 at random and cut to the count do not: the tail of a chunk comes more rarely, or never.)
 """
 
@@ -119,7 +119,7 @@ def merge_ends(
     A run of rows begins and ends within a chunk. Where one of these two chunks can give the rows of
     both ends, one of them does: the first with a probability of its share of those rows, so that a
     chunk gives as many rows on average as before. The rows that a chunk gives in part are a run on
-    a circle of the chunk's own, from a uniform start, so that they are equally likely within it.
+    wrapped around within the chunk, from a uniform start, so that they are equally likely in it.
 
     Parameters
     ----------
@@ -139,7 +139,7 @@ def merge_ends(
         return _part(first, count, head_size, chunk, offset)
     tail = (start + count - 1) % n_points - last * chunk + 1
     between = run((start + head) % n_points, count - head - tail, n_points)
-    if first == last:  # round the circle, back into the chunk that it began in
+    if first == last:  # wrapped around, into the chunk that it began in
         return (*_part(first, head + tail, head_size, chunk, offset), *between)
     ends = head + tail
     if ends <= min(head_size, tail_size):
@@ -153,6 +153,6 @@ def merge_ends(
 
 
 def _part(number: int, count: int, size: int, chunk: int, offset: int) -> Rows:
-    """Return `count` of the `size` rows of chunk `number`, from a uniform start on its circle."""
+    """Return `count` of the `size` rows of chunk `number`, wrapped around from a start."""
     base = number * chunk
     return tuple((base + low, base + high) for low, high in run(offset % size, count, size))
