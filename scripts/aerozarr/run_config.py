@@ -27,11 +27,12 @@ from aerozarr.config.settings import (
 )
 from aerozarr.environment import SETTINGS, STARTED
 from aerozarr.errors import StoreError
-from aerozarr.filesystems.files import check_writable
+from aerozarr.filesystems.files import check_writable, read_or_none
 from aerozarr.filesystems.location import import_backend_for
 from aerozarr.source.datasets import Dataset, resolve_dataset
 from aerozarr.store.format.layout import BYTES_VERSION, FORMAT_VERSION
 from aerozarr.store.write import open_root
+from aerozarr.store.write.records import check_lease, end_lease
 from aerozarr.store.write.root import StoreRoot
 
 # Of the fragments; raise by hand when what they record changes.
@@ -46,6 +47,8 @@ MERGED = "merged.json"
 # digest of what these should then hold.
 HANDED_OVER = ".listing.json"
 EXPECTED_TABLES = ".tables.sha256"
+# What tells this run's lease of the store from others', one token a line, the last one first.
+LEASE_TOKEN = ".lease"
 
 
 @dataclass(frozen=True)
@@ -159,6 +162,28 @@ class RunConfig:
         if store.location.is_local:
             check_writable("store", Path(store.location.path))
         return store
+
+    def check_lease(self) -> None:
+        """Check that no other run has taken the store over since this one began.
+
+        Raises
+        ------
+        StoreError
+            When one has.
+        """
+        for token in self.lease_tokens[:1]:
+            check_lease(self.store, token)
+
+    def end_lease(self) -> None:
+        """Let other runs write to the store: this one has written all."""
+        for token in self.lease_tokens[:1]:
+            end_lease(self.store, token)
+            self.place(LEASE_TOKEN).unlink(missing_ok=True)
+
+    @property
+    def lease_tokens(self) -> list[str]:
+        """What tells the store's leases of runs in this work folder; the last run's first."""
+        return (read_or_none(self.place(LEASE_TOKEN)) or b"").decode("utf-8", "replace").split()
 
     def prepare(self) -> None:
         """Import what source and store need: for a process that forks one child a job."""

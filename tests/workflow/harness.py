@@ -167,9 +167,14 @@ class Workspace:
 
 
 def digests(store: Path) -> dict[str, str]:
-    """Return the SHA-256 of every file of a store, by path, but of the one that tells the time."""
+    """Return the SHA-256 of every file of a store, by path.
+
+    Not of the one that tells the time, nor of what the store records of its runs.
+    """
     return {
         str(path.relative_to(store)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(store.rglob("*"))
-        if path.is_file() and path.name != "provenance.json"
+        if path.is_file()
+        and path.name != "provenance.json"
+        and path.relative_to(store).parts[0] != ".aerozarr"
     }

@@ -13,7 +13,15 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictInt, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictInt,
+    ValidationError,
+)
 from pydantic_core import ErrorDetails
 
 from aerozarr.errors import SettingsError
@@ -135,6 +143,12 @@ class Settings(BaseModel):
         "results/store",
         "Where the store goes: a folder or an fsspec URL.",
         "Give a folder or a URL",
+    )
+    take_over: StrictBool = _setting(
+        False,
+        "Whether this run may replace what another dataset's run wrote to the store, and go on "
+        "where another run is said to be at work. Only for the one run that needs it.",
+        "Give true or false",
     )
     workdir: Text = _setting(
         "results/work",

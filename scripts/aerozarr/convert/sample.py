@@ -209,6 +209,8 @@ def convert_sample(run_config: RunConfig, *, table: Path, key: str, fragment: Pa
     """
     use_one_thread()
     settings = run_config.settings
+    if run_config.store.location.is_local:  # elsewhere it is a request, and left to the merge
+        run_config.check_lease()
     sample = find_sample(table, key)
     load = loader_for(sample, settings, run_config.dataset, run_config.source, run_config.domains)
     made = convert(sample, load, run_config.domains, settings, run_config.store)

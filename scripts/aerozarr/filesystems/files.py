@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import fcntl
 import os
 from pathlib import Path
@@ -18,12 +19,59 @@ def read_or_none(path: Path) -> bytes | None:
         return None
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all: beside its place first, then put in place."""
+def write_atomically(path: Path, content: bytes, *, durable: bool = False) -> None:
+    """Write a file whole or not at all: under another name first, then renamed.
+
+    Parameters
+    ----------
+    path, content
+        The file, and what is to be in it.
+    durable
+        Whether it is on the disk on return. Not needed where a file that a power loss emptied or
+        cut is noticed and made again.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name[:200]}.partial")
-    aside.write_bytes(content)
-    aside.replace(path)
+    partial = path.with_name(f".{path.name[:200]}.partial")
+    with partial.open("wb") as file:
+        file.write(content)
+        if durable:
+            file.flush()
+            os.fsync(file.fileno())
+    partial.replace(path)
+    if durable:
+        sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Have the names in a folder reach the disk."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_file_system(folder: Path) -> None:
+    """Have all that was written to the file system of a folder reach its disk.
+
+    One call for thousands of small files: as many calls of fsync would take seconds.
+
+    Raises
+    ------
+    OSError
+        When something could not be written.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    if not hasattr(libc, "syncfs"):  # Linux alone has it
+        os.sync()
+        return
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        if libc.syncfs(descriptor) != 0:
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number), str(folder))
+    finally:
+        os.close(descriptor)
 
 
 def lock(path: Path) -> IO[str]:

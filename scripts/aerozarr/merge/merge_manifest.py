@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from aerozarr.convert.fragment import Fragment, read_fragment
+from aerozarr.convert.fragment import Fragment, is_whole, read_fragment
 from aerozarr.errors import StoreError
-from aerozarr.filesystems.files import read_or_none, write_atomically
+from aerozarr.filesystems.files import read_or_none, sync_file_system, write_atomically
 from aerozarr.merge.report import Outcome, report_of
 from aerozarr.merge.sidecars import checksums, files_named_by, provenance, sidecars
 from aerozarr.merge.summary import Summary, digest_of, digest_of_tables
@@ -15,8 +16,9 @@ from aerozarr.messages import first_lines, plural, printable, redacted
 from aerozarr.run_config import EXPECTED_TABLES, INCOMPLETE, SAMPLES, RunConfig
 from aerozarr.source.sample_table import read_samples, read_skipped
 from aerozarr.source.samples import Sample, Skipped
-from aerozarr.store.format.layout import CHECKSUMS, MANIFEST, PROVENANCE
+from aerozarr.store.format.layout import CHECKSUMS, MANIFEST, PROVENANCE, groups_in
 from aerozarr.store.format.manifest import Manifest
+from aerozarr.store.write.records import read_written
 from aerozarr.store.write.root import StoreRoot
 
 
@@ -53,8 +55,13 @@ def merge_fragments(
     if broken and (settings.on_broken_sample == "fail" or not converted):
         _withdraw_if_wrong(store)
         raise StoreError(_why_failed(broken, converted))
-    groups = store.group_ids()
-    _check_groups(converted, store, groups)
+    there = store.all_files()
+    _check_groups(converted, store, there)
+    written = read_written(store)
+    ours = written.groups if written is not None else frozenset()
+    # What the manifest is going to list is on the disk before it.
+    store.sync()
+    sync_file_system(run_config.place("."))
 
     name = settings.dataset_name or run_config.dataset.name
     listed = ((fragment.sample_id, fragment.domains) for fragment in converted)
@@ -67,19 +74,21 @@ def merge_fragments(
         "source_bytes": sum(fragment.source_bytes for fragment in converted),
         "stored_bytes": sum(fragment.stored_bytes for fragment in converted),
     }
-    _publish(store, files, checksums(converted, files), run_config, counts)
+    run_config.check_lease()  # others may have written here meanwhile
+    published = _publish(store, files, checksums(converted, files), run_config, counts)
     store.clean()
     summary = Summary(
         store=redacted(settings.store).rstrip("/"),
         dataset_name=name,
         samples=len(converted),
         skipped=[str(row) for row in skipped],
-        orphans=sorted(groups - {fragment.sample_id for fragment in converted}),
+        orphans=sorted((groups_in(there) & ours) - {fragment.sample_id for fragment in converted}),
         source_bytes=counts["source_bytes"],
         stored_bytes=counts["stored_bytes"],
         manifest_digest=digest_of(manifest),
         not_finite=[_not_finite(fragment) for fragment in converted if _not_finite(fragment)],
         files=[*files, CHECKSUMS, PROVENANCE],
+        recorded={name: (len(content), digest_of(content)) for name, content in published.items()},
         listed_as=digest_of(run_config.listed_as.encode()),
     )
     return summary, Outcome(kept, converted, skipped, name)
@@ -101,15 +110,18 @@ def _publish(
     digests: bytes,
     run_config: RunConfig,
     counts: dict[str, int],
-) -> None:
-    """Put the manifest and what belongs beside it in place, the manifest last."""
+) -> dict[str, bytes]:
+    """Put the manifest and what belongs beside it in place, the manifest last; return all."""
     before = files_named_by(store.read(PROVENANCE))
+    # A manifest never stands beside statistics and checksums of another merge.
+    store.withdraw_manifest()
     files = {CHECKSUMS: digests, **files}
     files = {PROVENANCE: provenance(run_config, counts, [*files, PROVENANCE]), **files}
     for gone in sorted({*before} - {*files}):
         store.withdraw(gone)
     for name, content in files.items():
         store.publish(name, content)
+    return files
 
 
 def _why_failed(broken: list[Skipped], converted: list[Fragment]) -> str:
@@ -144,13 +156,15 @@ def _withdraw_if_wrong(store: StoreRoot) -> None:
         store.withdraw_manifest()
 
 
-def _check_groups(converted: list[Fragment], store: StoreRoot, groups: set[str]) -> None:
-    missing = [f.sample_id for f in converted if f.sample_id not in groups]
+def _check_groups(
+    converted: list[Fragment], store: StoreRoot, there: Mapping[str, int | None]
+) -> None:
+    missing = [f.sample_id for f in converted if not is_whole(f, there)]
     if missing:
         store.withdraw_manifest()
         head = (
-            f"{len(missing)} groups are gone from the store, so no manifest was written. "
-            "Run snakemake again: it converts these samples again."
+            f"{len(missing)} groups are gone from the store, or not whole in it, so no manifest "
+            "was written. Run snakemake again: it converts these samples again."
         )
         raise StoreError("\n".join([head, *first_lines(map(printable, missing))]))
 
@@ -174,6 +188,9 @@ def merge_manifest(
             f"{table} or {incomplete} was changed after the source was listed, so no manifest was "
             "written. Run snakemake again: it writes both again."
         )
+    run_config.check_lease()
     summary, outcome = merge_fragments(run_config, samples, skipped)
     write_atomically(report, report_of(run_config, outcome).encode("utf-8"))
-    write_atomically(merged, replace(summary, tables=tables).to_json().encode("utf-8"))
+    summary = replace(summary, tables=tables)
+    write_atomically(merged, summary.to_json().encode("utf-8"), durable=True)
+    run_config.end_lease()

@@ -13,12 +13,17 @@ from aerozarr.messages import first_lines, plural, printable, redacted
 from aerozarr.run_config import RunConfig
 from aerozarr.store.format.layout import MANIFEST
 from aerozarr.store.format.manifest import Manifest
+from aerozarr.store.write.records import check_lease_can_be_taken, read_written, record_written
 from aerozarr.store.write.root import StoreRoot
 
 
 def remove_orphans(run_config: RunConfig, *, merged: Path) -> None:
     """Remove orphans, and take them out of the summary: the job of `remove_orphans`."""
-    removed = remove_groups(run_config.store)
+    store = run_config.store
+    check_lease_can_be_taken(
+        store, run_config.lease_tokens, take_over=run_config.settings.take_over
+    )
+    removed = remove_groups(store)
     summary = read_summary(merged)
     if summary is not None:
         write_atomically(merged, replace(summary, orphans=[]).to_json().encode("utf-8"))
@@ -31,12 +36,15 @@ def remove_groups(store: StoreRoot) -> list[str]:
     orphans = orphans_of(store)
     for sample_id in orphans:
         store.remove_group(sample_id)
+    written = read_written(store)
+    if orphans and written is not None:
+        record_written(store, replace(written, groups=written.groups - {*orphans}))
     store.clean()
     return orphans
 
 
 def orphans_of(store: StoreRoot) -> list[str]:
-    """Return the ids of a store's groups that its manifest does not list.
+    """Return the ids of groups that this store's runs wrote and its manifest does not list.
 
     Raises
     ------
@@ -51,4 +59,7 @@ def orphans_of(store: StoreRoot) -> list[str]:
             f"{place} has no {MANIFEST}, so nothing says which groups are wanted. "
             "Run snakemake first."
         )
-    return sorted(store.group_ids() - Manifest.parse(content, f"{place}/{MANIFEST}").samples.keys())
+    listed = Manifest.parse(content, f"{place}/{MANIFEST}").samples.keys()
+    written = read_written(store)
+    ours = written.groups if written is not None else frozenset()
+    return sorted((store.group_ids() & ours) - listed)

@@ -34,6 +34,8 @@ class Summary:
         Samples with NaN or infinite values, one text each.
     files
         Names of the files that were published beside the groups.
+    recorded
+        Size in bytes and SHA-256 of those files, by name; empty where an earlier version merged.
     listed_as, tables
         Digests of the settings that decide the manifest, and of the tables that were merged; empty
         where an earlier version merged.
@@ -49,6 +51,7 @@ class Summary:
     manifest_digest: str
     not_finite: list[str] = field(default_factory=list)
     files: list[str] = field(default_factory=list)
+    recorded: dict[str, tuple[int, str]] = field(default_factory=dict)
     listed_as: str = ""
     tables: str = ""
 

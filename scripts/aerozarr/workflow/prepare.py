@@ -19,9 +19,10 @@ from aerozarr.filesystems.files import check_writable, lock, write_atomically
 from aerozarr.filesystems.location import Location
 from aerozarr.merge.summary import digest_of_tables
 from aerozarr.messages import did_you_mean, plural, redacted
-from aerozarr.run_config import EXPECTED_TABLES, HANDED_OVER, MERGED, RunConfig
+from aerozarr.run_config import EXPECTED_TABLES, HANDED_OVER, RunConfig
 from aerozarr.source.listing import list_source
 from aerozarr.source.samples import Listing
+from aerozarr.workflow.ownership import begin_writing, check_store_is_ours
 from aerozarr.workflow.reconcile import State, forget, look, plan_run
 from aerozarr.workflow.slurm import end_left_jobs
 
@@ -88,9 +89,12 @@ def prepare_run(
         messages += acquire_workdir(run_config)
         store.clean()
     # Listed once, because that takes a request for every thousand objects.
-    is_known = Path(run_config.fragments).is_dir() or run_config.place(MERGED).exists()
-    state = look(run_config, listing, store.all_files() if is_known else {})
+    state = look(run_config, listing, store.all_files())
     plan = plan_run(run_config, state, forced=forced, last=last)
+    if plan.writes:
+        written = check_store_is_ours(run_config, state, plan)
+        if runs_jobs:
+            begin_writing(run_config, written)
     if runs_jobs:
         forget(run_config, plan)
         _hand_over(run_config, listing, state)

@@ -22,6 +22,7 @@ from aerozarr.source.sample_table import read_samples, skipped_table, table_of
 from aerozarr.source.samples import Listing, Sample
 from aerozarr.store.format.layout import MANIFEST
 from aerozarr.store.format.manifest import Manifest
+from aerozarr.store.write.root import StoreRoot
 
 # Why a sample is to be converted, as a dry run says it.
 NEW = "new"
@@ -29,6 +30,9 @@ CHANGED = "changed"
 OTHER_SETTINGS = "stored with other settings"
 GONE = "gone from the store"
 FORCED = "forced"
+
+# Files beside the manifest are looked into up to so many bytes; of larger ones the size must do.
+LOOKED_INTO = 2**20
 
 # Rules after which nothing more is run, when `--until` names them, and no sample is converted.
 _BEFORE_CONVERSION = frozenset({"make_example", "list_samples"})
@@ -55,6 +59,8 @@ class State:
         The store's manifest, None where it has none.
     files
         What the store holds: path to size, None where that is not told.
+    digests
+        SHA-256 of the files beside the manifest, by name, of those that were looked into.
     """
 
     samples: Sequence[Sample]
@@ -64,6 +70,7 @@ class State:
     summary: Summary | None
     manifest: bytes | None
     files: Mapping[str, int | None]
+    digests: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -87,6 +94,11 @@ class Plan:
     list_anew: bool
     merge_anew: bool
     messages: Sequence[str] = field(default_factory=list)
+
+    @property
+    def writes(self) -> bool:
+        """Whether anything in the store is to be written."""
+        return bool(self.convert) or self.merge_anew
 
     @property
     def forecast(self) -> str:
@@ -131,7 +143,19 @@ def look(run_config: RunConfig, listing: Listing | None, files: Mapping[str, int
     summary = read_summary(run_config.place(MERGED))
     if summary is not None and summary.store != redacted(run_config.settings.store).rstrip("/"):
         summary = None  # the last run in this work folder was for another store
-    return State(samples, tables, found, fragments, summary, run_config.store.read(MANIFEST), files)
+    manifest = run_config.store.read(MANIFEST)
+    digests = _digests(run_config.store, summary, files)
+    return State(samples, tables, found, fragments, summary, manifest, files, digests)
+
+
+def _digests(
+    store: StoreRoot, summary: Summary | None, files: Mapping[str, int | None]
+) -> dict[str, str]:
+    """Return digests of the files beside the manifest, where looking into them costs little."""
+    if summary is None or not store.location.is_local:
+        return {}
+    small = [name for name in summary.recorded if 0 < (files.get(name) or 0) <= LOOKED_INTO]
+    return {name: digest_of(store.read(name) or b"") for name in small if name != MANIFEST}
 
 
 def plan_run(
@@ -175,12 +199,15 @@ def plan_run(
     summary = state.summary
     missing = [name for name in summary.files if name not in state.files] if summary else []
     missing = missing if is_ours else []
+    changed = _changed_files(state) if is_ours else []
     merge_anew = (
         not is_ours
-        or bool(missing or forget or convert or list_anew)
+        or bool(missing or changed or forget or convert or list_anew)
         or (summary is not None and not summary.is_of(run_config.listed_as, state.tables))
     )
     messages = [f"{', '.join(missing)} gone from {store}"] if missing else []
+    if changed:
+        messages.append(f"{', '.join(changed)} changed in {store}; written anew")
     if is_foreign:
         messages.append(
             f"{store}/{MANIFEST} was not written from {run_config.workdir}, so its "
@@ -191,6 +218,18 @@ def plan_run(
     if lost:
         messages.append(f"{plural(lost, 'sample')} to convert again")
     return Plan(convert, forget, list_anew, merge_anew, messages)
+
+
+def _changed_files(state: State) -> list[str]:
+    """Return the files beside the manifest that are there and not as they were merged."""
+    if state.summary is None:
+        return []
+    return [
+        name
+        for name, (size, digest) in state.summary.recorded.items()
+        if state.files.get(name, size) not in (None, size)
+        or state.digests.get(name, digest) != digest
+    ]
 
 
 def _whose(state: State) -> tuple[bool, bool]:

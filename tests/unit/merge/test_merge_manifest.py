@@ -22,6 +22,7 @@ from aerozarr.run_config import FRAGMENT_VERSION, RunConfig
 from aerozarr.source.sample_table import rows_text
 from aerozarr.source.samples import Sample, Skipped
 from aerozarr.store.format.layout import Grid
+from aerozarr.store.write.records import Written, read_written, record_written
 from unit.store_helpers import files_below, project_of, put_file, records_of, sample_of, url_of
 
 MANIFEST, SKIPPED = "manifest.json", "skipped.tsv"
@@ -104,10 +105,23 @@ def put_fragment(run_config: RunConfig, sample: Sample, fragment: Fragment) -> P
     return path
 
 
-def put_group(run_config: RunConfig, sample_id: str) -> None:
+def put_group(run_config: RunConfig, sample_id: str, size: int = 2) -> None:
     url = str(run_config.settings.store)
     put_file(url, f"{sample_id}.zarr/volume/position/c/0/0", sample_id.encode())
-    put_file(url, f"{sample_id}.zarr/zarr.json", b"{}")
+    put_file(url, f"{sample_id}.zarr/zarr.json", b"{" + b" " * (size - 2) + b"}")
+
+
+def record(run_config: RunConfig, *ids: str) -> None:
+    """Have the store record that its runs wrote these samples, too."""
+    written = read_written(run_config.store)
+    groups = {*ids, *(written.groups if written else ())}
+    record_written(run_config.store, Written("drivaerml", (), frozenset(groups)))
+
+
+def files_of_samples(url: str) -> dict[str, bytes]:
+    """Every file but what the store records of its runs."""
+    found = files_below(url).items()
+    return {path: content for path, content in found if not path.startswith(".aerozarr/")}
 
 
 def converted(
@@ -132,7 +146,7 @@ def converted(
     )
     put_fragment(run_config, sample, fragment)
     if group:
-        put_group(run_config, sample_id)
+        put_group(run_config, sample_id, stored)
     return sample
 
 
@@ -502,6 +516,8 @@ def test_orphans_are_reported_in_order_and_left_alone(make, url):
     samples = [converted(run_config, "run_1"), broken(run_config, "run_2")]
     for name in ("run_9", "old/run_1", *ODD_IDS):
         put_group(run_config, name)
+    record(run_config, "run_9", "old/run_1", *ODD_IDS)
+    put_group(run_config, "foreign")
     before = files_below(url)
     summary, _ = merge_fragments(run_config, samples, [])
     assert summary.orphans == sorted(["run_9", "old/run_1", *ODD_IDS])
@@ -516,13 +532,27 @@ def test_remove_orphans_removes_them_and_nothing_else(make, url):
     merge_fragments(run_config, samples, [])
     put_file(url, "statistics.json", b"{}")
     put_file(url, "notes/readme.txt", b"mine")
-    before = files_below(url)
+    put_group(run_config, "foreign")
+    put_group(run_config, "other_store/run_9")
+    put_file(url, "other_store/manifest.json", b"{}")
+    before = files_of_samples(url)
     for name in ("run_9", "old/run_1", "run_1/x"):
         put_group(run_config, name)
+    record(run_config, "run_9", "old/run_1", "run_1/x", "other_store/run_9", "long_gone")
     assert remove_groups(run_config.store) == ["old/run_1", "run_1/x", "run_9"]
-    assert files_below(url) == before
+    assert files_of_samples(url) == before
     assert remove_groups(run_config.store) == []
-    assert files_below(url) == before
+    assert files_of_samples(url) == before
+
+
+def test_what_is_put_where_a_removed_group_was_is_not_removed(make, url):
+    run_config = make()
+    merge_fragments(run_config, [converted(run_config, "run_1")], [])
+    put_group(run_config, "run_9")
+    record(run_config, "run_9")
+    assert remove_groups(run_config.store) == ["run_9"]
+    put_group(run_config, "run_9")
+    assert remove_groups(run_config.store) == []
 
 
 @pytest.mark.parametrize("orphan", ODD_IDS)
@@ -530,10 +560,11 @@ def test_remove_orphans_takes_no_id_for_a_pattern(make, url, orphan):
     run_config = make()
     kept = [name for name in ("run_1", "run_2", "run1", *ODD_IDS) if name != orphan]
     merge_fragments(run_config, [converted(run_config, name) for name in kept], [])
-    before = files_below(url)
+    before = files_of_samples(url)
     put_group(run_config, orphan)
+    record(run_config, orphan)
     assert remove_groups(run_config.store) == [orphan]
-    assert files_below(url) == before
+    assert files_of_samples(url) == before
 
 
 def test_remove_orphans_refuses_without_a_manifest(make, url):
@@ -612,6 +643,7 @@ def test_the_clearing_job_takes_orphans_out_of_the_store_and_the_summary(make, u
     run_config = make()
     places = put_tables(run_config, [really_converted(run_config, "run_1")], [])
     put_group(run_config, "run_9")
+    record(run_config, "run_1", "run_9")
     merge_manifest(run_config, **places)
     before = read_summary(places["merged"])
     assert before is not None

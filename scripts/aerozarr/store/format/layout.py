@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated
 from urllib.parse import quote
@@ -29,6 +30,11 @@ ROOT_METADATA = "zarr.json"
 
 # Where a local store writes groups before they are put in place.
 PARTIAL_FOLDER = ".aerozarr-partial"
+
+# What a store records of its runs: what they wrote, and which one is at work.
+RECORDS_FOLDER = ".aerozarr"
+WRITTEN = f"{RECORDS_FOLDER}/written.json"
+LEASE = f"{RECORDS_FOLDER}/lease.json"
 
 
 GROUP_SUFFIX = ".zarr"
@@ -104,6 +110,38 @@ def split_path(path: str) -> tuple[str, str] | None:
     # The first one: no folder above a group may end like a group.
     sample_id, inside, rest = path.partition(f"{GROUP_SUFFIX}/")
     return (sample_id, rest) if inside else None
+
+
+def nested_stores(paths: Iterable[str]) -> set[str]:
+    """Return the folders below the root of a store that have a manifest of their own.
+
+    Parameters
+    ----------
+    paths
+        Of all files below the root.
+    """
+    end = f"/{MANIFEST}"
+    return {path.removesuffix(end) for path in paths if path.endswith(end) and not split_path(path)}
+
+
+def without_nested(paths: Iterable[str]) -> list[str]:
+    """Return the paths of a store's own files: none of its records, and none of other stores."""
+    paths = list(paths)
+    hidden = {*nested_stores(paths), PARTIAL_FOLDER, RECORDS_FOLDER}
+    if hidden == {PARTIAL_FOLDER, RECORDS_FOLDER}:
+        return [path for path in paths if path.partition("/")[0] not in hidden]
+    return [path for path in paths if not _lies_in(path, hidden)]
+
+
+def _lies_in(path: str, folders: set[str]) -> bool:
+    parts = path.split("/")
+    return any("/".join(parts[:count]) in folders for count in range(1, len(parts)))
+
+
+def groups_in(paths: Iterable[str]) -> set[str]:
+    """Return the samples whose groups are visible, from the paths of a store's files."""
+    places = map(split_path, paths)
+    return {place[0] for place in places if place and place[1] == ROOT_METADATA}
 
 
 def shard_folder(array_name: str) -> str:

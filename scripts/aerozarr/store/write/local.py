@@ -1,4 +1,10 @@
-"""A store in a local folder: a group is written aside, and renamed into place."""
+"""A store in a local folder: a group is written out of sight, and renamed into place.
+
+Power may fail at any moment, so what lists files becomes visible after they are on the disk. Those
+of a large sample are synced when it is committed. For small ones that would take longer than the
+conversion: all are synced at once before the manifest is published. Until then, an unfinished file
+is noticed by its size when the next run starts.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +15,24 @@ import shutil
 import uuid
 from pathlib import Path
 
+from aerozarr.filesystems.files import sync_file_system, sync_folder
 from aerozarr.filesystems.location import Location
-from aerozarr.store.format.layout import GROUP_SUFFIX, PARTIAL_FOLDER, ROOT_METADATA, group_path
+from aerozarr.store.format.layout import (
+    GROUP_SUFFIX,
+    MANIFEST,
+    PARTIAL_FOLDER,
+    RECORDS_FOLDER,
+    ROOT_METADATA,
+    group_path,
+    without_nested,
+)
 from aerozarr.store.write.root import GroupWriter, Shard, StoredFile, StoreRoot
+
+# Folders of the root that hold no groups.
+_HIDDEN = (PARTIAL_FOLDER, RECORDS_FOLDER)
+
+# A group of so many bytes is synced when it is committed.
+SYNCED_BYTES = 8 * 2**20
 
 
 class LocalRoot(StoreRoot):
@@ -44,9 +65,11 @@ class LocalRoot(StoreRoot):
 
     def group_ids(self) -> set[str]:
         found = set()
-        for path, folders, _ in os.walk(self.root):
-            if path == str(self.root) and PARTIAL_FOLDER in folders:
-                folders.remove(PARTIAL_FOLDER)
+        for path, folders, files in os.walk(self.root):
+            if path == str(self.root):
+                folders[:] = [name for name in folders if name not in _HIDDEN]
+            elif MANIFEST in files:
+                folders.clear()  # another store
             groups = [name for name in folders if name.endswith(GROUP_SUFFIX)]
             for name in groups:
                 group = os.path.join(path, name)
@@ -60,13 +83,22 @@ class LocalRoot(StoreRoot):
 
     def all_files(self) -> dict[str, int | None]:
         found = _files_below(self.root)
-        return {p: size for p, size in found.items() if p.partition("/")[0] != PARTIAL_FOLDER}
+        return {path: found[path] for path in without_nested(found)}
 
     def publish(self, name: str, content: bytes) -> None:
-        self.root.mkdir(parents=True, exist_ok=True)
-        aside = self.new_partial()
-        aside.write_bytes(content)
-        aside.replace(self.root / name)
+        place = self.root / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        partial = self.new_partial()
+        with partial.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(place)
+        sync_folder(place.parent)
+
+    def sync(self) -> None:
+        if self.root.is_dir():
+            sync_file_system(self.root)
 
     def read(self, name: str) -> bytes | None:
         try:
@@ -75,7 +107,9 @@ class LocalRoot(StoreRoot):
             return None
 
     def withdraw(self, name: str) -> None:
-        (self.root / name).unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            (self.root / name).unlink()
+            sync_folder((self.root / name).parent)
 
     def clean(self) -> None:
         shutil.rmtree(self.partial, ignore_errors=True)
@@ -106,8 +140,8 @@ class _LocalGroup(GroupWriter):
         super().__init__()
         self.store = store
         self.target = store.root / group_path(sample_id)
-        self.aside = store.new_partial()
-        self.made = {self.aside.parent}
+        self.partial = store.new_partial()
+        self.made = {self.partial.parent}
 
     def put(self, path: str, content: bytes) -> None:
         self._place(path).write_bytes(content)
@@ -126,7 +160,7 @@ class _LocalGroup(GroupWriter):
         self.stored[path] = StoredFile(size, digest.hexdigest())
 
     def _place(self, path: str) -> Path:
-        file = self.aside / path
+        file = self.partial / path
         self._make(file.parent)
         return file
 
@@ -139,15 +173,24 @@ class _LocalGroup(GroupWriter):
 
     def commit(self, root_metadata: bytes) -> None:
         self.put(ROOT_METADATA, root_metadata)
+        if sum(file.size for file in self.stored.values()) >= SYNCED_BYTES:
+            self._sync()
         self.target.parent.mkdir(parents=True, exist_ok=True)
         if self.target.exists():
             self.store.withdraw_manifest()
             old = self.store.new_partial()
             self.target.rename(old)
-            self.aside.rename(self.target)
+            self.partial.rename(self.target)
             shutil.rmtree(old)
         else:
-            self.aside.rename(self.target)
+            self.partial.rename(self.target)
+
+    def _sync(self) -> None:
+        for path in self.stored:
+            with (self.partial / path).open("rb") as file:
+                os.fsync(file.fileno())
+        for folder in self.made - {self.partial.parent}:
+            sync_folder(folder)
 
     def discard(self) -> None:
-        shutil.rmtree(self.aside, ignore_errors=True)
+        shutil.rmtree(self.partial, ignore_errors=True)

@@ -10,7 +10,13 @@ from collections.abc import Iterable
 
 from aerozarr.errors import StoreError
 from aerozarr.messages import printable
-from aerozarr.store.format.layout import MANIFEST, ROOT_METADATA, group_path, split_path
+from aerozarr.store.format.layout import (
+    MANIFEST,
+    ROOT_METADATA,
+    group_path,
+    groups_in,
+    without_nested,
+)
 from aerozarr.store.write.root import GroupWriter, Shard, StoredFile, StoreRoot
 
 
@@ -45,11 +51,11 @@ class ObjectStoreRoot(StoreRoot):
     def group_ids(self) -> set[str]:
         # One request for every thousand objects. Asking for folders alone would take fewer, but
         # they do not tell a group from what is left of one.
-        places = map(split_path, self.location.files())
-        return {place[0] for place in places if place and place[1] == ROOT_METADATA}
+        return groups_in(without_nested(self.location.files()))
 
     def all_files(self) -> dict[str, int | None]:
-        return {path: entry.get("size") for path, entry in self.location.files().items()}
+        files = self.location.files()
+        return {path: files[path].get("size") for path in without_nested(files)}
 
     def publish(self, name: str, content: bytes) -> None:
         self.location.write(name, content)

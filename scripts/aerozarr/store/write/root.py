@@ -109,7 +109,7 @@ class StoreRoot(ABC):
 
     @abstractmethod
     def all_files(self) -> dict[str, int | None]:
-        """Return what lies below the root, but for what is being written aside: path to size."""
+        """Return what lies below the root, without records and other stores: path to size."""
 
     @abstractmethod
     def publish(self, name: str, content: bytes) -> None:
@@ -135,6 +135,9 @@ class StoreRoot(ABC):
         RemoteError
             When it cannot.
         """
+
+    def sync(self) -> None:  # noqa: B027 - an object store has written what it has accepted
+        """Have all that was written reach the disk."""
 
     def clean(self) -> None:  # noqa: B027 - most stores leave nothing behind
         """Remove what killed runs of the same owner left half-written."""

@@ -1,0 +1,140 @@
+"""Whose a store is: no run replaces what it did not write, and no two write at the same time."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import uuid
+from collections.abc import Collection
+from pathlib import Path
+
+from aerozarr.errors import AerozarrError, SettingsError
+from aerozarr.example import example_files
+from aerozarr.filesystems.files import write_atomically
+from aerozarr.filesystems.location import is_url
+from aerozarr.merge.summary import digest_of
+from aerozarr.messages import first_lines, plural, printable, redacted
+from aerozarr.run_config import LEASE_TOKEN, RunConfig
+from aerozarr.store.format.layout import groups_in
+from aerozarr.store.write.records import (
+    Lease,
+    Written,
+    check_lease_can_be_taken,
+    end_lease,
+    read_written,
+    record_written,
+    take_lease,
+)
+from aerozarr.workflow.reconcile import Plan, State
+
+
+def check_store_is_ours(run_config: RunConfig, state: State, plan: Plan) -> Written:
+    """Check that a run may write what it has to, and return what the store will then record.
+
+    Parameters
+    ----------
+    run_config
+        The configuration.
+    state, plan
+        What is there, and what the run has to do.
+
+    Raises
+    ------
+    SettingsError
+        When another dataset is in the store, or a group that no run of this store wrote.
+    StoreError
+        When another run is at work in it.
+    """
+    settings, store = run_config.settings, run_config.store
+    written = read_written(store)
+    is_merged_here = (
+        state.summary is not None
+        and state.manifest is not None
+        and digest_of(state.manifest) == state.summary.manifest_digest
+    )
+    if written is None or (not written.dataset and is_merged_here):
+        groups = written.groups if written else frozenset()
+        written = Written(settings.dataset, sources_of(run_config), groups)
+    if not settings.take_over:
+        _check_dataset(run_config, written)
+    check_lease_can_be_taken(store, run_config.lease_tokens, take_over=settings.take_over)
+    # An earlier version kept no record: what a fragment tells of was written by this work folder.
+    known = written.groups | {f.sample_id for f in state.fragments.values() if f is not None}
+    wanted = {sample.id for sample in state.samples if sample.key in plan.convert}
+    if run_config.is_example:
+        wanted |= {name.rpartition("/")[0] for name in example_files()}
+    _check_groups(run_config, (groups_in(state.files) & wanted) - known)
+    return Written(settings.dataset, sources_of(run_config), frozenset(known | wanted))
+
+
+def _check_dataset(run_config: RunConfig, written: Written) -> None:
+    settings = run_config.settings
+    names = {*sources_of(run_config), redacted(run_config.source)}
+    if written.dataset == settings.dataset and not names.isdisjoint(written.sources):
+        return
+    theirs = written.dataset or "a dataset that is not known"
+    source = next(iter(written.sources), "a source that is not known")
+    raise SettingsError(
+        f"store: {redacted(settings.store)!r} holds {printable(theirs)} from {printable(source)}; "
+        f"this run is for {settings.dataset} from {redacted(run_config.source)}. Set store (and "
+        "workdir) to a place of its own. If this run may replace what is there, or the source "
+        "was moved, set take_over: true."
+    )
+
+
+def _check_groups(run_config: RunConfig, foreign: Collection[str]) -> None:
+    if not foreign or run_config.settings.take_over:
+        return
+    head = (
+        f"store: {redacted(run_config.settings.store)!r} holds {plural(len(foreign), 'group')} "
+        "that no run of this store wrote, where this run would write. Set store to a place of its "
+        "own; if they may be replaced, set take_over: true."
+    )
+    raise SettingsError("\n".join([head, *first_lines(map(printable, sorted(foreign)))]))
+
+
+def sources_of(run_config: RunConfig) -> tuple[str, ...]:
+    """Return the names under which a later run may know this one's source.
+
+    A local source is known by its path, and by the way to it from a local store: so it is known
+    again when both were moved together.
+    """
+    source, store = run_config.source, run_config.store.location
+    if is_url(source):
+        return (redacted(source).rstrip("/"),)
+    path = os.path.abspath(os.path.expanduser(source.removeprefix("file://")))
+    if not store.is_local:
+        return (path,)
+    return (path, f"store:{os.path.relpath(path, store.path)}")
+
+
+def begin_writing(run_config: RunConfig, written: Written) -> None:
+    """Take the store's lease for this run, and record what it is about to write.
+
+    Raises
+    ------
+    StoreError
+        When another run took the lease at the same moment.
+    """
+    store = run_config.store
+    token = uuid.uuid4().hex
+    # Written down first: a run that is killed between the two is known again.
+    known = [token, *run_config.lease_tokens[:1]]
+    write_atomically(run_config.place(LEASE_TOKEN), "\n".join(known).encode(), durable=True)
+    take_lease(store, Lease.of_this_process(token, run_config.workdir))
+    if read_written(store) != written:
+        record_written(store, written)
+    if store.location.is_local:
+        # The merge ends the lease. A run that has none ends here; behind a URL no connection can
+        # be relied on now, so there it stays until it is seen to be stale.
+        atexit.register(_end, run_config, token, os.getpid(), Path.cwd())
+
+
+def _end(run_config: RunConfig, token: str, process: int, directory: Path) -> None:
+    if os.getpid() != process:
+        return  # a fork
+    with contextlib.suppress(OSError, AerozarrError), contextlib.chdir(directory):
+        end_lease(run_config.store, token)
+        if run_config.lease_tokens[:1] == [token]:
+            run_config.place(LEASE_TOKEN).unlink()

@@ -1,0 +1,110 @@
+"""Runs that are killed at random moments end, after a plain run, in an undisturbed run's store."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from workflow.harness import Workspace, digests, write_sample
+
+SIGKILLS, SIGTERMS = 30, 20
+
+
+def convert_a_new_sample(w: Workspace) -> tuple[str, ...]:
+    write_sample(w.source / "new", 5)
+    return ()
+
+
+def replace_all(w: Workspace) -> tuple[str, ...]:
+    w.config["shuffle_seed"] = 5
+    return ()
+
+
+def merge(w: Workspace) -> tuple[str, ...]:
+    w.config["dataset_name"] = "renamed"
+    return ()
+
+
+def remove(w: Workspace) -> tuple[str, ...]:
+    return ("remove_orphans",)
+
+
+CHANGES: list[Callable[[Workspace], tuple[str, ...]]] = [
+    convert_a_new_sample,
+    replace_all,
+    merge,
+    remove,
+]
+
+
+def with_an_orphan(w: Workspace) -> None:
+    shutil.rmtree(w.source / "b")
+    w.run()
+
+
+@pytest.fixture(scope="module")
+def undisturbed(
+    converted_once: Workspace, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, tuple[Workspace, dict[str, str], float]]:
+    """For each change: what it is made to, the store it ends in, and the seconds that it takes."""
+    made = {}
+    for change in CHANGES:
+        root = tmp_path_factory.mktemp(change.__name__)
+        start = converted_once.copy_to(root / "start")
+        if change is remove:
+            with_an_orphan(start)
+        done = start.copy_to(root / "done")
+        options = change(done)
+        began = time.monotonic()
+        done.run(*options)
+        made[change.__name__] = (start, digests(done.store), time.monotonic() - began)
+    return made
+
+
+def cases() -> list[tuple[Callable[[Workspace], tuple[str, ...]], signal.Signals, float]]:
+    """Return what is done, which signal ends it, and after which share of its time."""
+    drawn = random.Random(20)
+    signals = [signal.SIGKILL] * SIGKILLS + [signal.SIGTERM] * SIGTERMS
+    # Nothing is written while Python and Snakemake start.
+    return [(CHANGES[n % 4], kind, drawn.uniform(0.3, 1)) for n, kind in enumerate(signals)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("change", "kind", "share"),
+    cases(),
+    ids=[f"{change.__name__}-{kind.name}-{share:.3f}" for change, kind, share in cases()],
+)
+def test_a_run_ended_at_a_random_moment_is_made_good_by_a_plain_run(
+    undisturbed: dict[str, tuple[Workspace, dict[str, str], float]],
+    change: Callable[[Workspace], tuple[str, ...]],
+    kind: signal.Signals,
+    share: float,
+    tmp_path: Path,
+) -> None:
+    start, expected, seconds = undisturbed[change.__name__]
+    w = start.copy_to(tmp_path / "workspace")
+    options = change(w)
+    process = w.start(*options)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(timeout=share * seconds)
+    if process.poll() is None:
+        if kind is signal.SIGKILL:
+            os.killpg(process.pid, signal.SIGKILL)
+        else:
+            process.send_signal(signal.SIGTERM)
+    process.wait(timeout=60)
+    w.run()
+    if change is remove:
+        w.run("remove_orphans")
+    assert digests(w.store) == expected
+    assert not list((w.store / ".aerozarr").glob("lease*"))

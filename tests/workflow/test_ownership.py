@@ -1,0 +1,164 @@
+"""Nothing is removed or replaced that a store's own runs did not write; one run at a time."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import pytest
+import zarr
+
+from workflow.harness import Workspace, digests, write_sample
+
+ALL = ["a", "b", "deep%2Fc"]
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """Return the content of every file below a folder by path."""
+    return {str(p): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def test_remove_orphans_leaves_what_others_wrote_below_the_store(
+    converted: Workspace, tmp_path: Path
+) -> None:
+    other = converted.store / "other"
+    shutil.copytree(converted.store, other)
+    zarr.create_group(converted.store / "mine.zarr").create_array("x", shape=(3,), dtype="f4")
+    theirs = files(other) | files(converted.store / "mine.zarr")
+    shutil.rmtree(converted.source / "b")
+    converted.run()
+    dry = converted.run("remove_orphans", "--dry-run")
+    assert "a run would remove 1 group\n" in dry.output
+    converted.run("remove_orphans")
+    assert files(other) | files(converted.store / "mine.zarr") == theirs
+    assert not (converted.store / "b.zarr").exists()
+    assert converted.listed() == ["a", "deep/c"]
+    assert converted.run().nothing_to_do
+
+
+def other_source(w: Workspace) -> dict[str, str]:
+    write_sample(w.root / "elsewhere" / "z", 1)
+    return {"source_url": "elsewhere"}
+
+
+def other_dataset(w: Workspace) -> dict[str, str]:
+    return {"dataset": "drivaerml"}
+
+
+@pytest.mark.parametrize("workdir", ["results/work", "results/other_work"])
+@pytest.mark.parametrize("change", [other_source, other_dataset], ids=lambda f: f.__name__)
+def test_the_store_of_another_dataset_is_refused_before_anything_is_written(
+    converted: Workspace, change, workdir: str
+) -> None:
+    before = files(converted.store)
+    original = dict(converted.config)
+    converted.config.update(change(converted), workdir=workdir)
+    for options in (("--dry-run",), ()):
+        run = converted.run(*options, ok=False)
+        assert "set take_over: true" in run.output
+        assert "'results/store' holds example from " in run.output
+        assert files(converted.store) == before
+    converted.config = original
+    assert converted.run().nothing_to_do
+
+
+def test_with_take_over_the_other_datasets_groups_are_orphans(converted: Workspace) -> None:
+    converted.config.update(other_source(converted), take_over=True)
+    assert converted.run().converted == ["z"]
+    assert converted.listed() == ["z"]
+    del converted.config["take_over"]
+    assert converted.run().nothing_to_do
+    converted.run("remove_orphans")
+    assert converted.groups() == ["z"]
+
+
+def test_a_foreign_group_in_a_samples_place_is_refused_before_anything_is_written(
+    converted: Workspace,
+) -> None:
+    write_sample(converted.source / "mine", 3)
+    zarr.create_group(converted.store / "mine.zarr").create_array("x", shape=(3,), dtype="f4")
+    before = files(converted.store)
+    run = converted.run(ok=False)
+    assert "holds 1 group that no run of this store wrote" in run.output
+    assert files(converted.store) == before
+    converted.config["take_over"] = True
+    assert converted.run().converted == ["mine"]
+
+
+def test_a_store_whose_work_folder_was_lost_is_gone_on_with(converted: Workspace) -> None:
+    before = digests(converted.store)
+    shutil.rmtree(converted.work)
+    assert converted.run().converted == ALL
+    assert digests(converted.store) == before
+
+
+@pytest.mark.parametrize("known_by", ["provenance", "merged"])
+def test_a_store_of_an_earlier_version_without_a_record_is_gone_on_with(
+    converted: Workspace, known_by: str
+) -> None:
+    shutil.rmtree(converted.store / ".aerozarr")
+    if known_by == "merged":
+        (converted.store / "provenance.json").unlink()
+    write_sample(converted.source / "new", 7)
+    shutil.rmtree(converted.source / "b")
+    assert converted.run().converted == ["new"]
+    converted.run("remove_orphans")
+    assert converted.groups() == ["a", "deep/c", "new"]
+
+
+def test_a_second_run_from_another_work_folder_is_refused_until_the_first_has_ended(
+    converted: Workspace,
+) -> None:
+    before = files(converted.store)
+    converted.config["shuffle_seed"] = 5
+    first = converted.start()
+    lease = converted.store / ".aerozarr/lease.json"
+    deadline = time.monotonic() + 60
+    while not lease.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    os.killpg(first.pid, signal.SIGSTOP)
+    other = ("--config", "workdir=results/other_work", "shuffle_seed=9")
+    for options in (other, ("--dry-run", *other)):
+        run = converted.run(*options, ok=False)
+        assert f"another run is at work in it (process {first.pid} on " in run.output
+        assert "take_over: true" in run.output
+    os.killpg(first.pid, signal.SIGCONT)
+    assert first.wait(timeout=120) == 0
+    assert not lease.exists()
+    assert before.keys() == files(converted.store).keys()
+    converted.run(*other)
+    assert converted.manifest()["shuffle_seed"] == 9
+
+
+def test_a_killed_runs_lease_does_not_keep_others_out(converted: Workspace) -> None:
+    converted.config["shuffle_seed"] = 5
+    lease = converted.store / ".aerozarr/lease.json"
+    assert converted.kill_when(lease.exists)
+    assert lease.exists()
+    converted.run("--config", "workdir=results/other_work", "shuffle_seed=9")
+    assert not lease.exists()
+
+
+def test_a_run_whose_store_was_taken_over_publishes_nothing(converted: Workspace) -> None:
+    converted.config["shuffle_seed"] = 5
+    first = converted.start()
+    lease = converted.store / ".aerozarr/lease.json"
+    deadline = time.monotonic() + 60
+    while not lease.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    os.killpg(first.pid, signal.SIGSTOP)
+    converted.run(*("--config", "workdir=results/other_work", "shuffle_seed=9", "take_over=True"))
+    expected = digests(converted.store)
+    os.killpg(first.pid, signal.SIGCONT)
+    assert first.wait(timeout=120) != 0
+    assert "another run has taken the store over" in (converted.root / "output.txt").read_text()
+    assert digests(converted.store) == expected
+    # The next plain run of the first settings has the store to itself again.
+    assert converted.run().converted == ALL
+    assert json.loads((converted.store / "manifest.json").read_text())["shuffle_seed"] == 5
