@@ -456,6 +456,7 @@ def test_summary_of_a_merge(make, url):
         broken(run_config, "run_3"),
     ]
     put_group(run_config, "old/run_9")
+    record(run_config, "old/run_9")
     summary, _ = merge_fragments(run_config, samples, [left_out_row("run_0")])
     assert summary == Summary(
         store=url,
@@ -467,9 +468,15 @@ def test_summary_of_a_merge(make, url):
         stored_bytes=1500,
         manifest_digest=hashlib.sha256(files_below(url)[MANIFEST]).hexdigest(),
         files=summary.files,
+        recorded=summary.recorded,
         listed_as=hashlib.sha256(run_config.listed_as.encode()).hexdigest(),
     )
-    assert {*summary.files} == {path for path in files_below(url) if ".zarr/" not in path}
+    beside = {p: data for p, data in files_of_samples(url).items() if ".zarr/" not in p}
+    assert {*summary.files} == {*beside}
+    assert summary.recorded == {
+        path: (len(content), hashlib.sha256(content).hexdigest())
+        for path, content in beside.items()
+    }
     assert [text.partition(":")[0] for text in summary.skipped] == ["run_0", "run_3"]
     *_, result = summary.lines()
     assert all(
