@@ -1,9 +1,7 @@
 """A store in a local folder: a group is written out of sight, and renamed into place.
 
-Power may fail at any moment, so what lists files becomes visible after they are on the disk. Those
-of a large sample are synced when it is committed. For small ones that would take longer than the
-conversion: all are synced at once before the manifest is published. Until then, an unfinished file
-is noticed by its size when the next run starts.
+Power may fail at any moment, so the manifest becomes visible after all that it lists is on the
+disk. Groups are synced together, just before: one by one would take as long as converting them.
 """
 
 from __future__ import annotations
@@ -30,9 +28,6 @@ from aerozarr.store.write.root import GroupWriter, Shard, StoredFile, StoreRoot
 
 # Folders of the root that hold no groups.
 _HIDDEN = (PARTIAL_FOLDER, RECORDS_FOLDER)
-
-# A group of so many bytes is synced when it is committed.
-SYNCED_BYTES = 8 * 2**20
 
 
 class LocalRoot(StoreRoot):
@@ -173,8 +168,6 @@ class _LocalGroup(GroupWriter):
 
     def commit(self, root_metadata: bytes) -> None:
         self.put(ROOT_METADATA, root_metadata)
-        if sum(file.size for file in self.stored.values()) >= SYNCED_BYTES:
-            self._sync()
         self.target.parent.mkdir(parents=True, exist_ok=True)
         if self.target.exists():
             self.store.withdraw_manifest()
@@ -184,13 +177,6 @@ class _LocalGroup(GroupWriter):
             shutil.rmtree(old)
         else:
             self.partial.rename(self.target)
-
-    def _sync(self) -> None:
-        for path in self.stored:
-            with (self.partial / path).open("rb") as file:
-                os.fsync(file.fileno())
-        for folder in self.made - {self.partial.parent}:
-            sync_folder(folder)
 
     def discard(self) -> None:
         shutil.rmtree(self.partial, ignore_errors=True)
