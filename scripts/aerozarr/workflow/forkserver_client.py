@@ -20,8 +20,8 @@ The *server* (`forkserver`) imports everything once and starts no thread. It pas
 to a worker that is idle, or to a new one; so there are never more workers than there were clients
 at the same time. The worker takes the client's standard error for its own, does the job, and
 answers with two bytes: the exit code, and whether it can be used again. It cannot after a job that
-failed, nor when it has kept much memory. The server answers the client with one byte, the exit code,
-and closes.
+failed, nor when it has kept much memory. The server answers the client with one byte, the exit
+code, and closes.
 
 When a client ends, its worker is killed. When the parent process ends, so does the server, which
 kills all workers and removes the folder. When the server ends, so do its workers (Linux), and its
