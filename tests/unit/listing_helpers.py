@@ -123,5 +123,5 @@ def ids(listing: Listing) -> list[str]:
 
 
 def skipped(listing: Listing) -> dict[str, tuple[str, str]]:
-    """Return what was left out: id to kind and files."""
+    """Return what was skipped: id to kind and files."""
     return {row.id: (row.kind, row.file) for row in listing.skipped}

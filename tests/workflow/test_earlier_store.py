@@ -48,7 +48,20 @@ def test_a_run_into_a_new_store_writes_the_same_bytes(earlier: Workspace) -> Non
     before = digests(earlier.store)
     earlier.config["store"] = "results/again"
     earlier.run()
-    assert digests(earlier.root / "results" / "again") == before
+    after = digests(earlier.root / "results" / "again")
+    # The table calls an id that cannot be stored `invalid_id` now; it was `refused`.
+    changed = {name for name in after if after[name] != before.get(name)}
+    assert changed == {"skipped.tsv", "checksums.tsv"}
+    assert after.keys() == before.keys()
+    old, new = (
+        {
+            line
+            for line in (store / "checksums.tsv").read_text().splitlines()
+            if "skipped" not in line
+        }
+        for store in (earlier.store, earlier.root / "results" / "again")
+    )
+    assert old == new
 
 
 def test_what_decides_reconversion_is_the_same_text(earlier: Workspace) -> None:

@@ -176,7 +176,7 @@ def test_hostile_ids_are_converted_under_their_own_names(workspace: Workspace) -
     assert not list(workspace.root.rglob("pwned"))
     skipped = workspace.skipped()
     assert list(skipped["id"]) == ["group.zarr/inside"]
-    assert list(skipped["kind"]) == ["refused"]
+    assert list(skipped["kind"]) == ["invalid_id"]
     sample = workspace.store / workspace.manifest()["samples"]["{0}"]["relpath"]
     stored = zarr.open_group(sample, mode="r")["surface/pressure"][:]
     source = tensors(HOSTILE.index("{0}"))["p.pt"].half()

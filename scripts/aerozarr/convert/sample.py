@@ -106,7 +106,7 @@ def convert(
             if store.has_group(sample.id):
                 store.withdraw_manifest()
                 store.remove_group(sample.id)
-            return Fragment(sample_id=sample.id, status="broken", skipped=_left_out(sample, error))
+            return Fragment(sample_id=sample.id, status="broken", skipped=_skipped(sample, error))
         metadata = metadata_files(domains, grids, settings.compression)
         root = metadata.pop(ROOT_METADATA)
         for path, content in metadata.items():
@@ -124,7 +124,7 @@ def convert(
     )
 
 
-def _left_out(sample: Sample, error: BrokenSample) -> Skipped:
+def _skipped(sample: Sample, error: BrokenSample) -> Skipped:
     return Skipped(
         id=sample.id,
         split=sample.split,

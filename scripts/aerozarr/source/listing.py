@@ -70,7 +70,7 @@ def _why_none(listing: Listing, dataset: Dataset) -> str:
     files = ", ".join(dict.fromkeys(dataset.filemap.values()))
     if listing.skipped:
         return (
-            f"{len(listing.skipped)} were left out; the first: {listing.skipped[0]}. "
+            f"{len(listing.skipped)} were skipped; the first: {listing.skipped[0]}. "
             f"A sample of {dataset.name} is a folder with {files}."
         )
     return (
@@ -158,7 +158,7 @@ def _list_root(settings: Settings, dataset: Dataset, root: Location) -> Listing:
 
 
 def _no_split(request: SplitRequest, dataset: Dataset) -> str:
-    return printable(f"splits: {dataset.name} has no split {request.name!r}; it is left out")
+    return printable(f"splits: {dataset.name} has no split {request.name!r}; it is skipped")
 
 
 def _twice(sample_id: str) -> str:
@@ -242,8 +242,8 @@ def _list_class(settings: Settings, dataset: Dataset, found: type, root: str) ->
                 other = asked[sample_id] != (request.name, position)
                 if other:
                     cause, remedy = "another sample of the class has its id", "give it its own"
-                    refused = Skipped(sample_id, request.name, "refused", "", "", cause, remedy)
-                    listing.skipped.append(refused)
+                    same_id = Skipped(sample_id, request.name, "invalid_id", "", "", cause, remedy)
+                    listing.skipped.append(same_id)
                 listing.warnings.append(_same_id(sample_id) if other else _twice(sample_id))
                 continue
             asked[sample_id] = (request.name, position)
@@ -268,14 +268,14 @@ def _add(
     position: int = -1,
     salt: tuple[str, ...] = (),
 ) -> None:
-    """Add a sample to a listing, or to those left out.
+    """Add a sample to a listing, or to its skipped samples.
 
     `files` is None for a sample that a class loads: there is nothing to look for.
     """
     reason = why_invalid(sample_id)
     if reason is not None:
         remedy = "rename its folder"
-        listing.skipped.append(Skipped(sample_id, split, "refused", "", "", reason, remedy))
+        listing.skipped.append(Skipped(sample_id, split, "invalid_id", "", "", reason, remedy))
         return
     if files is not None:
         missing = [file for file in dict.fromkeys(dataset.filemap.values()) if file not in files]

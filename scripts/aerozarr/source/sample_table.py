@@ -1,4 +1,4 @@
-"""The tables of the work folder: the samples of a listing, and those left out.
+"""The tables of the work folder: the samples of a listing, and those skipped.
 
 The sample table has one row a sample, in sample order, its key first; lists are JSON.
 """
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from aerozarr.errors import StoreError
-from aerozarr.source.samples import Sample, Skipped
+from aerozarr.source.samples import Sample, Skipped, skipped_of
 from aerozarr.store.format.tables import read_table, table_text
 
 
@@ -50,7 +50,7 @@ def read_samples(path: Path) -> list[Sample]:
     StoreError
         When it is not there, or damaged.
     """
-    rows = read_table(_content(path), str(path), _columns(Sample))
+    rows = read_table(_content(path), str(path), _REQUIRED)
     return [_sample(row, path) for row in rows]
 
 
@@ -62,7 +62,7 @@ def read_skipped(path: Path) -> list[Skipped]:
     StoreError
         When it is not there, or damaged.
     """
-    return [Skipped(**row) for row in read_table(_content(path), str(path), _columns(Skipped))]  # type: ignore[arg-type] # its kind is one of a few texts
+    return [skipped_of(row) for row in read_table(_content(path), str(path), _columns(Skipped))]
 
 
 def find_sample(path: Path, key: str) -> Sample:
@@ -80,7 +80,7 @@ def find_sample(path: Path, key: str) -> Sample:
     end = _ROW.search(content, start + 1)
     row = content[start : end.start() if end else len(content) - 1]
     header = content.partition(b"\n")[0]
-    (found,) = read_table(header + row + b"\n", str(path), _columns(Sample))
+    (found,) = read_table(header + row + b"\n", str(path), _REQUIRED)
     return _sample(found, path)
 
 
@@ -105,6 +105,10 @@ def _read_once(path: Path, *_: int) -> bytes:
     return path.read_bytes()
 
 
+# The columns that tables of earlier versions have too.
+_REQUIRED = [column.name for column in fields(Sample) if column.name != "splits"]
+
+
 def _columns(kind: type) -> list[str]:
     return [column.name for column in fields(kind)]
 
@@ -119,6 +123,7 @@ def _sample(row: dict[str, str], path: Path) -> Sample:
             files=tuple(json.loads(row["files"])),
             sizes=tuple(json.loads(row["sizes"])),
             fingerprint=row["fingerprint"],
+            splits=tuple((name, place) for name, place in json.loads(row.get("splits", "[]"))),
         )
     except (ValueError, TypeError):
         raise StoreError(

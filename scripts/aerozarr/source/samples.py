@@ -1,13 +1,14 @@
-"""Samples, those left out, and listings: what the tables of the work folder hold.
+"""Samples, skipped samples, and listings: what the tables of the work folder hold.
 
-Ids come from a listing and are hostile until checked: `refusal` says which cannot be stored, and
-`key_of` makes of the others a name that is safe in file names, wildcards and shells.
+Ids come from a listing and are hostile until checked: `why_invalid` says which cannot be stored,
+and `key_of` makes of the others a name that is safe in file names, wildcards and shells.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -21,8 +22,12 @@ from aerozarr.store.format.layout import (
 
 # The size in bytes of a file whose size its file system does not tell.
 UNKNOWN_SIZE = -1
-# The tables of a listing, by their names in its text, on which digests depend.
+# The tables of a listing, by their names in its text, and the kind of a skipped sample there where
+# it is another. Digests depend on them: those of earlier versions have to stay as they are.
 _TABLES = {"samples": "samples", "left_out": "skipped"}
+_EARLIER_KINDS = {"invalid_id": "refused"}
+
+SkippedKind = Literal["incomplete", "invalid_id", "broken", "excluded", "unreadable"]
 
 
 @dataclass(frozen=True)
@@ -42,13 +47,16 @@ class Sample:
     key, id
         The sample's safe name for jobs and fragments, and its id.
     split
-        The split it belongs to; empty for a listed prefix.
+        The split by which it is listed first; empty for a listed prefix.
     position
         Its index in what a dataset class brings for the split; -1 for samples that are files.
     files, sizes
         Names of its files, and their sizes in bytes.
     fingerprint
         Changes when any of its files does.
+    splits
+        Every split that lists it, with its place there; empty when that is `split` alone, in the
+        order of the table.
     """
 
     key: str
@@ -58,6 +66,7 @@ class Sample:
     files: tuple[str, ...]
     sizes: tuple[int, ...]
     fingerprint: str
+    splits: tuple[tuple[str, int], ...] = ()
 
     def size_of(self, file: str) -> int | None:
         """Return the listed size of a file in bytes, or None when it is not known."""
@@ -67,11 +76,25 @@ class Sample:
 
 @dataclass(frozen=True)
 class Skipped:
-    """A sample that is not converted: what is wrong with it, where, and what to do."""
+    """A sample that is not converted: what is wrong with it, where, and what to do.
+
+    Attributes
+    ----------
+    id, split
+        The sample's id, and the split it was asked for in.
+    kind
+        `incomplete`: a file is missing. `invalid_id`: its id cannot be a place in the store.
+        `broken`: a file cannot be converted. `excluded`: the setting `exclude` names it.
+        `unreadable`: its folder cannot be listed.
+    field, file
+        Where it is wrong; empty when that is not one field or file.
+    cause, remedy
+        What is wrong, and what to do about it.
+    """
 
     id: str
     split: str
-    kind: Literal["incomplete", "refused", "broken"]
+    kind: SkippedKind
     field: str
     file: str
     cause: str
@@ -82,9 +105,15 @@ class Skipped:
         return printable(f"{where}: {self.cause}; {self.remedy}")
 
 
+def skipped_of(row: Mapping[str, str]) -> Skipped:
+    """Return a skipped sample from a row of its table, of this version or an earlier one."""
+    kinds = {earlier: kind for kind, earlier in _EARLIER_KINDS.items()}
+    return Skipped(**{**row, "kind": kinds.get(row["kind"], row["kind"])})  # type: ignore[arg-type]
+
+
 @dataclass
 class Listing:
-    """What a source holds: the samples in sample order, those left out, and warnings."""
+    """What a source holds: the samples in sample order, those skipped, and warnings."""
 
     samples: list[Sample] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
@@ -94,6 +123,15 @@ class Listing:
         """Return the listing as text, the same for the same listing."""
         # Not with asdict, whose deep copies take longer than everything else here.
         parts = {key: [vars(row) for row in getattr(self, name)] for key, name in _TABLES.items()}
+        # As earlier versions wrote it, which knew one split a sample: digests are made of this.
+        parts["samples"] = [
+            row if row["splits"] else {key: row[key] for key in row if key != "splits"}
+            for row in parts["samples"]
+        ]
+        parts["left_out"] = [
+            {**row, "kind": _EARLIER_KINDS.get(row["kind"], row["kind"])}
+            for row in parts["left_out"]
+        ]
         return json.dumps({**parts, "warnings": self.warnings}, sort_keys=True)
 
     @classmethod
@@ -101,15 +139,32 @@ class Listing:
         """Return the listing that `to_json` wrote."""
         content = json.loads(text)
         samples = [
-            Sample(**{**row, "files": tuple(row["files"]), "sizes": tuple(row["sizes"])})
+            Sample(
+                **{
+                    **row,
+                    "files": tuple(row["files"]),
+                    "sizes": tuple(row["sizes"]),
+                    "splits": tuple((name, place) for name, place in row.get("splits", ())),
+                }
+            )
             for row in content["samples"]
         ]
-        skipped = [Skipped(**row) for row in content["left_out"]]
+        skipped = [skipped_of(row) for row in content["left_out"]]
         return cls(samples, skipped, content["warnings"])
 
     def digest(self) -> str:
-        """Return a hash that changes when a sample is new, changed, left out, moved or gone."""
+        """Return a hash that changes when a sample is new, changed, skipped, moved or gone."""
         return _hash(self.to_json())
+
+
+def ids_by_split(samples: Sequence[Sample]) -> dict[str, list[str]]:
+    """Return the ids of each split that the samples are in, in the split's own order."""
+    places: dict[str, list[tuple[int, str]]] = {}
+    for row, sample in enumerate(samples):
+        for split, place in sample.splits or ((sample.split, row),):
+            if split:
+                places.setdefault(split, []).append((place, sample.id))
+    return {split: [sample_id for _, sample_id in sorted(of)] for split, of in places.items()}
 
 
 def _hash(text: str) -> str:

@@ -27,7 +27,7 @@ def read_listing(run_config: RunConfig) -> Listing:
 
 
 def list_samples(run_config: RunConfig, *, table: Path, incomplete: Path) -> None:
-    """Write the sample table and that of the samples left out: the job of `list_samples`.
+    """Write the sample table and that of the skipped samples: the job of `list_samples`.
 
     Fragments of samples that are gone from the source are removed, so that a sample that comes back
     is converted again.
@@ -38,7 +38,7 @@ def list_samples(run_config: RunConfig, *, table: Path, incomplete: Path) -> Non
     write_atomically(incomplete, skipped_table(listing.skipped))
     write_atomically(table, table_of(listing.samples))
     run_config.place(HANDED_OVER).unlink(missing_ok=True)
-    print(f"{len(listing.samples)} samples, {len(listing.skipped)} left out", file=sys.stderr)
+    print(f"{len(listing.samples)} samples, {len(listing.skipped)} skipped", file=sys.stderr)
 
 
 def _forget_gone(run_config: RunConfig, listing: Listing) -> None:

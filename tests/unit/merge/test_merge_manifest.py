@@ -286,12 +286,12 @@ def test_skipped_table_holds_what_was_left_out_and_what_is_broken(make, url):
         ),
     ]
     merge_fragments(
-        run_config, samples, [left_out_row("run_0"), left_out_row("..", kind="refused")]
+        run_config, samples, [left_out_row("run_0"), left_out_row("..", kind="invalid_id")]
     )
     rows = skipped_rows(url)
     assert list(rows[0]) == COLUMNS
     assert [list(row.values()) for row in rows] == [
-        ["..", "", "refused", "", "x.pt", "is not there", "add it"],
+        ["..", "", "invalid_id", "", "x.pt", "is not there", "add it"],
         ["run_0", "", "incomplete", "", "x.pt", "is not there", "add it"],
         ["run_2", "", "broken", "volume_sdf", "sdf.pt", "NaN", "mend it"],
     ]

@@ -645,7 +645,7 @@ def test_hostile_ids_of_a_class_are_refused(module: Module, tmp_path: Path) -> N
     listing = class_listing(name, tmp_path, splits=["train"])
     assert ids(listing) == ["t0", "t2"]
     assert [s.position for s in listing.samples] == [0, 2]
-    assert skipped(listing) == {"../t1": ("refused", "")}
+    assert skipped(listing) == {"../t1": ("invalid_id", "")}
 
 
 def test_samples_known_by_their_index_are_all_listed_over_several_splits(

@@ -268,7 +268,7 @@ def test_a_source_of_incomplete_samples_is_refused_with_the_first_of_them(tree: 
     tree.sample("b", ["points.pt"])
     with pytest.raises(SettingsError) as caught:
         listed(tree)
-    assert "2 were left out" in str(caught.value)
+    assert "2 were skipped" in str(caught.value)
     assert "a: pressure.pt" in str(caught.value)
 
 
@@ -407,7 +407,7 @@ def test_an_id_is_refused_with(name: str, tree: Tree) -> None:
     tree.samples("good", name)
     listing = listed(tree)
     assert ids(listing) == ["good"]
-    assert skipped(listing) == {name: ("refused", "")}
+    assert skipped(listing) == {name: ("invalid_id", "")}
     assert listing.skipped[0].cause
     assert str(listing.skipped[0]).isprintable()
 
@@ -441,7 +441,7 @@ def test_an_object_key_is_refused_with(name: str, memory: MemoryTree) -> None:
     memory.samples("good", name)
     listing = listed(memory)
     assert ids(listing) == ["good"]
-    assert skipped(listing) == {name: ("refused", "")}
+    assert skipped(listing) == {name: ("invalid_id", "")}
 
 
 def test_an_object_key_that_leads_to_another_sample_does_not_replace_it(
@@ -473,7 +473,7 @@ def test_a_name_that_is_no_utf_8_is_refused(not_utf8: LocalTree) -> None:
     listing = listed(not_utf8)
     assert ids(listing) == ["good"]
     [row] = listing.skipped
-    assert row.kind == "refused"
+    assert row.kind == "invalid_id"
     assert row.id.startswith("bad_")
     assert str(row).isprintable()
     str(row).encode("utf-8")
@@ -490,7 +490,7 @@ def test_a_name_that_is_no_utf_8_reaches_the_table_of_those_left_out(
     list_samples(run_config, table=samples, incomplete=incomplete)
     assert [sample.id for sample in read_samples(samples)] == ["good"]
     [row] = read_skipped(incomplete)
-    assert row.kind == "refused"
+    assert row.kind == "invalid_id"
     assert row.id.startswith("bad_")
 
 

@@ -20,6 +20,7 @@ from aerozarr.source.samples import (
     Sample,
     Skipped,
     fingerprint,
+    ids_by_split,
     key_of,
     why_invalid,
 )
@@ -287,7 +288,7 @@ def test_a_listing_survives_json(sample_id: str) -> None:
 
 @pytest.mark.parametrize("sample_id", ["bad\udcff", "a\0b", "a/../b", ""])
 def test_a_refused_id_survives_json(sample_id: str) -> None:
-    listing = Listing([], [row(sample_id, kind="refused")], [])
+    listing = Listing([], [row(sample_id, kind="invalid_id")], [])
     text = listing.to_json().encode("utf-8").decode("utf-8")
     assert Listing.from_json(text) == listing
 
@@ -380,7 +381,7 @@ def test_ids_alone_that_look_like_values_survive_their_tables(
 
 @pytest.mark.parametrize("sample_id", ["a\0b", "a/../b", "", "."])
 def test_a_refused_id_survives_its_table(sample_id: str, tmp_path: Path) -> None:
-    rows = [row(sample_id, kind="refused"), row("after")]
+    rows = [row(sample_id, kind="invalid_id"), row("after")]
     assert read_skipped(written(tmp_path, rows, Skipped)) == rows
 
 
@@ -423,6 +424,33 @@ def test_a_table_that_is_not_there_is_refused_with_the_remedy(
         read(tmp_path / "none.tsv")
     assert str(tmp_path / "none.tsv") in str(caught.value)
     assert "snakemake" in str(caught.value)
+
+
+def test_tables_and_listings_of_earlier_versions_are_read(tmp_path: Path) -> None:
+    # Without the column `splits`, and `refused` for `invalid_id`.
+    text = rows_text([sample("a")], Sample)
+    lines = ["\t".join(line.split("\t")[:-1]) for line in text.splitlines()]
+    path = tmp_path / "samples.tsv"
+    path.write_text("".join(f"{line}\n" for line in lines))
+    assert read_samples(path) == [find_sample(path, "a")] == [sample("a")]
+    path.write_text(rows_text([row("b", kind="refused")], Skipped))
+    assert read_skipped(path) == [row("b", kind="invalid_id")]
+    listing = Listing([sample("a")], [row("b", kind="invalid_id")], [])
+    content = json.loads(listing.to_json())
+    assert content["left_out"][0]["kind"] == "refused"
+    assert "splits" not in content["samples"][0]
+    assert Listing.from_json(json.dumps(content)) == listing
+
+
+def test_a_sample_is_in_each_of_its_splits_in_their_own_order() -> None:
+    first = replace(sample("a"), splits=(("train", 1), ("fold", 0)))
+    second = replace(sample("b"), splits=(("train", 0),))
+    third = replace(sample("c"), split="fold", splits=(("fold", 1),))
+    splits = {"train": ["b", "a"], "fold": ["a", "c"]}
+    assert ids_by_split([first, second, third]) == splits
+    listing = Listing([first, second, third])
+    assert Listing.from_json(listing.to_json()) == listing
+    assert listing.digest() != Listing([sample("a"), second, third]).digest()
 
 
 def test_a_key_that_the_table_lacks_is_refused(tmp_path: Path) -> None:

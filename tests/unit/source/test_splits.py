@@ -503,7 +503,7 @@ def test_an_id_list_cannot_lead_out_of_the_root(hostile: str, tree: Tree, tmp_pa
     tree.lines("train_design_ids.txt", hostile, "good")
     listing = net(tree, splits=["train"])
     assert ids(listing) == ["good"]
-    assert skipped(listing) == {hostile: ("refused", "")}
+    assert skipped(listing) == {hostile: ("invalid_id", "")}
 
 
 # Emmi-Wing, and id lists of one's own
@@ -792,5 +792,5 @@ def test_a_root_none_of_whose_samples_is_complete_is_refused(tree: Tree) -> None
     tree.put(f"{first}/unrelated.txt")
     with pytest.raises(SettingsError, match="no complete sample") as caught:
         permuted(tree, "drivaerml", splits=["train[:3]"])
-    assert "3 were left out" in str(caught.value)
+    assert "3 were skipped" in str(caught.value)
     assert first in str(caught.value)
