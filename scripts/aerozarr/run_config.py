@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -207,7 +207,7 @@ class RunConfig:
                 "chunk_points": s.chunk_points,
                 "shard_points": s.shard_points,
                 "compression": s.compression.label,
-                "domains": [asdict(domain) for domain in self.domains],
+                "domains": [domain.described() for domain in self.domains],
                 "class": s.dataset if self.dataset.sample_class else None,
             },
             sort_keys=True,
@@ -231,7 +231,7 @@ class RunConfig:
                 "coords_dtype": s.coords_dtype,
                 "values_dtype": s.values_dtype,
                 "compression": s.compression.label,
-                "domains": [asdict(domain) for domain in self.domains],
+                "domains": [domain.described() for domain in self.domains],
                 "on_broken_sample": s.on_broken_sample,
             },
             sort_keys=True,

@@ -170,9 +170,14 @@ def expected_order(n_points: int, shuffle_seed: int, sample_id: str, domain: str
     return torch.randperm(n_points, generator=generator).numpy()
 
 
-def field_of(canonical: str = "volume_velocity", dtype: str = "float16", width: int = 3) -> Field:
+def field_of(
+    canonical: str = "volume_velocity",
+    dtype: str = "float16",
+    width: int = 3,
+    columns: tuple[int, int] | None = None,
+) -> Field:
     domain, _, name = canonical.rpartition("_")
-    return Field(domain, name, width, f"{name}.pt", dtype)  # type: ignore[arg-type]
+    return Field(domain, name, width, f"{name}.pt", dtype, columns)  # type: ignore[arg-type]
 
 
 def project_of(store: str | Path, workdir: Path, **settings: Any) -> RunConfig:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
 from typing import Any, Literal, NamedTuple
 
 from aerozarr.config.settings import Dtype, Settings
@@ -11,7 +12,13 @@ from aerozarr.errors import SettingsError
 from aerozarr.messages import did_you_mean
 
 FileMap = dict[str, str]
-"""Attribute (a key of `ATTRIBUTES`, or `design_parameters`) to file name, in `ATTRIBUTES` order."""
+"""Attribute (a key of `ATTRIBUTES`, or `design_parameters`) to file name, in `ATTRIBUTES` order.
+
+A file name may say which columns of the file are the field's: `points.pt[:, 0:3]`."""
+
+_COLUMNS = re.compile(r"(?P<file>.+?)\s*\[:,\s*(?P<first>\d{1,6})(?::(?P<stop>\d{1,6}))?\]")
+# What an attribute that is meant to be one of a file map begins with.
+_FIELD_NAMES = ("surface_", "volume_", "design_")
 
 
 class Attribute(NamedTuple):
@@ -59,6 +66,9 @@ class Field:
         The `.pt` file of a sample's folder that holds it.
     dtype
         Storage dtype.
+    columns
+        The first of the file's columns that are the field's, and the one after the last; None for
+        the first `width`.
     """
 
     domain: str
@@ -66,6 +76,7 @@ class Field:
     width: int
     file: str
     dtype: Dtype
+    columns: tuple[int, int] | None = None
 
     @property
     def canonical(self) -> str:
@@ -84,6 +95,15 @@ class Domain:
 
     name: str
     fields: tuple[Field, ...]
+
+    def described(self) -> dict[str, Any]:
+        """Return all that it is, as JSON has it: the text that decides what converts again."""
+        content = asdict(self)
+        for field in content["fields"]:
+            # As it was when files had no columns to choose from.
+            if field["columns"] is None:
+                del field["columns"]
+        return content
 
     @property
     def position(self) -> Field:
@@ -105,19 +125,20 @@ def read_filemap(source: object, *, where: str) -> FileMap:
     Raises
     ------
     SettingsError
-        When a key of a mapping is no attribute of file maps, a value is no plain file name, no
-        field is set, or a domain has fields but no position.
+        When a key of a mapping is no attribute of file maps, a value is no plain file name,
+        columns do not fit, a file is shared without them, no field is set, or a domain has fields
+        but no position.
     """
     known = (*ATTRIBUTES, NOT_A_FIELD)
     if isinstance(source, Mapping):
         for key in source:
             if key not in known:
-                raise SettingsError(
-                    f"{where}: {key!r} is no attribute of a file map.{did_you_mean(key, known)} "
-                    f"The attributes are {', '.join(known)}."
-                )
+                raise _unknown(key, known, where)
         values: dict[str, Any] = {name: source.get(name) for name in known}
     else:
+        for key in _attributes_of(source):
+            if key not in known and key.startswith(_FIELD_NAMES):
+                raise _unknown(key, known, where)
         values = {name: getattr(source, name, None) for name in known}
     filemap = {name: value for name, value in values.items() if value is not None}
     for name, value in filemap.items():
@@ -126,8 +147,78 @@ def read_filemap(source: object, *, where: str) -> FileMap:
                 f"{where}: {name}: {value!r} is no file name. Give the name of a file that lies "
                 "directly in a sample's folder."
             )
+        _check_columns(name, value, where)
+    _check_shared(filemap, where)
     _check_domains(filemap, where)
     return filemap
+
+
+def _unknown(key: object, known: Iterable[str], where: str) -> SettingsError:
+    return SettingsError(
+        f"{where}: {key!r} is no attribute of a file map.{did_you_mean(key, known)} "
+        f"The attributes are {', '.join(known)}."
+    )
+
+
+def _attributes_of(source: object) -> list[str]:
+    """Return the attributes of an object, or of a class, whose values are texts."""
+    kinds = source.__mro__ if isinstance(source, type) else (type(source).__mro__)
+    names = {name for kind in kinds for name in vars(kind)}
+    names |= {*getattr(source, "__dict__", {})}
+    return sorted(name for name in names if isinstance(getattr(source, name, None), str))
+
+
+def file_and_columns(text: str) -> tuple[str, tuple[int, int] | None]:
+    """Return the file that a value of a file map names, and the columns, if it says which.
+
+    `points.pt[:, 0:3]` names the first three columns, `points.pt[:, 3]` the fourth.
+    """
+    match = _COLUMNS.fullmatch(text)
+    if match is None:
+        return text, None
+    first = int(match["first"])
+    return match["file"], (first, int(match["stop"]) if match["stop"] else first + 1)
+
+
+def files_in(filemap: FileMap) -> list[str]:
+    """Return the names of the files that a file map names, each once."""
+    return list(dict.fromkeys(file_and_columns(text)[0] for text in filemap.values()))
+
+
+def _check_columns(name: str, text: str, where: str) -> None:
+    """Refuse columns of another number than the field has."""
+    _, columns = file_and_columns(text)
+    if columns is None:
+        return
+    width = ATTRIBUTES[name].width if name in ATTRIBUTES else 0
+    if columns[1] - columns[0] != width:
+        how = "[:, 0]" if width == 1 else "[:, 0:3]"
+        raise SettingsError(
+            f"{where}: {name}: {text!r} names {columns[1] - columns[0]} columns, and the field has "
+            f"{width}. Write it like {how}."
+        )
+
+
+def _check_shared(filemap: FileMap, where: str) -> None:
+    """Refuse one file for several fields, unless each says which columns are its own."""
+    sharing: dict[str, list[str]] = {}
+    for name, text in filemap.items():
+        sharing.setdefault(file_and_columns(text)[0], []).append(name)
+    for file, names in sharing.items():
+        unsaid = [name for name in names if file_and_columns(filemap[name])[1] is None]
+        if len(names) > 1 and unsaid:
+            raise SettingsError(
+                f"{where}: {file!r} is the file of {' and of '.join(names)}. Say which of its "
+                f"columns are whose, e.g. {unsaid[0]}: '{file}[:, 0:3]' or '{file}[:, 3]', or give "
+                "each a file of its own."
+            )
+
+
+def attribute_of(field: Field) -> str:
+    """Return the attribute of file maps that stands for a field."""
+    return next(
+        name for name, known in ATTRIBUTES.items() if known[:2] == (field.domain, field.name)
+    )
 
 
 def _check_domains(filemap: FileMap, where: str) -> None:
@@ -165,7 +256,8 @@ def domains_of(filemap: FileMap, settings: Settings) -> tuple[Domain, ...]:
         usual = settings.coords_dtype if kind == "coord" else settings.values_dtype
         dtype = settings.field_dtypes.get(f"{domain}_{name}", usual)
         # Each domain's position comes first in ATTRIBUTES, so it does in a file map.
-        grouped.setdefault(domain, []).append(Field(domain, name, width, file, dtype))
+        path, columns = file_and_columns(file)
+        grouped.setdefault(domain, []).append(Field(domain, name, width, path, dtype, columns))
     domains = tuple(Domain(name, tuple(grouped[name])) for name in sorted(grouped))
     known = [field.canonical for domain in domains for field in domain.fields]
     for canonical in settings.field_dtypes:

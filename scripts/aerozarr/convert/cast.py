@@ -125,7 +125,8 @@ def cast_field(
     measuring = accumulator_for(n_rows, width, dtype)
     before: list[npt.NDArray[np.generic]] = []
     if whole is not None:
-        measuring.add(whole)
+        for first, part in blocks_of(value, field, keep_mapping=True):
+            measuring.add(whole[first : first + len(part)])
     else:
         for first, part in blocks_of(value, field):
             into = padded[first : first + len(part)]

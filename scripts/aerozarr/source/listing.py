@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 
+from aerozarr.config.fields import files_in
 from aerozarr.config.settings import Settings
 from aerozarr.errors import SettingsError
 from aerozarr.filesystems.location import Location, open_location
@@ -67,7 +68,7 @@ def _check_there(source: Location) -> None:
 
 
 def _why_none(listing: Listing, dataset: Dataset) -> str:
-    files = ", ".join(dict.fromkeys(dataset.filemap.values()))
+    files = ", ".join(files_in(dataset.filemap))
     if listing.skipped:
         return (
             f"{len(listing.skipped)} were skipped; the first: {listing.skipped[0]}. "
@@ -93,7 +94,7 @@ def sample_folder_base(settings: Settings, dataset: Dataset, url: str) -> Locati
 
 def _list_prefix(settings: Settings, dataset: Dataset, source: Location) -> Listing:
     """List every folder below a prefix that holds files of the file map, by ascending id."""
-    wanted = set(dataset.filemap.values())
+    wanted = set(files_in(dataset.filemap))
     listing = Listing()
     folders = walk(source, wanted)
     folders.pop("", None)  # the prefix itself is not a sample
@@ -119,7 +120,7 @@ def _list_root(settings: Settings, dataset: Dataset, root: Location) -> Listing:
         )
     _check_categories(settings, dataset)
     _check_root(settings, dataset, base)
-    wanted = set(dataset.filemap.values())
+    wanted = set(files_in(dataset.filemap))
     listing = Listing()
     asked: set[str] = set()
     requests = [parse_split(text) for text in settings.splits]
@@ -278,7 +279,7 @@ def _add(
         listing.skipped.append(Skipped(sample_id, split, "invalid_id", "", "", reason, remedy))
         return
     if files is not None:
-        missing = [file for file in dict.fromkeys(dataset.filemap.values()) if file not in files]
+        missing = [file for file in files_in(dataset.filemap) if file not in files]
         if missing:
             cause = "is not there" if len(missing) == 1 else "are not there"
             if not files:

@@ -19,7 +19,7 @@ from zarr.storage import MemoryStore
 
 from aerozarr.config.fields import Domain, Field
 from aerozarr.convert.encode import use_one_thread
-from aerozarr.convert.pt_files import as_rows, to_numpy
+from aerozarr.convert.pt_files import as_rows, check_whole, to_numpy
 from aerozarr.convert.rounding import Rounding
 from aerozarr.convert.sample import Loader, loader_for
 from aerozarr.errors import BrokenSample
@@ -220,7 +220,9 @@ class _Comparison:
         perm: npt.NDArray[np.int64] | None = None
         for field in self.domain.fields:
             try:
-                source = to_numpy(as_rows(load(field), field))
+                value = load(field)
+                check_whole(value, field)
+                source = to_numpy(as_rows(value, field))
             except BrokenSample as error:
                 yield field.canonical, f"the source's file cannot be read: {error.cause}"
                 continue

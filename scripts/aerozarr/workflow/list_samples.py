@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from aerozarr.config.fields import files_in
 from aerozarr.convert.fragment import read_fragment
 from aerozarr.errors import StoreError
 from aerozarr.filesystems.files import write_atomically
@@ -59,4 +60,4 @@ def _still_there(path: Path, base: Location, run_config: RunConfig) -> bool:
         sample_id = read_fragment(path).sample_id
     except StoreError:
         return False
-    return is_there(base, sample_id, run_config.dataset.filemap.values())
+    return is_there(base, sample_id, files_in(run_config.dataset.filemap))

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from aerozarr.config.fields import Domain, domains_of, read_filemap
+from aerozarr.config.fields import Domain, domains_of, files_in, read_filemap
 from aerozarr.config.settings import load_settings
 from aerozarr.errors import SettingsError
 
@@ -95,9 +95,20 @@ def test_design_parameters_are_a_file_of_the_sample_and_no_array() -> None:
     assert [f.file for d in domains(filemap) for f in d.fields] == ["points.pt", "p.pt"]
 
 
-def test_two_fields_may_share_a_file() -> None:
-    shared = {"surface_position": "all.pt", "surface_pressure": "all.pt"}
-    assert [f.file for d in domains(shared) for f in d.fields] == ["all.pt", "all.pt"]
+def test_fields_may_share_a_file_when_each_says_which_columns() -> None:
+    shared = {"surface_position": "all.pt[:, 0:3]", "surface_pressure": "all.pt[:,3]"}
+    fields = [f for d in domains(shared) for f in d.fields]
+    assert [f.file for f in fields] == ["all.pt", "all.pt"]
+    assert [f.columns for f in fields] == [(0, 3), (3, 4)]
+    assert files_in(read_filemap(shared, where="x")) == ["all.pt"]
+
+
+def test_columns_change_what_decides_reconversion_only_where_there_are_some() -> None:
+    (plain,), (columns,) = (
+        domains({"surface_position": file}) for file in ("p.pt", "p.pt[:, 3:6]")
+    )
+    assert "columns" not in plain.described()["fields"][0]
+    assert columns.described()["fields"][0]["columns"] == (3, 6)
 
 
 # What a file map may be
@@ -160,6 +171,22 @@ REFUSED_MAPS: dict[str, tuple[object, list[str]]] = {
     "volume fields with the STL's position": (
         {"surface_position_stl": "s.pt", "volume_friction": "f.pt"},
         ["'volume'", "Set volume_position"],
+    ),
+    "one file for two fields": (
+        {"surface_position": "all.pt", "surface_pressure": "all.pt"},
+        ["'all.pt'", "surface_position and of surface_pressure", "[:, 3]"],
+    ),
+    "one file for two fields, one of which says its columns": (
+        {"surface_position": "all.pt", "surface_pressure": "all.pt[:, 3]"},
+        ["surface_position: 'all.pt[:, 0:3]'"],
+    ),
+    "columns of another number than the field has": (
+        {"surface_position": "all.pt[:, 0:2]"},
+        ["2 columns", "has 3", "[:, 0:3]"],
+    ),
+    "an object with an attribute that is none": (
+        SimpleNamespace(**SMALL, surface_presure="x.pt"),
+        ["'surface_presure'", "Did you mean surface_pressure?"],
     ),
     "an empty name": ({"surface_position": ""}, ["surface_position: ''", "name of a file"]),
     "a number": ({"surface_position": 7}, ["surface_position: 7", "name of a file"]),

@@ -21,7 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aerozarr.convert.cast import to_storage
-from aerozarr.convert.pt_files import as_rows, load_file
+from aerozarr.convert.pt_files import as_rows, columns_note, load_file
 from aerozarr.errors import BrokenSample, SourceChangedError
 from aerozarr.filesystems.location import Location, open_location
 from unit.store_helpers import Array, field_of, put_file, url_of
@@ -145,11 +145,38 @@ def test_every_layout_gives_the_same_rows(folder, view, legacy, dtype):
 
 
 @each_dtype
-@pytest.mark.parametrize("shape", [(3,), (3, 1), (3, 2), (3, 5)], ids=str)
-def test_a_field_of_width_one_takes_a_line_or_the_first_column(shape, dtype):
-    value = torch.arange(3.0) if len(shape) == 1 else torch.arange(3.0)[:, None].expand(shape)
-    rows = stored(value, dtype=dtype, width=1)
+@pytest.mark.parametrize("shape", [(3,), (3, 1)], ids=str)
+def test_a_field_of_width_one_takes_a_line_or_one_column(shape, dtype):
+    rows = stored(torch.arange(3.0).reshape(shape), dtype=dtype, width=1)
     np.testing.assert_array_equal(rows, np.array([[0], [1], [2]], dtype), strict=True)
+
+
+@each_dtype
+@pytest.mark.parametrize("columns", [2, 5])
+def test_a_field_of_width_one_takes_of_several_columns_the_one_it_is_told(columns, dtype):
+    value = torch.arange(3.0)[:, None] + torch.arange(columns) * 10
+    error = broken(lambda: stored(value, dtype=dtype, width=1))
+    assert f"{columns} columns" in error.cause
+    # The remedy names an attribute of file maps, and what to write.
+    assert f"filemap: {{volume_velocity: '{FILE}[:, 0]'}}" in error.remedy
+    for column in range(columns):
+        rows = stored(value, dtype=dtype, width=1, columns=(column, column + 1))
+        np.testing.assert_array_equal(rows[:, 0], np.arange(3) + column * 10)
+    error = broken(lambda: stored(value, width=1, columns=(columns, columns + 1)))
+    assert f"column {columns}, counted from 0" in error.cause
+
+
+def test_three_columns_from_anywhere():
+    value = torch.cat([GRID + 9, GRID], dim=1)
+    np.testing.assert_array_equal(stored(value, columns=(3, 6)), GRID)
+
+
+def test_columns_that_are_dropped_are_told():
+    assert columns_note(GRID, field_of()) is None
+    note = columns_note(torch.cat([GRID, GRID], dim=1), field_of())
+    assert "of 6 columns the first 3 are stored" in note
+    assert f"{FILE}[:, 3:6]" in note
+    assert columns_note(torch.cat([GRID, GRID], dim=1), field_of(columns=(3, 6))) is None
 
 
 def test_one_point_is_enough():

@@ -1,0 +1,298 @@
+"""What a `.pt` file is, before anything of it is loaded: a plain tensor, or why it is none.
+
+A file's own numbers are not believed. Sizes come from the zip's directory and from the pickle, and
+are compared with each other and with the file, before memory is asked for.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import zlib
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from aerozarr.convert.pickle_tensor import (
+    Pickle,
+    Tensor,
+    UnreadablePickleError,
+    calls_only_tensors,
+    foreign_name,
+    kind_of,
+    read_pickle,
+    tensor_of,
+)
+from aerozarr.source.zip_directory import (
+    DamagedZipError,
+    Record,
+    crc_of,
+    pieces_of,
+    read_directory,
+)
+
+TRUNCATED = "it is truncated or damaged"
+SAVE_AGAIN = "write the file again with torch.save(tensor, path)"
+# What a packed file may unpack to, as a multiple of its size. Fields do not even shrink to a tenth.
+UNPACKED = 100
+# A tensor's pickle has some 200 bytes; more than this is no tensor.
+_LONGEST_PICKLE = 16 * 2**20
+_FETCH = "get the file itself again from where the dataset comes from"
+# The first object of a file of torch.save before version 1.6, and the number of pickles before the
+# values: it, the format's version, the writer's sizes, the tensor, and the keys of its values.
+_LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
+_LEGACY_PICKLES = 5
+_READ_PROTOCOL = 2
+
+
+class NotATensorError(Exception):
+    """A file that is not one plain tensor of torch.save: what it is, and what to do."""
+
+    def __init__(self, cause: str, remedy: str = SAVE_AGAIN) -> None:
+        super().__init__(cause)
+        self.cause = cause
+        self.remedy = remedy
+
+
+@dataclass(frozen=True)
+class Inspected:
+    """A file that holds one plain tensor.
+
+    Attributes
+    ----------
+    record
+        The zip record of its values; None in the format of before torch 1.6, which has none.
+    is_plain
+        Whether all records are stored as they are, so that the file can be mapped.
+    """
+
+    record: Record | None
+    is_plain: bool
+
+
+def inspect_pt(stream: BinaryIO, size: int) -> Inspected:
+    """Look at what a file holds, without loading it.
+
+    Parameters
+    ----------
+    stream
+        The file, which can be moved in.
+    size
+        Its size in bytes.
+
+    Raises
+    ------
+    NotATensorError
+        When it is not one plain tensor, or its parts do not fit each other.
+    OSError
+        When it cannot be read.
+    """
+    stream.seek(0)
+    head = stream.read(512)
+    if head.startswith(b"PK"):
+        return _inspect_zip(stream, size)
+    told = _told_by_head(head)
+    if told is not None:
+        raise told
+    return _inspect_legacy(stream, size)
+
+
+def is_damaged(stream: BinaryIO, record: Record) -> bool:
+    """Whether a record's content is not what was written, by its CRC-32; 0 stands for none."""
+    if not record.crc:
+        return False
+    try:
+        return crc_of(stream, record) != record.crc
+    except DamagedZipError:
+        return True
+
+
+def damaged(record: Record) -> NotATensorError:
+    """Return the error of a record whose content is not what was written."""
+    return NotATensorError(
+        f"it is damaged: the record {record.name!r} does not match its CRC-32",
+        f"{_FETCH}, or {SAVE_AGAIN}",
+    )
+
+
+# Beginnings of files that are often taken for .pt files.
+_HEADS = (
+    (b"\x1f\x8b", "it is compressed with gzip", "unpack it: gunzip"),
+    (b"\x28\xb5\x2f\xfd", "it is compressed with zstd", "unpack it: zstd -d"),
+    (b"BZh", "it is compressed with bzip2", "unpack it: bunzip2"),
+    (b"\xfd7zXZ\0", "it is compressed with xz", "unpack it: unxz"),
+    (
+        b"\x93NUMPY",
+        "it is a NumPy array (.npy)",
+        "convert it: torch.save(torch.from_numpy(numpy.load(path)), path)",
+    ),
+    (b"\x89HDF\r\n", "it is an HDF5 file", SAVE_AGAIN),
+    (
+        b"version https://git-lfs.github.com/",
+        "it is a Git LFS pointer, not the file that it stands for",
+        "run git lfs pull in the dataset's repository",
+    ),
+)
+_PAGES = (b"<!doctype html", b"<html", b"<?xml", b"<error", b"<!doctype")
+
+
+def _told_by_head(head: bytes) -> NotATensorError | None:
+    if not head:
+        return NotATensorError("it is truncated: it has no bytes", f"{_FETCH}, or {SAVE_AGAIN}")
+    for start, cause, remedy in _HEADS:
+        if head.startswith(start):
+            return NotATensorError(cause, remedy)
+    text = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    if text.startswith(_PAGES):
+        kind = "XML" if text.startswith((b"<?xml", b"<error")) else "HTML"
+        return NotATensorError(
+            f"it is a page of text ({kind}), such as a server answers instead of a file",
+            f"{_FETCH}, and check that the download is allowed",
+        )
+    if head[257:262] == b"ustar":
+        return NotATensorError("it is a tar archive", SAVE_AGAIN)
+    return None
+
+
+def _inspect_zip(stream: BinaryIO, size: int) -> Inspected:
+    try:
+        records = read_directory(stream)
+    except DamagedZipError:
+        raise NotATensorError(TRUNCATED) from None
+    by_name = {record.name: record for record in records}
+    pickles = [name for name in by_name if name.rpartition("/")[2] == "data.pkl"]
+    if any("/code/" in name or name.endswith("/constants.pkl") for name in by_name):
+        raise NotATensorError("it is a TorchScript module, not a tensor")
+    if not pickles:
+        if by_name and all(name.endswith(".npy") for name in by_name):
+            raise NotATensorError("it is a NumPy archive (.npz)", SAVE_AGAIN)
+        raise NotATensorError("it is a zip archive, but no file of torch.save")
+    _check_sizes(records, size)
+    try:
+        pickle = _pickle_in(stream, by_name[pickles[0]])
+    except DamagedZipError:
+        raise NotATensorError(TRUNCATED) from None
+    tensor = _plain_tensor(pickle)
+    folder = pickles[0].removesuffix("data.pkl")
+    for storage in pickle.storages.values():
+        record = by_name.get(f"{folder}data/{storage.key}")
+        if record is None or record.size < storage.nbytes:
+            raise NotATensorError(
+                f"{TRUNCATED}: its record {f'data/{storage.key}'!r} holds "
+                f"{record.size if record else 0} bytes, and {storage.nbytes} are claimed"
+            )
+    _check_view(tensor)
+    is_plain = all(record.is_plain for record in records)
+    return Inspected(by_name[f"{folder}data/{tensor.storage.key}"], is_plain)
+
+
+def _check_sizes(records: list[Record], size: int) -> None:
+    """Refuse a file whose records claim more than it can hold."""
+    plain = sum(record.size for record in records if record.is_plain)
+    total = sum(record.size for record in records)
+    if plain > size:
+        raise NotATensorError(TRUNCATED)
+    if total > UNPACKED * size:
+        raise NotATensorError(
+            f"it is packed, and would unpack to {total / size:.0f} times its size; "
+            f"{UNPACKED} times are believed"
+        )
+
+
+def _pickle_in(stream: BinaryIO, record: Record) -> Pickle:
+    if record.size > _LONGEST_PICKLE:
+        raise NotATensorError(f"it holds more than a tensor: its pickle has {record.size} bytes")
+    content = b"".join(pieces_of(stream, record))
+    if record.crc and zlib.crc32(content) != record.crc:
+        raise damaged(record)
+    return _followed(io.BytesIO(content))
+
+
+def _followed(stream: BinaryIO | _Limited) -> Pickle:
+    try:
+        return read_pickle(stream)
+    except UnreadablePickleError as error:
+        raise NotATensorError(f"it is no file of torch.save, or damaged ({error})") from None
+
+
+def _plain_tensor(pickle: Pickle) -> Tensor:
+    """Return the tensor that a pickle is; refuse anything else."""
+    foreign = foreign_name(pickle)
+    if foreign is not None:
+        raise NotATensorError(
+            f"it holds more than a tensor ({foreign}), which is not loaded because it could run "
+            "code"
+        )
+    tensor = tensor_of(pickle)
+    if tensor is None:
+        raise NotATensorError(f"it holds {kind_of(pickle)}, not a tensor of plain values")
+    if not calls_only_tensors(pickle):
+        raise NotATensorError("it holds more than a tensor")
+    if pickle.protocol > _READ_PROTOCOL:
+        raise NotATensorError(
+            f"it was saved with pickle protocol {pickle.protocol}, and only {_READ_PROTOCOL} is "
+            "loaded without running code",
+            "write the file again with torch.save(tensor, path), without pickle_protocol",
+        )
+    return tensor
+
+
+def _check_view(tensor: Tensor) -> None:
+    """Refuse a tensor of more values than are stored for it."""
+    count = math.prod(tensor.shape)
+    if any(number < 0 for number in (*tensor.shape, *tensor.strides, tensor.offset)):
+        raise NotATensorError(TRUNCATED)
+    if count and count * tensor.item_size > tensor.storage.nbytes:
+        shape = "×".join(map(str, tensor.shape))
+        stored = tensor.storage.nbytes // tensor.item_size
+        raise NotATensorError(
+            f"it claims {shape} values, and {stored} are stored: it is a view that repeats them, "
+            "or damaged",
+            "write the file again with torch.save(tensor.contiguous(), path)",
+        )
+
+
+def _inspect_legacy(stream: BinaryIO, size: int) -> Inspected:
+    """Inspect a file as torch.save wrote it before version 1.6: pickles, then the values."""
+    stream.seek(0)
+    if stream.read(1) != b"\x80":
+        raise NotATensorError("it is no file of torch.save, or damaged")
+    stream.seek(0)
+    limited = _Limited(stream, _LONGEST_PICKLE)
+    first = _followed(limited)
+    if first.value != _LEGACY_MAGIC:
+        foreign = foreign_name(first)
+        if foreign is not None:
+            _plain_tensor(first)
+        raise NotATensorError(
+            "it is a pickle, but no file of torch.save: it was written by pickle.dump or the like"
+        )
+    pickles = [first, *(_followed(limited) for _ in range(_LEGACY_PICKLES - 1))]
+    pickle = pickles[3]
+    tensor = _plain_tensor(pickle)
+    for other in (*pickles[:3], pickles[4]):
+        if other.calls or other.names:
+            raise NotATensorError(TRUNCATED)
+    if sum(storage.nbytes for storage in pickle.storages.values()) > size - stream.tell():
+        raise NotATensorError(TRUNCATED)
+    _check_view(tensor)
+    return Inspected(None, is_plain=False)
+
+
+class _Limited:
+    """A stream that ends after so many bytes, for pickles that never do."""
+
+    def __init__(self, stream: BinaryIO, left: int) -> None:
+        self._stream, self._left = stream, left
+        self.tell = stream.tell
+
+    def read(self, size: int) -> bytes:
+        """Read at most so many bytes."""
+        content = self._stream.read(min(size, self._left))
+        self._left -= len(content)
+        return content
+
+    def readline(self) -> bytes:
+        """Read a line."""
+        content = self._stream.readline(self._left)
+        self._left -= len(content)
+        return content
