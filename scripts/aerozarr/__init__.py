@@ -1,12 +1,13 @@
 """Aerozarr: simulation datasets of per-field `.pt` files as one point-shuffled Zarr store."""
 
 __version__ = "0.1.0"
-__all__ = ["ChunkDataset", "LookAhead", "Normalizer", "Store"]
+__all__ = ["ChunkDataset", "LookAhead", "Normalizer", "SkipSample", "Store"]
 
 # Not typing's, whose import takes longer than all else here: a process that is started once a
 # sample imports this package.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from aerozarr.errors import SkipSample
     from aerozarr.store.read.store import Store
     from aerozarr.training.dataset import ChunkDataset
     from aerozarr.training.normalizer import Normalizer
@@ -31,4 +32,8 @@ def __getattr__(name: str) -> object:
         from aerozarr.training.normalizer import Normalizer
 
         return Normalizer
+    if name == "SkipSample":
+        from aerozarr.errors import SkipSample
+
+        return SkipSample
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

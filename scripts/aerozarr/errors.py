@@ -1,7 +1,7 @@
 """What can go wrong, in four kinds, because each has another consequence.
 
 * `SettingsError`: the run cannot start; the person has to change a setting or a path.
-* `BrokenSample`: one sample is at fault; it is left out and listed, the others go on.
+* `BrokenSample`: one sample is at fault; it is skipped and listed, the others go on.
 * `StoreError`: the store or the work folder is not in the state that a step relies on.
 * `RemoteError`: what is behind a URL cannot be reached, or refuses. Fails the job, not the sample.
 
@@ -43,11 +43,23 @@ class BrokenSample(AerozarrError):
         Name of the file at fault.
     cause, remedy
         What is wrong, and what to do about it; sentences without a final stop.
+    is_certain
+        False when it may not be the sample's fault, so that the next run should try again.
     """
 
-    def __init__(self, *, field: str, file: str, cause: str, remedy: str) -> None:
+    def __init__(
+        self, *, field: str, file: str, cause: str, remedy: str, is_certain: bool = True
+    ) -> None:
         super().__init__(f"{field} ({file}): {cause}; {remedy}")
         self.field = field
         self.file = file
         self.cause = cause
         self.remedy = remedy
+        self.is_certain = is_certain
+
+
+class SkipSample(AerozarrError):
+    """Raised by a dataset class's `_load` to have a sample skipped; its text is the reason.
+
+    The sample is listed as broken with that reason, and the others go on.
+    """

@@ -25,8 +25,8 @@ from compare import DATASETS, describe_machine, make_data
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
 from aerozarr.convert import cast
+from aerozarr.convert.loader import loader_for
 from aerozarr.convert.rounding import Rounding
-from aerozarr.convert.sample import loader_for
 from aerozarr.convert.statistics import Moments
 from aerozarr.run_config import RunConfig
 from aerozarr.source.listing import list_source

@@ -137,7 +137,7 @@ def read_filemap(source: object, *, where: str) -> FileMap:
         values: dict[str, Any] = {name: source.get(name) for name in known}
     else:
         for key in _attributes_of(source):
-            if key not in known and key.startswith(_FIELD_NAMES):
+            if key not in known:
                 raise _unknown(key, known, where)
         values = {name: getattr(source, name, None) for name in known}
     filemap = {name: value for name, value in values.items() if value is not None}
@@ -161,11 +161,11 @@ def _unknown(key: object, known: Iterable[str], where: str) -> SettingsError:
 
 
 def _attributes_of(source: object) -> list[str]:
-    """Return the attributes of an object, or of a class, whose values are texts."""
-    kinds = source.__mro__ if isinstance(source, type) else (type(source).__mro__)
-    names = {name for kind in kinds for name in vars(kind)}
-    names |= {*getattr(source, "__dict__", {})}
-    return sorted(name for name in names if isinstance(getattr(source, name, None), str))
+    """Return the attributes of an object, or of a class, that look like those of a file map."""
+    kinds = source.__mro__ if isinstance(source, type) else type(source).__mro__
+    names = {name for kind in kinds for name in vars(kind)} | {*getattr(source, "__dict__", {})}
+    fields = sorted(name for name in names if name.startswith(_FIELD_NAMES))
+    return [name for name in fields if isinstance(getattr(source, name, None), str)]
 
 
 def file_and_columns(text: str) -> tuple[str, tuple[int, int] | None]:

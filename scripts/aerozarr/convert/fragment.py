@@ -49,7 +49,8 @@ class Fragment(BaseModel):
     status
         `converted`, or `broken`: then there is no group.
     fingerprint, stored_as
-        Of the sample's files, and of the settings, at the time.
+        Of the sample's files, and of the settings, at the time; no fingerprint when the next run
+        should try again.
     domains
         For a converted sample: grid by domain.
     fields, objects
@@ -57,6 +58,9 @@ class Fragment(BaseModel):
         the group's files, by path.
     skipped
         For a broken one: what is wrong.
+    notes
+        What the person should know of the conversion; each text is told once a run. Absent from
+        fragments of earlier versions.
     source_bytes
         Bytes read from the source.
     seconds, peak_memory_mb
@@ -79,6 +83,7 @@ class Fragment(BaseModel):
         validation_alias=AliasChoices("left_out", "skipped"),
         serialization_alias="left_out",
     )
+    notes: list[str] = []
     source_bytes: int = 0
     seconds: float = 0.0
     peak_memory_mb: float = 0.0

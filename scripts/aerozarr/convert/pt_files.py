@@ -43,6 +43,8 @@ _REAL = {
     *(torch.bool, torch.int8, torch.int16, torch.int32, torch.int64),
     *(torch.uint8, torch.uint16, torch.uint32, torch.uint64),
 }
+# More columns than this are points, when there are as many rows as a field has components.
+_MOST_COLUMNS = 16
 # Rows that are read, cast and measured together: they stay in the cache.
 BLOCK = 2**16
 # Bytes of a mapped file that may be read before it is mapped anew, which gives its pages back. Once
@@ -252,13 +254,23 @@ def as_rows(value: object, field: Field) -> torch.Tensor:
         if field.columns:
             wanted = f"the file map asks for column {stop - 1}, counted from 0"
         raise _broken(field, f"its shape {shape} has too few columns: {wanted}", one_tensor)
-    if field.width == 1 and rows.shape[1] > 1 and not field.columns:
+    is_row = rows.shape[0] == 1 and rows.shape[1] > _MOST_COLUMNS
+    if field.width == 1 and rows.shape[1] > 1 and not field.columns and not is_row:
         raise _broken(
             field,
             f"its shape {shape} has {rows.shape[1]} columns, and {field.name} is one",
             f"say which: filemap: {{{attribute_of(field)}: '{field.file}[:, 0]'}}, or {one_tensor}",
         )
     return rows[:, first:stop]
+
+
+def looks_transposed(value: object, field: Field) -> int | None:
+    """Return the length of the second axis when a value looks like (components, points)."""
+    value = value.tensor if isinstance(value, Mapped) else value
+    if not isinstance(value, torch.Tensor) or value.ndim != 2 or field.columns:
+        return None
+    rows, columns = value.shape
+    return columns if rows == field.width and columns > _MOST_COLUMNS else None
 
 
 def columns_note(value: object, field: Field) -> str | None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -18,57 +17,21 @@ import numpy as np
 from aerozarr.config.fields import Domain, Field
 from aerozarr.config.settings import Compression, Settings
 from aerozarr.convert.cast import Cast, ReusableBuffer, RoundingSample, cast_field
-from aerozarr.convert.download import ReadAhead
 from aerozarr.convert.encode import encode_shards, use_one_thread
 from aerozarr.convert.fragment import FieldRecord, Fragment
+from aerozarr.convert.loader import Loader, loader_for
 from aerozarr.convert.peak_memory import peak_memory_mb, reset_peak_memory
 from aerozarr.convert.permutation_file import Shuffle, spill_if_long
-from aerozarr.convert.pt_files import as_rows, load_bytes, load_file
+from aerozarr.convert.pt_files import as_rows, columns_note, looks_transposed
 from aerozarr.errors import BrokenSample, StoreError
 from aerozarr.filesystems.files import write_atomically
 from aerozarr.run_config import RunConfig
-from aerozarr.source.datasets import ClassSamples, Dataset
-from aerozarr.source.listing import sample_folder_base
 from aerozarr.source.sample_table import find_sample
-from aerozarr.source.samples import Sample, Skipped
+from aerozarr.source.samples import UNKNOWN_SIZE, Sample, Skipped
 from aerozarr.store.format.layout import ROOT_METADATA, Grid, shard_path
 from aerozarr.store.format.metadata import metadata_files
 from aerozarr.store.format.shuffle import permutation, seed_of
 from aerozarr.store.write.root import GroupWriter, StoreRoot
-
-Loader = Callable[[Field], object]
-"""Returns what a sample holds for a field, not yet checked."""
-
-
-def loader_for(
-    sample: Sample,
-    settings: Settings,
-    dataset: Dataset,
-    source: str,
-    domains: tuple[Domain, ...] = (),
-) -> Loader:
-    """Return how the fields of a sample are loaded.
-
-    Parameters
-    ----------
-    sample
-        The sample's row of the table.
-    settings, dataset
-        The settings, and the dataset that they name.
-    source
-        The source's URL or root.
-    domains
-        What will be loaded, in this order; behind a URL it is then read ahead.
-    """
-    if dataset.sample_class is not None:
-        samples = ClassSamples(dataset.sample_class, source, sample.split, dataset.filemap)
-        return lambda field: samples.load(sample.position, field.file)
-    folder = sample_folder_base(settings, dataset, source).below(sample.id)
-    if folder.is_local:
-        return lambda field: load_file(folder, field.file, sample.size_of(field.file), field)
-    files = dict.fromkeys(field.file for domain in domains for field in domain.fields)
-    ahead = ReadAhead(folder, {file: sample.size_of(file) for file in files})
-    return lambda field: load_bytes(ahead.read(field.file), field)
 
 
 def convert(
@@ -101,12 +64,18 @@ def convert(
     reset_peak_memory()
     with store.write_group(sample.id) as group:
         try:
-            grids, fields = _write_domains(sample, load, domains, settings, group)
+            grids, fields, notes = _write_domains(sample, load, domains, settings, group)
         except BrokenSample as error:
             if store.has_group(sample.id):
                 store.withdraw_manifest()
                 store.remove_group(sample.id)
-            return Fragment(sample_id=sample.id, status="broken", skipped=_skipped(sample, error))
+            return Fragment(
+                sample_id=sample.id,
+                status="broken",
+                # Of no fingerprint, it is tried again by the next run.
+                fingerprint=sample.fingerprint if error.is_certain else "",
+                skipped=_skipped(sample, error),
+            )
         metadata = metadata_files(domains, grids, settings.compression)
         root = metadata.pop(ROOT_METADATA)
         for path, content in metadata.items():
@@ -118,7 +87,9 @@ def convert(
         domains=grids,
         fields=fields,
         objects={path: (file.size, file.sha256) for path, file in group.stored.items()},
-        source_bytes=sum(sample.sizes),
+        notes=notes,
+        fingerprint=sample.fingerprint,
+        source_bytes=sum(size for size in sample.sizes if size != UNKNOWN_SIZE),
         seconds=round(time.perf_counter() - start, 4),
         peak_memory_mb=peak_memory_mb(),
     )
@@ -142,28 +113,32 @@ def _write_domains(
     domains: tuple[Domain, ...],
     settings: Settings,
     group: GroupWriter,
-) -> tuple[dict[str, Grid], dict[str, FieldRecord]]:
-    """Write every field; return grids by domain, and what was learnt by canonical field name."""
+) -> tuple[dict[str, Grid], dict[str, FieldRecord], list[str]]:
+    """Write every field.
+
+    Returns
+    -------
+    grids, fields, notes
+        Grid by domain, what was learnt by canonical field name, and what to tell once a run.
+    """
     grids: dict[str, Grid] = {}
     fields: dict[str, FieldRecord] = {}
+    notes: list[str] = []
     perm: Shuffle | None
     for domain in domains:
         # What the domain before took goes before this one's comes.
         buffer, perm = ReusableBuffer(), None
+        transposed: list[int | None] = []
         for field in domain.fields:
             value = load(field)
             n_rows = len(as_rows(value, field))
+            transposed.append(looks_transposed(value, field))
             if perm is None:  # the position comes first: it says how many points there are
                 grid = Grid.of(n_rows, settings.chunk_points, settings.shard_points)
                 grids[domain.name] = grid
                 perm, rounding_sample = _shuffle(sample.id, domain, grid, settings.shuffle_seed)
             elif n_rows != len(perm):
-                raise BrokenSample(
-                    field=field.canonical,
-                    file=field.file,
-                    cause=f"it has {n_rows} rows, {domain.position.file} has {len(perm)}",
-                    remedy="write both from the same mesh, or leave the sample out",
-                )
+                raise _misaligned(domain, field, n_rows, len(perm), transposed)
             fields[field.canonical] = _write_field(
                 cast_field(value, field, buffer, rounding_sample),
                 field,
@@ -172,7 +147,44 @@ def _write_domains(
                 settings.compression,
                 group,
             )
-    return grids, fields
+            note = columns_note(value, field)
+            notes += [note] if note else []
+        if None not in transposed and len(set(transposed)) == 1:
+            raise _transposed(domain.position, f"all fields of {domain.name} are", transposed[0])
+    return grids, fields, notes
+
+
+def _misaligned(
+    domain: Domain, field: Field, n_rows: int, n_points: int, transposed: list[int | None]
+) -> BrokenSample:
+    """Return the error of a field with another number of rows than the domain's positions.
+
+    `transposed` says of each field up to this one how many points it has, should it lie on its
+    side.
+    """
+    position = domain.position
+    if None not in transposed and len(set(transposed)) == 1:
+        return _transposed(position, f"all fields of {domain.name} are", transposed[0])
+    if transposed[0] == n_rows:
+        return _transposed(position, "it is", n_rows)
+    if transposed[-1] == n_points:
+        return _transposed(field, "it is", n_points)
+    return BrokenSample(
+        field=field.canonical,
+        file=field.file,
+        cause=f"it has {n_rows} rows, {position.file} has {n_points}",
+        remedy="write both from the same mesh, or exclude the sample",
+    )
+
+
+def _transposed(field: Field, subject: str, columns: int | None) -> BrokenSample:
+    return BrokenSample(
+        field=field.canonical,
+        file=field.file,
+        cause=f"{subject} of shape ({field.width}, {columns}): components by points, where points "
+        "by components are expected",
+        remedy="transpose: torch.save(tensor.T.contiguous(), path)",
+    )
 
 
 def _shuffle(
@@ -212,13 +224,17 @@ def convert_sample(run_config: RunConfig, *, table: Path, key: str, fragment: Pa
     if run_config.store.location.is_local:  # elsewhere it is a request, and left to the merge
         run_config.check_lease()
     sample = find_sample(table, key)
-    load = loader_for(sample, settings, run_config.dataset, run_config.source, run_config.domains)
+    read_sizes: dict[str, int] = {}
+    load = loader_for(
+        sample, settings, run_config.dataset, run_config.source, run_config.domains, read_sizes
+    )
     made = convert(sample, load, run_config.domains, settings, run_config.store)
     if made.skipped is not None:
         print(f"aerozarr: broken: {made.skipped}", file=sys.stderr)
         if settings.on_broken_sample == "fail":
             raise StoreError(f"{made.skipped}. on_broken_sample is fail, so the run stops here.")
-    made = made.model_copy(
-        update={"fingerprint": sample.fingerprint, "stored_as": run_config.stored_as_digest}
-    )
+    update: dict[str, object] = {"stored_as": run_config.stored_as_digest}
+    if UNKNOWN_SIZE in sample.sizes:
+        update["source_bytes"] = sum(read_sizes.values())
+    made = made.model_copy(update=update)
     write_atomically(fragment, made.model_dump_json(indent=2).encode("utf-8"))

@@ -19,9 +19,9 @@ from zarr.storage import MemoryStore
 
 from aerozarr.config.fields import Domain, Field
 from aerozarr.convert.encode import use_one_thread
+from aerozarr.convert.loader import Loader, loader_for
 from aerozarr.convert.pt_files import as_rows, check_whole, to_numpy
 from aerozarr.convert.rounding import Rounding
-from aerozarr.convert.sample import Loader, loader_for
 from aerozarr.errors import BrokenSample
 from aerozarr.filesystems.files import write_atomically
 from aerozarr.messages import printable

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from aerozarr.convert.encode import use_one_thread
 from aerozarr.convert.fragment import Fragment
-from aerozarr.convert.sample import convert, loader_for
+from aerozarr.convert.loader import loader_for
+from aerozarr.convert.sample import convert
 from aerozarr.errors import StoreError
 from aerozarr.filesystems.location import is_url
 from aerozarr.messages import format_bytes, format_duration, plural

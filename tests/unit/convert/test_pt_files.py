@@ -60,7 +60,8 @@ def load(folder: Location, content: bytes, *, listed: int | None = None) -> obje
 
 def stored(value: object, **field: Any) -> Array:
     """A loaded value in storage dtype."""
-    return to_storage(as_rows(value, field_of(**field)), field_of(**field))
+    rows = as_rows(value, field_of(**field))
+    return to_storage(rows, field_of(**{**field, "columns": None}))
 
 
 def column(values: list[Any], dtype: torch.dtype = torch.float64) -> torch.Tensor:

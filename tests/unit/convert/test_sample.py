@@ -16,7 +16,8 @@ import torch
 from aerozarr.config.fields import Field
 from aerozarr.convert import permutation_file
 from aerozarr.convert.fragment import Fragment, read_fragment
-from aerozarr.convert.sample import convert, convert_sample, loader_for
+from aerozarr.convert.loader import loader_for
+from aerozarr.convert.sample import convert, convert_sample
 from aerozarr.errors import SourceChangedError, StoreError
 from aerozarr.run_config import RunConfig
 from aerozarr.source.sample_table import rows_text
@@ -80,6 +81,54 @@ def convert_tensors(run_config: RunConfig, sample_id: str, tensors: dict[str, An
 
     sample = sample_of(sample_id)
     return convert(sample, load, run_config.domains, run_config.settings, run_config.store)
+
+
+N_POINTS = 70
+
+
+def shaped(**shapes: tuple[int, ...]) -> dict[str, Any]:
+    """The file map's tensors, all of as many points, some of other shapes."""
+    usual = {
+        file: (N_POINTS,) if width == 1 else (N_POINTS, width) for file, width in WIDTHS.values()
+    }
+    wanted = usual | {f"{name}.pt": shape for name, shape in shapes.items()}
+    return {file: torch.ones(shape) for file, shape in wanted.items()}
+
+
+@pytest.mark.parametrize(
+    ("shapes", "file", "subject"),
+    [
+        (
+            {"volume_position": (3, 70), "volume_velocity": (3, 70), "sdf": (1, 70)},
+            "volume_position.pt",
+            "all fields of volume are",
+        ),
+        ({"volume_velocity": (3, 70)}, "volume_velocity.pt", "it is"),
+        ({"sdf": (1, 70)}, "sdf.pt", "it is"),
+        ({"volume_position": (3, 70)}, "volume_position.pt", "it is"),
+    ],
+)
+def test_fields_that_lie_on_their_side_are_broken(make, shapes, file, subject):
+    fragment = convert_tensors(make(), "a", shaped(**shapes))
+    assert fragment.skipped is not None
+    assert fragment.skipped.file == file
+    assert fragment.skipped.cause.startswith(subject)
+    assert "transpose" in fragment.skipped.remedy
+    tensors = shaped(**shapes)
+    mended = {name: t.T.contiguous() if t.shape[0] in (1, 3) else t for name, t in tensors.items()}
+    assert convert_tensors(make(), "a", mended).status == "converted"
+
+
+def test_three_points_are_a_sample(make):
+    tensors = {name: tensor[:3] for name, tensor in shaped().items()}
+    assert convert_tensors(make(), "a", tensors).status == "converted"
+
+
+def test_dropped_columns_are_noted(make):
+    fragment = convert_tensors(make(), "a", shaped(volume_velocity=(70, 5)))
+    (note,) = fragment.notes
+    assert note.startswith("volume_velocity (volume_velocity.pt): of 5 columns the first 3")
+    assert Fragment.model_validate_json(fragment.model_dump_json()).notes == [note]
 
 
 def stored_arrays(run_config: RunConfig, sample_id: str) -> dict[str, Array]:

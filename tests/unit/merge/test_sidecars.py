@@ -20,7 +20,8 @@ import zarr
 import aerozarr
 from aerozarr.config.fields import Field
 from aerozarr.convert.fragment import Fragment
-from aerozarr.convert.sample import convert, loader_for
+from aerozarr.convert.loader import loader_for
+from aerozarr.convert.sample import convert
 from aerozarr.environment import STARTED
 from aerozarr.merge.merge_manifest import merge_fragments
 from aerozarr.merge.report import report_of

@@ -149,7 +149,7 @@ def test_an_empty_file_is_a_file(tree: Tree) -> None:
 def test_a_file_that_two_fields_share_is_one_file(tree: Tree) -> None:
     tree.put("run_1/all.pt")
     tree.put("run_2/other.pt")
-    shared = {"surface_position": "all.pt", "surface_pressure": "all.pt"}
+    shared = {"surface_position": "all.pt[:, 0:3]", "surface_pressure": "all.pt[:, 3]"}
     listing = listed(tree, filemap=shared)
     assert ids(listing) == ["run_1"]
     assert listing.samples[0].files == ("all.pt",)
