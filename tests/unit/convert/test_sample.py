@@ -95,6 +95,10 @@ def shaped(**shapes: tuple[int, ...]) -> dict[str, Any]:
     return {file: torch.ones(shape) for file, shape in wanted.items()}
 
 
+in_a_folder = pytest.mark.parametrize("place", ["folder"])
+
+
+@in_a_folder
 @pytest.mark.parametrize(
     ("shapes", "file", "subject"),
     [
@@ -119,11 +123,13 @@ def test_fields_that_lie_on_their_side_are_broken(make, shapes, file, subject):
     assert convert_tensors(make(), "a", mended).status == "converted"
 
 
+@in_a_folder
 def test_three_points_are_a_sample(make):
     tensors = {name: tensor[:3] for name, tensor in shaped().items()}
     assert convert_tensors(make(), "a", tensors).status == "converted"
 
 
+@in_a_folder
 def test_dropped_columns_are_noted(make):
     fragment = convert_tensors(make(), "a", shaped(volume_velocity=(70, 5)))
     (note,) = fragment.notes
