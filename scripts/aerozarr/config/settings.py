@@ -196,6 +196,12 @@ class Settings(BaseModel):
         "Convert at most so many samples: of the listing, or of each split.",
         "Give a whole number, 1 or more, or null",
     )
+    exclude: Annotated[list[Text], BeforeValidator(_one_or_more)] = _setting(
+        [],
+        "Samples to skip: their ids, or patterns in which `*` stands for any text and `?` for one "
+        "character, in quotes: `[run_12, 'old/*']`. They are listed in `skipped.tsv`.",
+        "Give a list of ids or patterns, e.g. [run_12, 'old/*']",
+    )
     on_broken_sample: Literal["skip", "fail"] = _setting(
         "skip",
         "What a broken sample (one whose files cannot be converted) does: `skip` leaves it out and "

@@ -120,7 +120,7 @@ def _sample_rows(outcome: Outcome) -> list[dict[str, Any]]:
     return [
         {
             "id": fragment.sample_id,
-            "split": sample.split,
+            "split": ", ".join(split for split, _ in sample.splits) or sample.split,
             "points": {name: grid.n_points for name, grid in fragment.domains.items()},
             "source": fragment.source_bytes,
             "stored": fragment.stored_bytes,

@@ -24,7 +24,7 @@ from aerozarr.messages import redacted
 from aerozarr.run_config import RunConfig
 from aerozarr.source.listing import sample_folder_base
 from aerozarr.source.sample_table import rows_text
-from aerozarr.source.samples import Sample, Skipped
+from aerozarr.source.samples import Sample, Skipped, ids_by_split
 from aerozarr.source.splits import IdListsRule
 from aerozarr.store.format.layout import (
     SKIPPED,
@@ -69,17 +69,14 @@ def sidecars(
         SKIPPED: rows_text(left, Skipped).encode("utf-8"),
         STATISTICS: _json(statistics(run_config.domains, fragments)),
     }
-    splits: dict[str, list[str]] = {}
-    of_split: dict[str, list[Fragment]] = {}
-    for sample, fragment in zip(samples, fragments, strict=True):
-        if sample.split:
-            splits.setdefault(sample.split, []).append(sample.id)
-            of_split.setdefault(sample.split, []).append(fragment)
+    splits = ids_by_split(samples)
+    by_id = {fragment.sample_id: fragment for fragment in fragments}
     if splits:
         files[SPLITS] = _json(splits)
         files |= _blacklists(run_config)
     for split, ids in splits.items():
-        files[statistics_name(split)] = _json(statistics(run_config.domains, of_split[split]))
+        of_split = [by_id[sample_id] for sample_id in ids]
+        files[statistics_name(split)] = _json(statistics(run_config.domains, of_split))
         files[id_list_name(split)] = "".join(f"{id_}\n" for id_ in ids).encode("utf-8")
     return files
 

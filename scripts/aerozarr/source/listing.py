@@ -11,19 +11,20 @@ from aerozarr.config.fields import files_in
 from aerozarr.config.settings import Settings
 from aerozarr.errors import SettingsError
 from aerozarr.filesystems.location import Location, open_location
-from aerozarr.messages import did_you_mean, printable, redacted
-from aerozarr.source.datasets import Dataset, class_ids
-from aerozarr.source.samples import (
-    FileInfo,
-    Listing,
-    Sample,
-    Skipped,
-    fingerprint,
-    key_of,
-    why_invalid,
+from aerozarr.messages import did_you_mean, redacted
+from aerozarr.source.class_listing import list_class
+from aerozarr.source.collect import Collector
+from aerozarr.source.datasets import Dataset
+from aerozarr.source.samples import Listing
+from aerozarr.source.scan import Scan, files_of, names_in, near_misses, walk
+from aerozarr.source.splits import (
+    IdListsRule,
+    category_of,
+    no_split,
+    parse_split,
+    split_ids,
+    twice,
 )
-from aerozarr.source.scan import files_of, walk
-from aerozarr.source.splits import IdListsRule, SplitRequest, category_of, parse_split, split_ids
 
 
 def list_source(settings: Settings, dataset: Dataset, url: str) -> Listing:
@@ -48,7 +49,8 @@ def list_source(settings: Settings, dataset: Dataset, url: str) -> Listing:
     if settings.source_root is None:
         listing = _list_prefix(settings, dataset, source)
     elif dataset.sample_class is not None:
-        listing = _list_class(settings, dataset, dataset.sample_class, url)
+        _check_categories(settings, dataset)
+        listing = list_class(settings, dataset, dataset.sample_class, url)
     else:
         listing = _list_root(settings, dataset, source)
     if not listing.samples:
@@ -94,20 +96,27 @@ def sample_folder_base(settings: Settings, dataset: Dataset, url: str) -> Locati
 
 def _list_prefix(settings: Settings, dataset: Dataset, source: Location) -> Listing:
     """List every folder below a prefix that holds files of the file map, by ascending id."""
-    wanted = set(files_in(dataset.filemap))
-    listing = Listing()
-    folders = walk(source, wanted)
-    folders.pop("", None)  # the prefix itself is not a sample
-    for sample_id in sorted(folders):
-        _add(listing, sample_id, "", folders[sample_id], dataset)
-    _cut(listing, 0, settings)
-    return listing
+    scan = walk(source, set(files_in(dataset.filemap)))
+    scan.folders.pop("", None)  # the prefix itself is not a sample
+    collector = Collector(settings, dataset)
+    collector.begin("")
+    for sample_id in sorted(scan.folders):
+        collector.add(sample_id, "", scan.folders[sample_id], near=scan.near_misses.get(sample_id))
+    for folder, why in sorted(scan.unreadable.items()):
+        _skip_unreadable(collector, folder, "", why)
+    collector.warn_of_ignored(scan.ignored)
+    return collector.listing()
 
 
-def _cut(listing: Listing, first: int, settings: Settings) -> None:
-    """Apply the setting `limit` to the samples from position `first` on."""
-    if settings.limit is not None:
-        del listing.samples[first + settings.limit :]
+def _skip_unreadable(collector: Collector, folder: str, split: str, why: str) -> None:
+    collector.skip(
+        folder,
+        split,
+        "unreadable",
+        f"its folder cannot be listed: {why}",
+        "give the person who runs this the right to read it, or move it out of the source",
+    )
+    collector.warn(f"{folder} cannot be listed: {why}; what lies below it is skipped")
 
 
 def _list_root(settings: Settings, dataset: Dataset, root: Location) -> Listing:
@@ -120,9 +129,6 @@ def _list_root(settings: Settings, dataset: Dataset, root: Location) -> Listing:
         )
     _check_categories(settings, dataset)
     _check_root(settings, dataset, base)
-    wanted = set(files_in(dataset.filemap))
-    listing = Listing()
-    asked: set[str] = set()
     requests = [parse_split(text) for text in settings.splits]
     ids_of = {
         request.name: split_ids(request.name, dataset.rule, base, root, settings)
@@ -132,42 +138,51 @@ def _list_root(settings: Settings, dataset: Dataset, root: Location) -> Listing:
         others = set(dataset.rule.files) - set(ids_of)
         known = [split_ids(split, dataset.rule, base, root, settings) for split in others]
         ids_of = _of_categories(ids_of, known, settings.categories)
-    # Behind a URL, one listing of everything is far cheaper than one a sample.
-    folders = None if base.is_local else walk(base, wanted)
-    for request in requests:
-        ids = ids_of[request.name]
-        if ids is None:
-            listing.warnings.append(_no_split(request, dataset))
-            continue
-        first = len(listing.samples)
-        for sample_id in request.of(ids):
-            if sample_id in asked:
-                listing.warnings.append(_twice(sample_id))
-                continue
-            asked.add(sample_id)
-            files = (
-                files_of(base, sample_id, wanted) if folders is None else folders.get(sample_id, {})
-            )
-            _add(listing, sample_id, request.name, files, dataset)
-        _cut(listing, first, settings)
     if all(ids is None for ids in ids_of.values()):
         raise SettingsError(
             f"splits: dataset {dataset.name!r} has none of {', '.join(settings.splits)}. "
             "Set splits to those that it has."
         )
-    return listing
+    collector = Collector(settings, dataset)
+    wanted = set(files_in(dataset.filemap))
+    # Behind a URL, one listing of everything is far cheaper than one a sample.
+    scan = None if base.is_local else walk(base, wanted)
+    for request in requests:
+        collector.begin(request.name)
+        ids = ids_of[request.name]
+        if ids is None:
+            collector.warn(no_split(request, dataset.name))
+            continue
+        for sample_id in request.of(ids):
+            if collector.is_in(sample_id, request.name):
+                collector.warn(twice(sample_id))
+            elif collector.is_known(sample_id):
+                collector.add_again(sample_id, request.name)
+            else:
+                _add_of_root(collector, sample_id, request.name, base, wanted, scan)
+    return collector.listing()
 
 
-def _no_split(request: SplitRequest, dataset: Dataset) -> str:
-    return printable(f"splits: {dataset.name} has no split {request.name!r}; it is skipped")
-
-
-def _twice(sample_id: str) -> str:
-    return printable(f"{sample_id} is asked for twice; it is converted once")
-
-
-def _same_id(sample_id: str) -> str:
-    return printable(f"{sample_id} names several samples; the first is converted")
+def _add_of_root(
+    collector: Collector,
+    sample_id: str,
+    split: str,
+    base: Location,
+    wanted: set[str],
+    scan: Scan | None,
+) -> None:
+    """Take up a sample that a split of a dataset root names."""
+    if scan is not None:
+        files = scan.folders.get(sample_id, {})
+        collector.add(sample_id, split, files, near=scan.near_misses.get(sample_id))
+        return
+    try:
+        files = files_of(base, sample_id, wanted)
+        near = {} if files.keys() == wanted else near_misses(names_in(base, sample_id), wanted)
+    except OSError as error:
+        _skip_unreadable(collector, sample_id, split, error.strerror or type(error).__name__)
+        return
+    collector.add(sample_id, split, files, near=near)
 
 
 def _check_categories(settings: Settings, dataset: Dataset) -> None:
@@ -207,98 +222,3 @@ def _check_root(settings: Settings, dataset: Dataset, base: Location) -> None:
             f"{', '.join(marks[:3])}{' …' if len(marks) > 3 else ''}. Set source_root to the "
             "dataset's own folder, or list any folder with source_url."
         )
-
-
-def _list_class(settings: Settings, dataset: Dataset, found: type, root: str) -> Listing:
-    """List the samples that a class brings for each split asked for."""
-    _check_categories(settings, dataset)
-    if settings.split_files:
-        raise SettingsError(
-            f"split_files: {settings.dataset!r} brings its own samples and splits. "
-            "Leave split_files out."
-        )
-    listing = Listing()
-    failed: list[str] = []
-    asked: dict[str, tuple[str, int]] = {}
-    requests = [parse_split(text) for text in settings.splits]
-    several_splits = len({request.name for request in requests}) > 1
-    for request in requests:
-        try:
-            ids = class_ids(found, root, request.name, dataset.filemap)
-        except (ValueError, KeyError) as error:
-            # What a class says to a split that it does not know.
-            failed.append(f"{request.name}: {type(error).__name__}: {error}")
-            ids = []
-        if not ids:
-            listing.warnings.append(_no_split(request, dataset))
-            continue
-        first = len(listing.samples)
-        positions = request.of([str(position) for position in range(len(ids))])
-        for position in map(int, positions):
-            sample_id = ids[position]
-            if several_splits and sample_id == str(position):
-                # Known by its index alone, which other splits have too.
-                sample_id = f"{request.name}/{position}"
-            if sample_id in asked:
-                other = asked[sample_id] != (request.name, position)
-                if other:
-                    cause, remedy = "another sample of the class has its id", "give it its own"
-                    same_id = Skipped(sample_id, request.name, "invalid_id", "", "", cause, remedy)
-                    listing.skipped.append(same_id)
-                listing.warnings.append(_same_id(sample_id) if other else _twice(sample_id))
-                continue
-            asked[sample_id] = (request.name, position)
-            salt = (root, request.name, str(position))
-            _add(listing, sample_id, request.name, None, dataset, position=position, salt=salt)
-        _cut(listing, first, settings)
-    if len(failed) == len(requests):
-        raise SettingsError(
-            f"dataset: {settings.dataset!r} could be built for none of the splits "
-            f"({'; '.join(failed)}). Set splits to those that it has."
-        )
-    return listing
-
-
-def _add(
-    listing: Listing,
-    sample_id: str,
-    split: str,
-    files: dict[str, FileInfo] | None,
-    dataset: Dataset,
-    *,
-    position: int = -1,
-    salt: tuple[str, ...] = (),
-) -> None:
-    """Add a sample to a listing, or to its skipped samples.
-
-    `files` is None for a sample that a class loads: there is nothing to look for.
-    """
-    reason = why_invalid(sample_id)
-    if reason is not None:
-        remedy = "rename its folder"
-        listing.skipped.append(Skipped(sample_id, split, "invalid_id", "", "", reason, remedy))
-        return
-    if files is not None:
-        missing = [file for file in files_in(dataset.filemap) if file not in files]
-        if missing:
-            cause = "is not there" if len(missing) == 1 else "are not there"
-            if not files:
-                cause = "are not there, nor is any other file of the sample"
-            remedy = "add what is missing, or leave its field out of the file map"
-            listing.skipped.append(
-                Skipped(sample_id, split, "incomplete", "", ", ".join(missing), cause, remedy)
-            )
-            return
-    found = files or {}
-    names = tuple(sorted(found))
-    listing.samples.append(
-        Sample(
-            id=sample_id,
-            key=key_of(sample_id),
-            split=split,
-            position=position,
-            files=names,
-            sizes=tuple(found[name].size for name in names),
-            fingerprint=fingerprint(found, *salt),
-        )
-    )

@@ -32,10 +32,22 @@ SkippedKind = Literal["incomplete", "invalid_id", "broken", "excluded", "unreada
 
 @dataclass(frozen=True)
 class FileInfo:
-    """One file of a sample: its size in bytes, and what changes when it changes."""
+    """One file of a sample.
+
+    Attributes
+    ----------
+    size
+        In bytes.
+    stamp
+        What changes when it is written: its mtime or ETag; empty where neither is told.
+    change
+        What also changes when it is replaced and given its old time: ctime and inode. They change
+        too when it is copied or moved, so they alone do not say that it is another one.
+    """
 
     size: int
     stamp: str
+    change: str = ""
 
 
 @dataclass(frozen=True)
@@ -113,11 +125,23 @@ def skipped_of(row: Mapping[str, str]) -> Skipped:
 
 @dataclass
 class Listing:
-    """What a source holds: the samples in sample order, those skipped, and warnings."""
+    """What a source holds.
+
+    Attributes
+    ----------
+    samples, skipped
+        The samples in sample order, and those that are skipped.
+    warnings
+        What the person should know.
+    stamps
+        By sample id: a hash over what changes when a file is replaced and given its old time.
+        Known where the source was just listed, and no part of the listing's text.
+    """
 
     samples: list[Sample] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    stamps: dict[str, str] = field(default_factory=dict, compare=False)
 
     def to_json(self) -> str:
         """Return the listing as text, the same for the same listing."""
@@ -174,6 +198,12 @@ def _hash(text: str) -> str:
 def fingerprint(files: dict[str, FileInfo], *salt: str) -> str:
     """Return a hash over names, sizes and stamps (mtime or ETag) of a sample's files."""
     return _hash(json.dumps([sorted((n, i.size, i.stamp) for n, i in files.items()), *salt]))
+
+
+def stamp_of(files: Mapping[str, FileInfo]) -> str:
+    """Return a hash over the changes of a sample's files; empty where none is told."""
+    changes = sorted((name, info.change) for name, info in files.items() if info.change)
+    return _hash(json.dumps(changes)) if changes else ""
 
 
 def key_of(sample_id: str) -> str:

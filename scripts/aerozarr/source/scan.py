@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
 from collections import deque
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 from fsspec.implementations.local import LocalFileSystem
@@ -18,15 +20,81 @@ from aerozarr.source.samples import UNKNOWN_SIZE, FileInfo, why_invalid
 Folders = dict[str, dict[str, FileInfo]]
 """Path of a folder below the source to its files of the file map."""
 
+# Folders that systems and tools make, which hold copies of samples or nothing of the dataset.
+_IGNORED = re.compile(
+    r"\.snapshots?|\.zfs|\.git|\.Trash(-\d+)?|\.ipynb_checkpoints|@eaDir|#recycle|lost\+found"
+    r"|__MACOSX|\$RECYCLE\.BIN"
+)
+# What programs put behind the name of a file that is not finished, or packed.
+_UNFINISHED = re.compile(
+    r"(\.(part|partial|tmp|temp|crdownload|download|filepart|aria2|gz|xz|bz2|zst|zip|bak|orig|old)"
+    r"|~)+$"
+)
+
+
+@dataclass
+class Scan:
+    """What a source holds.
+
+    Attributes
+    ----------
+    folders
+        Every folder that holds a file of the file map, or one that might be meant as one, or
+        nothing at all; with its files of the file map.
+    near_misses
+        By folder: a file of the file map that is not there, and the file that might be meant.
+    ignored
+        Folders that were not looked into, because systems and tools make them.
+    unreadable
+        Folders that cannot be listed, and why.
+    """
+
+    folders: Folders = field(default_factory=dict)
+    near_misses: dict[str, dict[str, str]] = field(default_factory=dict)
+    ignored: list[str] = field(default_factory=list)
+    unreadable: dict[str, str] = field(default_factory=dict)
+
+
+def is_ignored(name: str) -> bool:
+    """Whether a folder of that name is one that systems and tools make, and no sample."""
+    return _IGNORED.fullmatch(name) is not None
+
+
+def near_misses(names: Iterable[str], wanted: Iterable[str]) -> dict[str, str]:
+    """Return the wanted files that are not among some names, each with one that might be meant.
+
+    Such as `points.PT`, `points.pth` or `points.pt.part` for `points.pt`.
+    """
+    there = set(names)
+    by_stem: dict[str, str] = {}
+    for name in sorted(there, reverse=True):
+        by_stem[_stem(name)] = name
+    found = {file: by_stem.get(_stem(file)) for file in wanted if file not in there}
+    return {file: name for file, name in found.items() if name is not None}
+
+
+def _stem(name: str) -> str:
+    stem = re.sub(r"\.(pth?|pkl|torch)$", "", _UNFINISHED.sub("", name.lower()))
+    return re.sub(r"\s*\(\d+\)$", "", stem)  # as browsers number a second copy
+
 
 def is_there(base: Location, sample_id: str, files: Iterable[str]) -> bool:
-    """Whether a source still holds every file of a sample."""
+    """Whether a source still holds every file of a sample, as far as it can be told."""
     wanted = set(files)
-    return why_invalid(sample_id) is None and len(files_of(base, sample_id, wanted)) == len(wanted)
+    try:
+        return len(files_of(base, sample_id, wanted)) == len(wanted)
+    except PermissionError:
+        return True
 
 
 def files_of(base: Location, folder: str, wanted: set[str]) -> dict[str, FileInfo]:
-    """Return the wanted files in one folder below `base`; none when the folder is not there."""
+    """Return the wanted files in one folder below `base`; none when the folder is not there.
+
+    Raises
+    ------
+    OSError
+        When it is there and cannot be listed.
+    """
     if why_invalid(folder) is not None:
         return {}
     try:
@@ -38,28 +106,73 @@ def files_of(base: Location, folder: str, wanted: set[str]) -> dict[str, FileInf
     return {name: _info(e) for name, e in entries.items() if name in wanted and _is_file(e)}
 
 
-def walk(source: Location, wanted: set[str]) -> Folders:
-    """Return every folder below `source`, itself included, that holds a wanted file."""
+def names_in(base: Location, folder: str) -> list[str]:
+    """Return the names in one local folder below `base`; none when it is not there."""
+    if why_invalid(folder) is not None:
+        return []
+    try:
+        return os.listdir(base.join(folder))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def walk(source: Location, wanted: set[str]) -> Scan:
+    """Look through every folder below `source`, itself included."""
     if isinstance(source.fs, LocalFileSystem):
         return _walk_local(source.path, wanted)
-    folders: Folders = {}
+    scan = Scan()
+    names: dict[str, list[str]] = {}
+    ignored: dict[str, None] = {}
     for path, entry in source.files().items():
         folder, _, name = path.rpartition("/")
+        parts = folder.split("/")
+        place = next((n for n, part in enumerate(parts, 1) if is_ignored(part)), None)
+        if place is not None:
+            ignored["/".join(parts[:place])] = None
+            continue
+        names.setdefault(folder, []).append(name)
         if name in wanted:
-            folders.setdefault(folder, {})[name] = _info(entry)
-    return folders
+            scan.folders.setdefault(folder, {})[name] = _info(entry)
+    for folder, there in names.items():
+        _note_near(scan, folder, there, wanted)
+    scan.ignored = list(ignored)
+    _drop_within_samples(scan)
+    return scan
 
 
-def _walk_local(root: str, wanted: set[str]) -> Folders:
+def _note_near(scan: Scan, folder: str, names: list[str], wanted: set[str]) -> None:
+    near = near_misses(names, wanted)
+    if near:
+        scan.near_misses[folder] = near
+        scan.folders.setdefault(folder, {})
+
+
+def _drop_within_samples(scan: Scan) -> None:
+    """Forget folders without any file of the file map that lie within one that has some."""
+    has_files = {folder for folder, files in scan.folders.items() if files and folder}
+    for folder in [folder for folder, files in scan.folders.items() if not files]:
+        parts = folder.split("/")
+        if any("/".join(parts[:depth]) in has_files for depth in range(1, len(parts))):
+            del scan.folders[folder]
+
+
+def _walk_local(root: str, wanted: set[str]) -> Scan:
     """Walk local folders, those first that no link leads to; each is listed once."""
-    folders: Folders = {}
+    scan = Scan()
     seen: set[tuple[int, int]] = set()
 
+    def below(path: str) -> str:
+        folder = os.path.relpath(path, root)
+        return "" if folder == "." else folder
+
     def unreadable(error: OSError) -> None:
-        raise SettingsError(
-            f"source_url: {error.filename!r} cannot be listed: {error.strerror}. Give the person "
-            "who runs this the right to read it, or move it out of the source."
-        )
+        if error.filename == root:
+            raise SettingsError(
+                f"source_url: {root!r} cannot be listed: {error.strerror}. Give the person who "
+                "runs this the right to read it."
+            )
+        if not isinstance(error, FileNotFoundError):  # gone since its parent was listed
+            scan.unreadable[below(str(error.filename))] = error.strerror or type(error).__name__
 
     linked = deque([root])
     while linked:
@@ -70,13 +183,20 @@ def _walk_local(root: str, wanted: set[str]) -> Folders:
                 subfolders.clear()
                 continue
             seen.add((status.st_dev, status.st_ino))
-            subfolders.sort()
+            folder = below(path)
+            if not subfolders and not names and folder:
+                scan.folders[folder] = {}
+            scan.ignored += [f"{path}/{name}" for name in sorted(subfolders) if is_ignored(name)]
+            subfolders[:] = sorted(name for name in subfolders if not is_ignored(name))
             places = (f"{path}/{name}" for name in subfolders)
             linked.extend(place for place in places if os.path.islink(place))
             if not wanted.isdisjoint(names):
-                folder = os.path.relpath(path, root)
-                folders["" if folder == "." else folder] = dict(_local_files(path, wanted))
-    return folders
+                scan.folders[folder] = dict(_local_files(path, wanted))
+            if not wanted <= {*names}:
+                _note_near(scan, folder, names, wanted)
+    scan.ignored = [below(path) for path in scan.ignored]
+    _drop_within_samples(scan)
+    return scan
 
 
 def _local_files(folder: str, wanted: set[str]) -> Iterator[tuple[str, FileInfo]]:
@@ -91,7 +211,8 @@ def _local_files(folder: str, wanted: set[str]) -> Iterator[tuple[str, FileInfo]
                         continue
                     raise
                 if stat.S_ISREG(status.st_mode):
-                    yield entry.name, FileInfo(status.st_size, str(status.st_mtime_ns))
+                    change = f"{status.st_ctime_ns} {status.st_ino}"
+                    yield entry.name, FileInfo(status.st_size, str(status.st_mtime_ns), change)
 
 
 def _is_file(entry: dict[str, Any]) -> bool:

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from aerozarr.config.settings import Settings
 from aerozarr.errors import SettingsError
 from aerozarr.filesystems.location import Location, StorageOptions, read_text
+from aerozarr.source.scan import is_ignored
 
 _REQUEST = re.compile(r"(?P<name>[^\[\]]+?)\s*(?:\[(?P<part>[^\[\]]*)\])?")
 _INDEX = re.compile(r"-?\d+")
@@ -104,8 +105,11 @@ class FoldersRule(BaseModel):
                     name
                     for name, entry in place.entries().items()
                     # A linked folder is listed as "link" or "other": look behind it.
-                    if entry["type"] == "directory"
-                    or (entry["type"] != "file" and place.is_folder(name))
+                    if not is_ignored(name)
+                    and (
+                        entry["type"] == "directory"
+                        or (entry["type"] != "file" and place.is_folder(name))
+                    )
                 ]
                 found += [f"{folder}/{name}" for name in sorted(names)]
         return found
@@ -178,8 +182,26 @@ class IdListsRule(BaseModel):
 Rule = Annotated[FoldersRule | PermutationRule | IdListsRule, Field(discriminator="rule")]
 
 
+def no_split(request: SplitRequest, dataset_name: str) -> str:
+    """Return the warning of a split that a dataset does not have."""
+    return f"splits: {dataset_name} has no split {request.name!r}; it is skipped"
+
+
+def twice(sample_id: str) -> str:
+    """Return the warning of a sample that one split was asked for twice."""
+    return f"{sample_id} is asked for twice; it is converted once"
+
+
 def _lines(text: str) -> list[str]:
-    return [line.strip() for line in text.splitlines() if line.strip()]
+    """Return the ids of a list: as `ls -d */` or `find .` write them, too."""
+    return [normal_id(line.strip()) for line in text.splitlines() if line.strip()]
+
+
+def normal_id(text: str) -> str:
+    """Return an id without `./` at its beginning and slashes at its end."""
+    while text.startswith("./"):
+        text = text[2:].lstrip("/")
+    return text.rstrip("/") or text
 
 
 def _lines_of(base: Location, file: str) -> list[str] | None:

@@ -272,7 +272,7 @@ def test_a_source_of_incomplete_samples_is_refused_with_the_first_of_them(tree: 
     assert "a: pressure.pt" in str(caught.value)
 
 
-def test_a_folder_that_may_not_be_read_is_refused_by_name(
+def test_a_folder_that_may_not_be_read_is_skipped_and_told(
     local: LocalTree, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     local.samples("a", "locked/b")
@@ -285,8 +285,105 @@ def test_a_folder_that_may_not_be_read_is_refused_by_name(
 
     # Not chmod: tests may run as root, whom nothing is locked for.
     monkeypatch.setattr(os, "scandir", guarded)
-    with pytest.raises(SettingsError, match=r"locked.*Permission denied"):
+    listing = listed(local)
+    assert ids(listing) == ["a"]
+    assert skipped(listing) == {"locked": ("unreadable", "")}
+    assert "Permission denied" in listing.skipped[0].cause
+    [warning] = listing.warnings
+    assert "locked cannot be listed: Permission denied" in warning
+
+
+def test_a_source_that_may_not_be_read_is_refused(
+    local: LocalTree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    local.samples("a")
+
+    def refuse(path: str) -> object:
+        raise PermissionError(13, "Permission denied", path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(SettingsError, match="cannot be listed: Permission denied"):
         listed(local)
+
+
+JUNK = (".snapshot", ".Trash-1000", ".git", "@eaDir", "lost+found", "__MACOSX")
+JUNK += (".ipynb_checkpoints",)
+
+
+def test_copies_in_folders_of_systems_and_tools_are_no_samples(tree: Tree) -> None:
+    tree.samples("a", *(f"{name}/a" for name in JUNK), *(f"deep/{name}/hourly/a" for name in JUNK))
+    tree.samples("snapshot", "git")
+    listing = listed(tree)
+    assert ids(listing) == ["a", "git", "snapshot"]
+    [warning] = listing.warnings
+    assert f"{2 * len(JUNK)} folders of systems and tools" in warning
+
+
+def test_a_folder_of_a_system_that_may_not_be_read_does_not_matter(
+    local: LocalTree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    local.samples("a", "lost+found/b")
+    scandir = os.scandir
+
+    def guarded(path: str) -> object:
+        if os.fspath(path).endswith("lost+found"):
+            raise PermissionError(13, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", guarded)
+    listing = listed(local)
+    assert ids(listing) == ["a"]
+    assert listing.skipped == []
+
+
+NEAR = {
+    "capitals": "points.PT",
+    "another ending": "points.pth",
+    "unfinished": "points.pt.part",
+    "a browser's": "points.pt.crdownload",
+    "packed": "points.pt.gz",
+    "a second copy": "points (1).pt",
+}
+
+
+@pytest.mark.parametrize("name", list(NEAR.values()), ids=list(NEAR))
+def test_a_file_of_nearly_the_name_is_told(name: str, tree: Tree) -> None:
+    tree.samples("good")
+    tree.put(f"all/{name}")
+    tree.put(f"some/{name}")
+    tree.put("some/pressure.pt")
+    tree.put("neither/readme.txt")
+    listing = listed(tree)
+    assert ids(listing) == ["good"]
+    assert skipped(listing) == {
+        "all": ("incomplete", "points.pt, pressure.pt"),
+        "some": ("incomplete", "points.pt"),
+    }
+    for row in listing.skipped:
+        assert f"there is {name} for points.pt" in row.cause
+        assert "rename" in row.remedy
+
+
+def test_an_empty_folder_is_told_unless_it_lies_in_a_sample(local: LocalTree) -> None:
+    local.samples("good")
+    for folder in ("empty", "good/logs", "deep/empty"):
+        (local.path / folder).mkdir(parents=True)
+    assert skipped(listed(local)) == {
+        "deep/empty": ("incomplete", "points.pt, pressure.pt"),
+        "empty": ("incomplete", "points.pt, pressure.pt"),
+    }
+
+
+def test_excluded_samples_are_skipped_and_told(tree: Tree) -> None:
+    tree.samples("run_1", "run_2", "old/a", "old/b")
+    listing = listed(tree, exclude=["run_2", "old/*", "run_9"])
+    assert ids(listing) == ["run_1"]
+    kinds = {row.id: row.kind for row in listing.skipped}
+    assert kinds == dict.fromkeys(("old/a", "old/b", "run_2"), "excluded")
+    assert "'old/*'" in listing.skipped[0].cause
+    [warning] = listing.warnings
+    assert "exclude: 'run_9'" in warning
+    assert ids(listed(tree, exclude="run_1,run_2")) == ["old/a", "old/b"]
 
 
 # Any fsspec URL

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from aerozarr.errors import SettingsError
-from aerozarr.source.samples import Listing
+from aerozarr.source.samples import Listing, ids_by_split
 from aerozarr.source.splits import category_of, parse_split
 from unit.listing_helpers import (
     BACKENDS,
@@ -699,14 +699,44 @@ def test_what_is_asked_for_twice_is_converted_once_with_a_warning(
         assert sample_id in warning
 
 
-def test_a_sample_of_two_splits_belongs_to_the_first_asked_for(lists: Tree) -> None:
+def test_a_sample_of_two_splits_is_listed_once_and_is_in_both(lists: Tree) -> None:
     lists.lines("test.txt", "run_4", "run_1")
     listing = root_of_lists(lists, splits=["test", "train"])
+    assert ids(listing) == ["run_4", "run_1", "run_0", "run_2", "run_3"]
+    assert ids_by_split(listing.samples) == {
+        "test": ["run_4", "run_1"],
+        "train": ["run_0", "run_1", "run_2", "run_3"],
+    }
     assert by_split(listing) == {
         "test": ["run_4", "run_1"],
         "train": ["run_0", "run_2", "run_3"],
     }
-    assert len(listing.warnings) == 1
+    assert listing.warnings == []
+
+
+def test_a_split_of_shared_samples_alone_is_there(lists: Tree) -> None:
+    lists.lines("test.txt", "run_3", "run_1")
+    listing = root_of_lists(lists, splits=["train", "test"])
+    assert ids_by_split(listing.samples)["test"] == ["run_3", "run_1"]
+    assert ids(listing) == ["run_0", "run_1", "run_2", "run_3"]
+
+
+def test_limit_counts_the_samples_of_each_split(lists: Tree) -> None:
+    lists.lines("test.txt", "run_3", "run_1", "run_4")
+    listing = root_of_lists(lists, splits=["train", "test"], limit=2)
+    assert ids(listing) == ["run_0", "run_1", "run_3"]
+    assert ids_by_split(listing.samples) == {
+        "train": ["run_0", "run_1"],
+        "test": ["run_3", "run_1"],
+    }
+
+
+@pytest.mark.parametrize("line", ["run_1/", "./run_1", "./run_1/", "././run_1//", " run_1/ "])
+def test_ids_are_taken_as_ls_and_find_write_them(line: str, lists: Tree) -> None:
+    lists.lines("train.txt", line, "./run_2/")
+    listing = root_of_lists(lists, splits=["train"])
+    assert ids(listing) == ["run_1", "run_2"]
+    assert listing.skipped == []
 
 
 def test_a_sample_that_a_list_names_twice_is_converted_once_with_a_warning(lists: Tree) -> None:

@@ -1,0 +1,193 @@
+"""Putting a listing together: which samples are complete or skipped, and in which splits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from fnmatch import fnmatchcase
+
+from aerozarr.config.fields import files_in
+from aerozarr.config.settings import Settings
+from aerozarr.messages import did_you_mean, plural, printable
+from aerozarr.source.datasets import Dataset
+from aerozarr.source.samples import (
+    FileInfo,
+    Listing,
+    Sample,
+    Skipped,
+    fingerprint,
+    key_of,
+    stamp_of,
+    why_invalid,
+)
+
+_MISSING = "add what is missing, or leave its field out of the file map"
+
+
+class Collector:
+    """Collects the samples of a source, in sample order.
+
+    Parameters
+    ----------
+    settings, dataset
+        The settings, and the dataset that they name.
+
+    Attributes
+    ----------
+    warnings
+        What the person should know.
+    """
+
+    def __init__(self, settings: Settings, dataset: Dataset) -> None:
+        self.warnings: list[str] = []
+        self._files = files_in(dataset.filemap)
+        self._limit = settings.limit
+        self._patterns = settings.exclude
+        self._used: set[str] = set()
+        self._is_untold = False
+        self._seen: dict[str, Sample | None] = {}
+        self._stamps: dict[str, str] = {}
+        self._asked: set[tuple[str, str]] = set()
+        self._skipped: list[Skipped] = []
+        # By split: the ids of its samples, and where the part that is being collected begins.
+        self._members: dict[str, list[str]] = {}
+        self._begin = 0
+
+    def begin(self, split: str) -> None:
+        """Begin a split, or another part of one."""
+        self._begin = len(self._members.setdefault(split, []))
+
+    def is_in(self, sample_id: str, split: str) -> bool:
+        """Whether a split was asked for that sample already."""
+        return (sample_id, split) in self._asked
+
+    def is_known(self, sample_id: str) -> bool:
+        """Whether there was a sample of that id, in any split."""
+        return sample_id in self._seen
+
+    def add_again(self, sample_id: str, split: str) -> None:
+        """Take up a sample that is known already, in another split."""
+        self._asked.add((sample_id, split))
+        sample = self._seen[sample_id]
+        if sample is not None:
+            self._take(sample, split)
+
+    def add(
+        self,
+        sample_id: str,
+        split: str,
+        files: Mapping[str, FileInfo] | None,
+        *,
+        near: Mapping[str, str] | None = None,
+        position: int = -1,
+        salt: tuple[str, ...] = (),
+    ) -> None:
+        """Take up a sample, or say why it is skipped.
+
+        Parameters
+        ----------
+        sample_id, split
+            The sample, and the split that lists it.
+        files
+            Its files; None for a sample that a class loads, where there is nothing to look for.
+        near
+            Files that are missing, each with one that might be meant.
+        position, salt
+            Its index in what a class brings, and what else makes it another one.
+        """
+        self._asked.add((sample_id, split))
+        why = self._why_skipped(sample_id, files, near or {})
+        self._seen[sample_id] = None
+        if why is not None:
+            kind, file, cause, remedy = why
+            self._skipped.append(Skipped(sample_id, split, kind, "", file, cause, remedy))  # type: ignore[arg-type] # one of its texts
+            return
+        found = dict(files or {})
+        names = tuple(sorted(found))
+        sample = Sample(
+            id=sample_id,
+            key=key_of(sample_id),
+            split=split,
+            position=position,
+            files=names,
+            sizes=tuple(found[name].size for name in names),
+            fingerprint=fingerprint(found, *salt),
+        )
+        self._seen[sample_id] = sample
+        self._stamps[sample_id] = stamp_of(found)
+        self._is_untold |= any(not info.stamp for info in found.values())
+        self._take(sample, split)
+
+    def skip(self, sample_id: str, split: str, kind: str, cause: str, remedy: str) -> None:
+        """Skip a sample for a reason that is known already."""
+        self._asked.add((sample_id, split))
+        self._seen.setdefault(sample_id, None)
+        self._skipped.append(Skipped(sample_id, split, kind, "", "", cause, remedy))  # type: ignore[arg-type] # one of its texts
+
+    def warn(self, warning: str) -> None:
+        """Have something told, in a text that is safe for a terminal."""
+        self.warnings.append(printable(warning))
+
+    def _take(self, sample: Sample, split: str) -> None:
+        members = self._members.setdefault(split, [])
+        if self._limit is None or len(members) - self._begin < self._limit:
+            members.append(sample.id)
+
+    def _why_skipped(
+        self, sample_id: str, files: Mapping[str, FileInfo] | None, near: Mapping[str, str]
+    ) -> tuple[str, str, str, str] | None:
+        """Return kind, file, cause and remedy of a sample that is skipped, else None."""
+        invalid = why_invalid(sample_id)
+        if invalid is not None:
+            return "invalid_id", "", invalid, "rename its folder"
+        pattern = next((p for p in self._patterns if fnmatchcase(sample_id, p)), None)
+        if pattern is not None:
+            self._used.add(pattern)
+            cause = f"the setting exclude names it ({pattern!r})"
+            return "excluded", "", cause, "take it out of exclude to convert it"
+        missing = [] if files is None else [file for file in self._files if file not in files]
+        if not missing:
+            return None
+        cause = "is not there" if len(missing) == 1 else "are not there"
+        if not files:
+            cause = "are not there, nor is any other file of the sample"
+        meant = [f"{near[file]} for {file}" for file in missing if file in near]
+        remedy = _MISSING
+        if meant:
+            cause += f"; there is {', '.join(meant)}"
+            remedy = "rename or finish these files, or name them in filemap"
+        return "incomplete", ", ".join(missing), cause, remedy
+
+    def listing(self) -> Listing:
+        """Return what was collected."""
+        unused = [pattern for pattern in self._patterns if pattern not in self._used]
+        for pattern in unused:
+            near = did_you_mean(pattern, self._seen)
+            self.warn(f"exclude: {pattern!r} is the id of no sample.{near}")
+        if self._is_untold:
+            self.warn(
+                "the source tells neither times nor ETags of its files, so one that changes and "
+                "keeps its size goes unnoticed; to convert everything again, add --forcerun "
+                "convert_sample"
+            )
+        places: dict[str, list[tuple[str, int]]] = {}
+        for split, members in self._members.items():
+            for place, sample_id in enumerate(members):
+                places.setdefault(sample_id, []).append((split, place))
+        is_shared = any(len(of) > 1 for of in places.values())
+        samples = []
+        for sample_id, of in places.items():
+            sample = self._seen[sample_id]
+            if sample is not None:
+                splits = tuple(of) if is_shared else ()
+                samples.append(replace(sample, split=of[0][0], splits=splits))
+        return Listing(samples, self._skipped, self.warnings, self._stamps)
+
+    def warn_of_ignored(self, folders: Sequence[str]) -> None:
+        """Tell of folders that were not looked into."""
+        if folders:
+            names = sorted({folder.rpartition("/")[2] for folder in folders})
+            self.warn(
+                f"{plural(len(folders), 'folder')} of systems and tools not looked into "
+                f"({', '.join(names[:5])}{' …' if len(names) > 5 else ''})"
+            )
