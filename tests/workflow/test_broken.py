@@ -179,3 +179,23 @@ def test_what_a_class_cannot_load_costs_that_sample_alone(workspace: Workspace) 
     assert run.converted == ["1"]
     assert workspace.listed() == ["0", "1", "3"]
     assert workspace.run().nothing_to_do
+
+
+def test_what_rounding_loses_and_what_is_not_stored_is_told_once_a_run(
+    workspace: Workspace,
+) -> None:
+    generator = torch.Generator().manual_seed(0)
+    for seed in range(3):
+        pressure = 50_000 + torch.rand(40, generator=generator) * 20
+        write_sample(workspace.source / f"s{seed}", seed, p=pressure, U=torch.randn(70, 5))
+    run = workspace.run()
+    end = "\n".join(run.said[-3:])
+    assert end.count("warning: surface_pressure: as float16, errors reach") == 1
+    assert "(3 of 3 samples); to keep them: field_dtypes: {surface_pressure: float32}" in end
+    assert end.count("volume_velocity (U.pt): of 5 columns the first 3 are stored") == 1
+    assert "field_dtypes: {surface_pressure: float32}" in (workspace.work / "report.html").read_text()
+    run = workspace.run("verify")
+    assert any("warning: surface_pressure: as float16" in line for line in run.said)
+    # The remedy that is named:
+    workspace.config["field_dtypes"] = {"surface_pressure": "float32"}
+    assert "warning: surface_pressure" not in workspace.run().output

@@ -6,15 +6,18 @@ A fragment is this workflow's own record, and no part of the store format.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
-from aerozarr.convert.rounding import Rounding
+from aerozarr.config.fields import Domain
+from aerozarr.convert.rounding import Rounding, rounding_warnings
 from aerozarr.convert.statistics import Moments
 from aerozarr.errors import StoreError
+from aerozarr.messages import plural
 from aerozarr.run_config import FRAGMENT_VERSION
 from aerozarr.source.samples import Skipped
 from aerozarr.store.format.layout import Grid, group_path
@@ -117,6 +120,21 @@ def read_fragment(path: Path) -> Fragment:
         raise StoreError(
             f"{path} is no fragment, or damaged. Delete it and run snakemake again."
         ) from None
+
+
+def told_once(fragments: Iterable[Fragment]) -> list[str]:
+    """Return the notes of all samples, each once, with the number of samples that it is of."""
+    counts = Counter(note for fragment in fragments for note in fragment.notes)
+    return [f"{note} ({plural(count, 'sample')})" for note, count in counts.items()]
+
+
+def rounding_lines(domains: Iterable[Domain], fragments: Sequence[Fragment]) -> list[str]:
+    """Return a line for each field that loses much by rounding, as `rounding_warnings` does."""
+    dtypes = {field.canonical: field.dtype for domain in domains for field in domain.fields}
+    roundings = {
+        name: [f.fields[name].rounding for f in fragments if name in f.fields] for name in dtypes
+    }
+    return rounding_warnings({name: parts for name, parts in roundings.items() if parts}, dtypes)
 
 
 def is_whole(fragment: Fragment, files: Mapping[str, int | None]) -> bool:

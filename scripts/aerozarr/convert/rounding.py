@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Self
 
 import numpy as np
@@ -26,6 +26,9 @@ class Rounding(BaseModel):
         Greatest |stored − source| / |source| where the source is not zero.
     flushed
         Number of values that are not zero in the source, and zero as stored.
+    low, high
+        The least and the greatest of the values in the source; None where they were not looked at:
+        nothing was rounded, or an earlier version recorded it.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -34,6 +37,15 @@ class Rounding(BaseModel):
     max_absolute: float = 0.0
     max_relative: float = 0.0
     flushed: int = 0
+    low: float | None = None
+    high: float | None = None
+
+    @property
+    def of_range(self) -> float:
+        """The greatest absolute error as a share of the values' range; 0 where that is unknown."""
+        if self.low is None or self.high is None or self.high <= self.low:
+            return 0.0
+        return self.max_absolute / (self.high - self.low)
 
     @classmethod
     def of(cls, source: Values, stored: Values) -> Self:
@@ -49,6 +61,7 @@ class Rounding(BaseModel):
         if not math.isfinite(largest):  # rarely, and to pick values takes as long as all the rest
             is_finite = np.isfinite(source)
             return cls.of(source[is_finite], stored[is_finite])
+        low, high = before.min().item(), before.max().item()
         magnitude, is_zero = np.abs(before, out=before), before == 0
         zeros = int(np.count_nonzero(is_zero))
         if zeros:
@@ -58,6 +71,8 @@ class Rounding(BaseModel):
             max_absolute=largest,
             max_relative=(error / magnitude).max().item(),
             flushed=int(np.count_nonzero(after == 0)) - zeros,  # a zero stays one
+            low=low,
+            high=high,
         )
 
     @classmethod
@@ -69,4 +84,50 @@ class Rounding(BaseModel):
             max_absolute=max((part.max_absolute for part in every), default=0.0),
             max_relative=max((part.max_relative for part in every), default=0.0),
             flushed=sum(part.flushed for part in every),
+            low=min((part.low for part in every if part.low is not None), default=None),
+            high=max((part.high for part in every if part.high is not None), default=None),
         )
+
+
+# From so large a share of its values on, a field is told of: those that become zero; and the error
+# against the range, at which fewer than some fifty different values are left.
+_TOLD_FLUSHED = 0.01
+_TOLD_ERROR = 0.01
+_WIDER = {"float16": "float32", "float32": "float64"}
+
+
+def rounding_warnings(
+    roundings: Mapping[str, Sequence[Rounding]], dtypes: Mapping[str, str]
+) -> list[str]:
+    """Return a line for each field that loses much of what its values say.
+
+    Parameters
+    ----------
+    roundings
+        By canonical field name: the rounding error of each sample. By sample, because what is small
+        against the range of all samples may be all that there is in one.
+    dtypes
+        By canonical field name: its storage dtype.
+    """
+    lines = []
+    for name, parts in roundings.items():
+        together = Rounding.merged(parts)
+        flushed = together.flushed / max(together.values, 1)
+        coarse = [part for part in parts if part.of_range > _TOLD_ERROR]
+        if flushed < _TOLD_FLUSHED and not coarse:
+            continue
+        what = []
+        if flushed >= _TOLD_FLUSHED:
+            what.append(f"{flushed:.0%} of the values become zero")
+        worst = max(parts, key=lambda part: part.of_range)
+        if worst.of_range:
+            what.append(
+                f"errors reach {worst.max_absolute:.3g}, {worst.of_range:.2g} of the range of the "
+                f"values ({len(coarse)} of {len(parts)} samples)"
+            )
+        dtype = dtypes[name]
+        line = f"{name}: as {dtype}, {', and '.join(what)}"
+        if dtype in _WIDER:
+            line += f"; to keep them: field_dtypes: {{{name}: {_WIDER[dtype]}}}"
+        lines.append(line)
+    return lines

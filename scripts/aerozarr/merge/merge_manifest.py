@@ -6,7 +6,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from aerozarr.convert.fragment import Fragment, is_whole, read_fragment
+from aerozarr.convert.fragment import (
+    Fragment,
+    is_whole,
+    read_fragment,
+    rounding_lines,
+    told_once,
+)
 from aerozarr.errors import StoreError
 from aerozarr.filesystems.files import read_or_none, sync_file_system, write_atomically
 from aerozarr.merge.report import Outcome, report_of
@@ -86,6 +92,10 @@ def merge_fragments(
         source_bytes=counts["source_bytes"],
         stored_bytes=counts["stored_bytes"],
         manifest_digest=digest_of(manifest),
+        notes=[
+            *rounding_lines(run_config.domains, converted),
+            *told_once(converted),
+        ],
         not_finite=[_not_finite(fragment) for fragment in converted if _not_finite(fragment)],
         files=[*files, CHECKSUMS, PROVENANCE],
         recorded={name: (len(content), digest_of(content)) for name, content in published.items()},

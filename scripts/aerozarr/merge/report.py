@@ -15,7 +15,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from aerozarr.config.fields import Domain, Field
-from aerozarr.convert.fragment import Fragment
+from aerozarr.convert.fragment import Fragment, rounding_lines
 from aerozarr.convert.rounding import Rounding
 from aerozarr.errors import StoreError
 from aerozarr.merge.sidecars import provenance_of
@@ -66,6 +66,7 @@ def report_of(run_config: RunConfig, outcome: Outcome) -> str:
     html: str = environment.from_string(template).render(
         name=outcome.dataset_name,
         store=redacted(run_config.settings.store),
+        rounding=rounding_lines(run_config.domains, outcome.fragments),
         fields=_field_rows(run_config.domains, outcome),
         histograms=looks.histograms(run_config.domains),
         looked_into=len(looks.samples),

@@ -30,6 +30,9 @@ class Summary:
         Bytes of the samples' files, and of their groups.
     manifest_digest
         SHA-256 of the manifest that was published.
+    notes
+        What else the person should know of the conversion, one line each: fields that lose much by
+        rounding, columns that are not stored.
     not_finite
         Samples with NaN or infinite values, one text each.
     files
@@ -50,6 +53,7 @@ class Summary:
     stored_bytes: int
     manifest_digest: str
     not_finite: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     files: list[str] = field(default_factory=list)
     recorded: dict[str, tuple[int, str]] = field(default_factory=dict)
     listed_as: str = ""
@@ -76,6 +80,7 @@ class Summary:
             number = plural(len(self.not_finite), "sample")
             lines.append(f"warning: {number} {have} values that are not finite, kept as they are:")
             lines += first_lines(map(printable, self.not_finite))
+        lines += [printable(f"warning: {note}") for note in self.notes]
         if self.orphans:
             lines.append(
                 f"{plural(len(self.orphans), 'group')} in the store not listed by the manifest; "

@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from aerozarr.convert.rounding import Rounding
+from aerozarr.convert.rounding import Rounding, rounding_warnings
 from aerozarr.errors import StoreError
 from aerozarr.filesystems.files import write_atomically
 from aerozarr.messages import format_bytes, plural, printable, redacted
@@ -44,6 +44,8 @@ class Verdict:
         Sample (empty for the store as a whole), place, and what is wrong.
     rounding
         What the cast changed, by canonical field name, over all values.
+    notes
+        A line for each field that loses much by it.
     """
 
     store: str
@@ -54,10 +56,12 @@ class Verdict:
     values: int
     problems: list[tuple[str, str, str]]
     rounding: dict[str, dict[str, float]]
+    notes: list[str] = field(default_factory=list)
 
     def lines(self) -> list[str]:
         """Return the verdict for the person at the terminal; the last line is the result."""
         lines = _rounding_table(self.rounding)
+        lines += [printable(f"warning: {note}") for note in self.notes]
         for sample_id, place, problem in self.problems[:SHOWN]:
             where = ": ".join(part for part in (sample_id, place) if part)
             lines.append(printable(f"{where}: {problem}"))
@@ -126,7 +130,7 @@ def read_verdict(path: Path) -> Verdict | None:
 
 
 def verify(run_config: RunConfig, *, table: Path, verdict: Path) -> None:
-    """RoundingSample at the store as a whole, and write table and verdict: the job of `verify`.
+    """Look at the store as a whole, and write table and verdict: the job of `verify`.
 
     Raises
     ------
@@ -161,6 +165,10 @@ def verify(run_config: RunConfig, *, table: Path, verdict: Path) -> None:
             ).model_dump()
             for name in names
         },
+        notes=rounding_warnings(
+            {name: [one.rounding[name] for one in found if name in one.rounding] for name in names},
+            {f.canonical: f.dtype for domain in run_config.domains for f in domain.fields},
+        ),
     )
     columns = ("sample", "place", "problem")
     write_atomically(table, table_text(problems, columns).encode("utf-8"))
