@@ -1,4 +1,4 @@
-"""Items on their way through a DataLoader: in batches, ahead of time, in shared memory."""
+"""Items on their way through a DataLoader: batches, prefetching, shared memory."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def same(first: Any, second: Any) -> bool:
     )
 
 
-# In batches
+# Batches
 
 
 @pytest.mark.parametrize("whole_chunks", [False, True])
@@ -98,7 +98,7 @@ def change_order(items: list[Item]) -> list[Item]:
     return items[::-1]
 
 
-def leave_one_out(items: list[Item]) -> list[Item]:
+def drop_an_item(items: list[Item]) -> list[Item]:
     return items[1:]
 
 
@@ -125,22 +125,22 @@ def copy_them(items: list[Item]) -> list[Item]:
 
 @pytest.mark.parametrize(
     "change",
-    [change_order, leave_one_out, replace_a_field, add_a_field, drop_a_field, copy_them],
+    [change_order, drop_an_item, replace_a_field, add_a_field, drop_a_field, copy_them],
 )
-def test_a_batch_of_what_became_of_items_is_torchs(original: Path, change: Any) -> None:
+def test_changed_items_are_collated_as_torch_does(original: Path, change: Any) -> None:
     dataset = ChunkDataset(Store(original), points=POINTS)
     items = change(dataset.__getitems__([0, 1, 2]))
     expected = default_collate([dict(item) for item in items])
     assert same(collate(items), expected)
 
 
-def test_a_batch_of_the_first_items_alone_is_not_the_whole_batch(original: Path) -> None:
+def test_fewer_items_than_were_read_together_make_a_smaller_batch(original: Path) -> None:
     dataset = ChunkDataset(Store(original), points=POINTS)
     items = dataset.__getitems__([0, 1, 2])[:2]
     assert same(collate(items), default_collate([dict(item) for item in items]))
 
 
-# What the dataset's own loader gives
+# The dataset's own loader
 
 
 @pytest.mark.parametrize("place", ["folder", "s3"], indirect=True)
@@ -173,7 +173,7 @@ def test_the_datasets_loader_shuffles_and_drops_as_torchs_does(original: Path) -
     assert all(same(a, b) for a, b in zip(got, expected, strict=True))
 
 
-def test_spawned_workers_look_ahead_with_obstore(s3_endpoint: str, original: Path) -> None:
+def test_spawned_workers_prefetch_with_obstore(s3_endpoint: str, original: Path) -> None:
     from reader.harness import copy_to
 
     dataset = ChunkDataset(copy_to(original, "obstore-s3", s3_endpoint).open(), MANY, points=POINTS)
@@ -199,43 +199,43 @@ def test_a_forked_process_does_not_close_its_parents_connections(place: Place) -
     file_system = weakref.ref(fetcher.location.fs)
     del fetcher
 
-    def let_go(answers: Any) -> None:
+    def release(answers: Any) -> None:
         dataset[0]  # with connections of its own
-        dataset.store._reader = None  # type: ignore[assignment] # only so is it let go of
+        dataset.store._reader = None  # type: ignore[assignment] # its last reference
         gc.collect()
         answers.put(file_system() is not None)
 
     context = multiprocessing.get_context("fork")
     answers = context.SimpleQueue()
-    child = context.Process(target=let_go, args=(answers,))
+    child = context.Process(target=release, args=(answers,))
     child.start()
     child.join(60)
     assert answers.get(), "its finalizer would have closed them"
 
 
-# Ahead of time
+# Prefetching
 
 
-def test_looking_ahead_keeps_the_order_and_tells_what_follows_in_the_same_worker() -> None:
+def test_look_ahead_keeps_the_order_and_attaches_what_the_same_worker_reads_next() -> None:
     sampler = LookAhead(range(7), num_workers=2, depth=2)
     assert len(sampler) == 7
     indexes = list(sampler)
     assert indexes == list(range(7))
-    followed = [[batch[0] for batch in index.following] for index in indexes]
+    followed = [[batch[0] for batch in index.upcoming] for index in indexes]
     assert followed == [[2, 4], [3, 5], [4, 6], [5], [6], [], []]
-    # It survives the way to the worker.
-    assert pickle.loads(pickle.dumps(indexes[0])).following == ((2,), (4,))
+    # It is kept on the way to the worker.
+    assert pickle.loads(pickle.dumps(indexes[0])).upcoming == ((2,), (4,))
 
 
-def test_looking_ahead_goes_with_batches() -> None:
+def test_look_ahead_wraps_a_batch_sampler() -> None:
     sampler = LookAhead(BatchSampler(SequentialSampler(range(5)), 2, False), 1, depth=1)
     batches = list(sampler)
     assert batches == [[0, 1], [2, 3], [4]]
-    assert [batch.following for batch in batches] == [((2, 3),), ((4,),), ()]
-    assert pickle.loads(pickle.dumps(batches[0])).following == ((2, 3),)
+    assert [batch.upcoming for batch in batches] == [((2, 3),), ((4,),), ()]
+    assert pickle.loads(pickle.dumps(batches[0])).upcoming == ((2, 3),)
 
 
-def test_an_epoch_that_is_broken_off_leaves_no_item_of_it(original: Path) -> None:
+def test_items_prefetched_in_an_unfinished_epoch_do_not_reach_the_next(original: Path) -> None:
     dataset = ChunkDataset(Store(original), MANY, points=POINTS)
     loader = DataLoader(dataset, batch_size=None, sampler=LookAhead(range(24), 0))
     next(iter(loader))
@@ -243,7 +243,7 @@ def test_an_epoch_that_is_broken_off_leaves_no_item_of_it(original: Path) -> Non
     assert all(same(item, dataset[index]) for index, item in enumerate(loader))
 
 
-def test_what_cannot_be_read_ahead_is_an_error_in_its_own_turn(folder: Path) -> None:
+def test_an_error_while_prefetching_is_raised_in_its_own_turn(folder: Path) -> None:
     (folder / "b.zarr/volume/velocity/c/0/0").unlink()
     dataset = ChunkDataset(Store(folder), points={"volume": None})
     loader = iter(
@@ -254,7 +254,7 @@ def test_what_cannot_be_read_ahead_is_an_error_in_its_own_turn(folder: Path) -> 
         next(loader)
 
 
-# In shared memory
+# Shared memory
 
 
 @pytest.fixture(params=["fork", "spawn"])
@@ -269,12 +269,12 @@ def dataset_of(loader: DataLoader[Item]) -> ChunkDataset:
     return loader.dataset
 
 
-def test_memory_is_used_again_once_an_item_is_gone(workers: DataLoader[Item]) -> None:
+def test_a_block_is_used_again_once_its_item_is_released(workers: DataLoader[Item]) -> None:
     places = {item["volume_velocity"].data_ptr() for _ in range(3) for item in workers}
-    assert len(places) <= shared_memory.BLOCKS
+    assert len(places) <= shared_memory.MAX_BLOCKS
 
 
-def test_items_that_are_kept_stay_as_they_are(workers: DataLoader[Item]) -> None:
+def test_items_that_are_kept_are_not_overwritten(workers: DataLoader[Item]) -> None:
     dataset = dataset_of(workers)
     kept = {}
     for epoch in range(3):
@@ -285,7 +285,7 @@ def test_items_that_are_kept_stay_as_they_are(workers: DataLoader[Item]) -> None
         assert all(same(item, dataset[index]) for index, item in enumerate(items))
 
 
-def test_a_part_of_an_item_keeps_its_memory(workers: DataLoader[Item]) -> None:
+def test_a_view_of_an_item_keeps_its_block(workers: DataLoader[Item]) -> None:
     dataset = dataset_of(workers)
     kept = [item["volume_velocity"][3:5].numpy() for item in workers]
     list(workers)
@@ -293,7 +293,7 @@ def test_a_part_of_an_item_keeps_its_memory(workers: DataLoader[Item]) -> None:
         assert (rows == dataset[index]["volume_velocity"][3:5].numpy()).all()
 
 
-def test_what_a_forked_process_sees_stays_as_it_is(workers: DataLoader[Item]) -> None:
+def test_an_item_shared_with_a_fork_is_not_overwritten(workers: DataLoader[Item]) -> None:
     dataset = dataset_of(workers)
     item = next(iter(workers))
     ready, gone = multiprocessing.Pipe()
@@ -312,9 +312,9 @@ def test_what_a_forked_process_sees_stays_as_it_is(workers: DataLoader[Item]) ->
     ready.send(None)
     assert ready.recv()
     child.join()
-    # And what was lost to it is made up for.
+    # The block that was shared with it has been replaced.
     places = {item["volume_velocity"].data_ptr() for _ in range(3) for item in workers}
-    assert len(places) <= shared_memory.BLOCKS
+    assert len(places) <= shared_memory.MAX_BLOCKS
 
 
 def test_an_item_can_be_pickled_and_sent_on(workers: DataLoader[Item]) -> None:
@@ -330,7 +330,7 @@ def test_an_item_can_be_pickled_and_sent_on(workers: DataLoader[Item]) -> None:
         assert all(same(item, dataset[index]) for index, item in enumerate(items))
 
 
-def test_a_saved_item_is_loaded_without_being_trusted(
+def test_a_saved_item_is_loaded_with_weights_only(
     workers: DataLoader[Item], tmp_path: Path
 ) -> None:
     for number, item in enumerate(workers):
@@ -340,7 +340,7 @@ def test_a_saved_item_is_loaded_without_being_trusted(
         assert all(torch.equal(again[name], values) for name, values in item.items())
 
 
-def test_without_such_memory_items_go_torchs_way(
+def test_without_blocks_items_are_sent_as_torch_does(
     original: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shared_memory, "_can_share", lambda: False)
@@ -349,13 +349,13 @@ def test_without_such_memory_items_go_torchs_way(
     assert all(same(item, dataset[index]) for index, item in enumerate(loader))
 
 
-def test_nothing_is_left_of_workers_that_have_ended(original: Path) -> None:
+def test_blocks_of_ended_workers_are_unmapped(original: Path) -> None:
     dataset = ChunkDataset(Store(original), MANY, points=POINTS)
     for _ in range(4):
         for _ in dataset.loader(None, num_workers=2, persistent_workers=False):
             pass
-    assert len(shared_memory._mapped) <= 2 * 2 * shared_memory.BLOCKS
+    assert len(shared_memory._mappings) <= 2 * 2 * shared_memory.MAX_BLOCKS
 
 
 def test_outside_a_worker_there_are_no_blocks() -> None:
-    assert shared_memory.take(10) is None
+    assert shared_memory.acquire(10) is None

@@ -1,25 +1,28 @@
-"""The torch dataset: its subsamples, its workers, its scaling."""
+"""The torch dataset: subsamples, indexing, workers, normalizing."""
 
 from __future__ import annotations
 
 import pickle
+import shutil
 import warnings
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch.utils.data import DataLoader
 
 from aerozarr import ChunkDataset, Normalizer, Store
 from aerozarr.errors import StoreError
+from aerozarr.training.collate import collate
 from reader.harness import SURFACE, Place, assert_aligned, put_json
 
 POINTS = {"surface": 200, "volume": 300}
-Item = dict[str, torch.Tensor]
+Item = dict[str, Any]
 
 
-def same(first: Item, second: Item) -> bool:
+def same(first: Any, second: Any) -> bool:
     return first.keys() == second.keys() and all(
         torch.equal(values, second[name]) for name, values in first.items()
     )
@@ -30,13 +33,13 @@ def items(dataset: ChunkDataset) -> list[Item]:
 
 
 def loader(dataset: ChunkDataset, **options: Any) -> DataLoader[Item]:
-    return DataLoader(dataset, batch_size=None, **options)
+    return DataLoader(dataset, **{"batch_size": None, **options})
 
 
-# Draws
+# Subsamples
 
 
-def test_an_item_is_a_draw_of_a_sample_as_float32(original: Path) -> None:
+def test_an_item_is_a_subsample_as_float32(original: Path) -> None:
     dataset = ChunkDataset(Store(original), points=POINTS)
     assert len(dataset) == 3
     for item in items(dataset):
@@ -51,7 +54,7 @@ def test_an_item_is_a_draw_of_a_sample_as_float32(original: Path) -> None:
 
 @pytest.mark.parametrize("count", [0, -1, 10**6])
 @pytest.mark.parametrize("what", ["points", "geometry_points"])
-def test_points_that_a_sample_does_not_have_are_refused_at_once(
+def test_more_points_than_a_sample_has_are_an_error_at_once(
     original: Path, what: str, count: int
 ) -> None:
     asked = {"surface": count} if what == "points" else count
@@ -74,7 +77,7 @@ def test_a_split_gives_its_samples_in_its_order(original: Path) -> None:
     assert ChunkDataset(store, ["deep/c", "a"]).samples == ("deep/c", "a")
 
 
-def test_an_items_draw_depends_on_seed_epoch_and_index_alone(original: Path) -> None:
+def test_a_subsample_depends_on_seed_epoch_and_index_alone(original: Path) -> None:
     store = Store(original)
     dataset = ChunkDataset(store, points=POINTS, seed=5)
     first = items(dataset)
@@ -83,12 +86,12 @@ def test_an_items_draw_depends_on_seed_epoch_and_index_alone(original: Path) -> 
     other = ChunkDataset(Store(original), points=POINTS, seed=5)
     assert same(first[1], other[1])
     assert not same(first[1], ChunkDataset(store, points=POINTS, seed=6)[1])
-    # The same sample twice in a dataset is drawn twice.
+    # A sample that is in a dataset twice gives two subsamples.
     twice = ChunkDataset(store, ["a", "a"], points=POINTS)
     assert not same(twice[0], twice[1])
 
 
-def test_each_epoch_draws_anew_and_always_the_same(original: Path) -> None:
+def test_each_epoch_has_its_own_subsamples(original: Path) -> None:
     dataset = ChunkDataset(Store(original), points=POINTS)
     epochs = []
     for epoch in (0, 1, 2):
@@ -101,7 +104,7 @@ def test_each_epoch_draws_anew_and_always_the_same(original: Path) -> None:
     assert all(same(a, b) for a, b in zip(items(dataset), epochs[1], strict=True))
 
 
-def test_over_epochs_every_point_comes_equally_often(original: Path) -> None:
+def test_over_many_epochs_every_point_is_read_equally_often(original: Path) -> None:
     dataset = ChunkDataset(
         Store(original), ["a"], points={"surface": 300}, fields=["surface_position"]
     )
@@ -113,7 +116,7 @@ def test_over_epochs_every_point_comes_equally_often(original: Path) -> None:
     assert (taken - epochs * share).abs().max() < 5 * (epochs * share * (1 - share)) ** 0.5
 
 
-def test_the_geometry_is_a_draw_of_its_own(original: Path) -> None:
+def test_the_geometry_is_an_independent_subsample(original: Path) -> None:
     store = Store(original)
     plain = ChunkDataset(store, points=POINTS)
     dataset = ChunkDataset(store, points=POINTS, geometry_points=200)
@@ -124,11 +127,124 @@ def test_the_geometry_is_a_draw_of_its_own(original: Path) -> None:
         assert not torch.equal(geometry, item["surface_position"])
         known = store.read("a")["surface_position"][:, 0]
         assert torch.isin(geometry[:, 0], known).all()
-    # The geometry alone, of a domain that is otherwise not drawn.
+    # Of a domain that is not read otherwise.
     other = ChunkDataset(store, points={"volume": 10}, geometry_points=50)
     assert set(other[0]) == {"volume_position", "volume_velocity", "geometry_position"}
     cells = ChunkDataset(store, points=POINTS, geometry_points=50, geometry_domain="volume")
     assert cells[0]["geometry_position"].shape == (50, 3)
+
+
+def test_all_points_of_a_domain_can_be_asked_for_as_all(original: Path) -> None:
+    store = Store(original)
+    dataset = ChunkDataset(store, points={"surface": 10, "volume": "all"}, geometry_points="all")
+    item = dataset[1]
+    assert item["surface_position"].shape == (10, 3)
+    assert torch.equal(item["volume_position"], store.read("b")["volume_position"].float())
+    assert item["geometry_position"].shape == (SURFACE, 3)
+    assert same(
+        item,
+        ChunkDataset(store, points={"surface": 10, "volume": None})[1]
+        | {"geometry_position": item["geometry_position"]},
+    )
+
+
+# Indexing
+
+
+@pytest.mark.parametrize("whole", [np.int64(2), torch.tensor(2), np.array(2), -1, np.int32(-1)])
+def test_an_index_is_any_whole_number(original: Path, whole: Any) -> None:
+    dataset = ChunkDataset(Store(original), points=POINTS)
+    assert same(dataset[whole], dataset[2])
+    assert same(dataset.__getitems__([whole])[0], dataset[2])
+
+
+@pytest.mark.parametrize(
+    ("index", "expected"),
+    [
+        ([0, 1], [0, 1]),
+        ((2, 0), [2, 0]),
+        ([], []),
+        (slice(1, None), [1, 2]),
+        (slice(None, None, -1), [2, 1, 0]),
+        (slice(5, 9), []),
+        (range(2), [0, 1]),
+        (np.array([1, -1]), [1, 2]),
+        (torch.tensor([0, 2]), [0, 2]),
+    ],
+)
+def test_several_indexes_give_a_list_of_items(
+    original: Path, index: Any, expected: list[int]
+) -> None:
+    dataset = ChunkDataset(Store(original), points=POINTS)
+    got = dataset[index]
+    assert isinstance(got, list) and len(got) == len(expected)
+    assert all(same(a, dataset[b]) for a, b in zip(got, expected, strict=True))
+
+
+@pytest.mark.parametrize("index", [3, -4, [0, 3], np.int64(3), torch.tensor([-4])])
+def test_an_index_out_of_range_is_an_index_error(original: Path, index: Any) -> None:
+    dataset = ChunkDataset(Store(original), points=POINTS)
+    with pytest.raises(IndexError, match=r"Index -?\d is out of range: the dataset has 3 samples"):
+        dataset[index]
+
+
+@pytest.mark.parametrize(
+    "index",
+    [
+        "a",
+        1.0,
+        None,
+        True,
+        [True, False, True],
+        torch.tensor([True, False]),
+        np.array([True]),
+        [[0, 1]],
+        ["a"],
+        torch.tensor(1.0),
+        {0: 1},
+    ],
+)
+def test_what_is_no_index_is_a_type_error(original: Path, index: Any) -> None:
+    dataset = ChunkDataset(Store(original), points=POINTS)
+    with pytest.raises(TypeError, match="is no index of a dataset"):
+        dataset[index]
+
+
+def test_iterating_over_a_dataset_ends(original: Path) -> None:
+    dataset = ChunkDataset(Store(original), points=POINTS)
+    assert len(list(iter(dataset))) == 3  # type: ignore[call-overload]
+
+
+# Sample ids
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_an_item_carries_its_sample_id_and_index(original: Path, num_workers: int) -> None:
+    dataset = ChunkDataset(Store(original), points=POINTS, with_id=True)
+    plain = ChunkDataset(Store(original), points=POINTS)
+    assert (dataset[-1]["sample_id"], dataset[-1]["index"]) == ("deep/c", 2)
+    single = list(dataset.loader(None, num_workers=num_workers))
+    assert [(item["sample_id"], item["index"]) for item in single] == [
+        ("a", 0),
+        ("b", 1),
+        ("deep/c", 2),
+    ]
+    for own in (dataset.loader(3, num_workers=num_workers), loader(dataset, batch_size=3)):
+        (batch,) = own
+        assert batch["sample_id"] == ["a", "b", "deep/c"]
+        assert batch["index"].dtype == torch.int64
+        assert batch["index"].tolist() == [0, 1, 2]
+        (expected,) = plain.loader(3)
+        assert same({name: batch[name] for name in expected}, expected)
+
+
+def test_a_batch_with_ids_is_made_without_copying(original: Path, tmp_path: Path) -> None:
+    dataset = ChunkDataset(Store(original), points=POINTS, with_id=True)
+    got = dataset[[2, 0]]
+    batch = collate(got)
+    assert batch["volume_velocity"].data_ptr() == got[0]["volume_velocity"].data_ptr()
+    torch.save(batch, tmp_path / "batch.pt")
+    assert torch.load(tmp_path / "batch.pt", weights_only=True)["sample_id"] == ["deep/c", "a"]
 
 
 # Workers
@@ -182,7 +298,7 @@ def test_items_go_into_batches_and_pinned_memory(original: Path) -> None:
     assert torch.equal(batches[0]["volume_velocity"][1], dataset[1]["volume_velocity"])
 
 
-def test_a_pickled_dataset_draws_the_same(original: Path) -> None:
+def test_a_pickled_dataset_gives_the_same_items(original: Path) -> None:
     dataset = ChunkDataset(Store(original), "train", points=POINTS, normalize=True, seed=9)
     dataset.set_epoch(4)
     again = pickle.loads(pickle.dumps(dataset))
@@ -197,7 +313,7 @@ def test_an_error_in_a_worker_says_which_sample(folder: Path) -> None:
         list(loader(dataset, num_workers=2))
 
 
-# Scaling
+# Normalizing
 
 
 def everything(store: Store, samples: list[str], field: str) -> torch.Tensor:
@@ -256,12 +372,12 @@ def test_scaled_values_go_back_to_what_they_were(original: Path, logscale: list[
         torch.testing.assert_close(back, values.float(), atol=1e-2, rtol=1e-4)
 
 
-def test_what_never_varies_is_only_shifted() -> None:
+def test_a_constant_component_is_only_shifted() -> None:
     normalizer = Normalizer({"p_mean": [2.0], "p_std": [0.0]}, [])
     assert normalizer.normalize("p", torch.full((3, 1), 2.0)).tolist() == [[0.0]] * 3
 
 
-# What is refused
+# Errors
 
 
 @pytest.mark.parametrize(
@@ -271,16 +387,40 @@ def test_what_never_varies_is_only_shifted() -> None:
         ({"points": {}}, "points names no domain"),
         ({"points": {"surface": 3.5}}, "points: 3.5 is no number of points of the surface"),
         ({"geometry_points": 10**7}, "geometry_points: 10000000 points of the surface were"),
+        ({"split": []}, "The list of samples is empty"),
+        ({"split": "none"}, "The split 'none' is empty"),
+        ({"split": [0, 1]}, "The store has no sample 0. Store.samples lists them"),
+        ({"points": {"surface": True}}, "points: True is no number of points of the surface"),
+        ({"points": {"surface": "most"}}, "points: 'most' is no number of points of the surface"),
         ({"split": ["a", "deep/d"]}, "no sample 'deep/d'. Did you mean deep/c?"),
         ({"fields": ["surface_presure"]}, "Did you mean surface_pressure?"),
         ({"points": {"volumes": 1}}, "Did you mean volume?"),
         ({"geometry_points": 3, "geometry_domain": "surfaces"}, "Did you mean surface?"),
     ],
 )
-def test_what_the_store_does_not_have_is_refused_at_once(
+def test_what_the_store_does_not_have_is_an_error_at_once(
+    original: Path, tmp_path: Path, arguments: dict[str, Any], message: str
+) -> None:
+    folder = Path(shutil.copytree(original, tmp_path / "store"))
+    put_json(folder / "splits.json", {"test": ["deep/c"], "none": []})
+    with pytest.raises(StoreError) as error:
+        ChunkDataset(Store(folder), **arguments)
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"points": 12}, "points={'surface': 4096, 'volume': 4096}"),
+        ({"points": ["surface"]}, "points is ['surface']; it takes a number, or 'all', by domain"),
+        ({"normalize": "yes"}, "normalize is 'yes'; give True"),
+        ({"normalize": None}, "normalize is None; give True"),
+    ],
+)
+def test_an_argument_of_another_type_is_an_error_that_says_what_it_takes(
     original: Path, arguments: dict[str, Any], message: str
 ) -> None:
-    with pytest.raises(StoreError) as error:
+    with pytest.raises(TypeError) as error:
         ChunkDataset(Store(original), **arguments)
     assert message in str(error.value)
 

@@ -1,8 +1,8 @@
-"""Reading what comes next while what came before is decoded and handed over.
+"""Prefetching: reading the items that come next while the current ones are decoded and sent.
 
-A DataLoader's worker is told one index, or one batch, at a time, so it waits for a remote store's
-answers each time. A sampler knows the order. `LookAhead` writes on each index which ones will
-follow in the same worker; a `ChunkDataset` begins to read those at once.
+A DataLoader's worker is asked for one index, or one batch, at a time, so it waits for a remote
+store's answers each time. The sampler knows the order. `LookAhead` attaches to each index those
+that will follow it in the same worker; a `ChunkDataset` prefetches these.
 """
 
 from __future__ import annotations
@@ -10,26 +10,27 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from operator import index as to_int
 from typing import Any
 
 from torch.utils.data import Sampler
 
 from aerozarr.training.collate import Item
 
-Batch = tuple[int, ...]
+BatchIndexes = tuple[int, ...]
 """Indexes of items that are asked for together."""
 
 
-class Index(int):
-    """An index that says what follows it."""
+class LookAheadIndex(int):
+    """An index, with those that the same worker will be asked for next."""
 
-    following: tuple[Batch, ...] = ()
+    upcoming: tuple[BatchIndexes, ...] = ()
 
 
-class Indexes(list[int]):
-    """A batch of indexes that says what follows it."""
+class LookAheadBatch(list[int]):
+    """The indexes of a batch, with those that the same worker will be asked for next."""
 
-    following: tuple[Batch, ...] = ()
+    upcoming: tuple[BatchIndexes, ...] = ()
 
 
 class LookAhead(Sampler[Any]):
@@ -38,17 +39,17 @@ class LookAhead(Sampler[Any]):
     Parameters
     ----------
     sampler
-        Whose order it keeps: a sampler (for a DataLoader's `sampler`), or a batch sampler (for its
+        The sampler whose order it keeps (for a DataLoader's `sampler`), or a batch sampler (for its
         `batch_sampler`).
     num_workers
-        The DataLoader's; it gives them indexes in turn.
+        The DataLoader's; it hands indexes to its workers in turn.
     depth
-        How many items or batches each worker reads ahead.
+        How many items or batches each worker prefetches.
 
     Notes
     -----
-    Items are the same as without. For a DataLoader that keeps its order (`in_order`, which is the
-    default); otherwise workers read ahead what others are asked for.
+    Items are the same as without it. It needs a DataLoader that keeps the order (`in_order`, which
+    is the default); otherwise workers prefetch what others are asked for.
     """
 
     def __init__(self, sampler: Iterable[Any], num_workers: int, depth: int = 2) -> None:
@@ -59,32 +60,39 @@ class LookAhead(Sampler[Any]):
     def __len__(self) -> int:
         return len(self.sampler)  # type: ignore[arg-type] # as long as the sampler has a length
 
-    def __iter__(self) -> Iterator[Index | Indexes]:
+    def __iter__(self) -> Iterator[LookAheadIndex | LookAheadBatch]:
         stride = max(1, self.num_workers)
-        known: deque[Index | Indexes] = deque()
+        window: deque[LookAheadIndex | LookAheadBatch] = deque()
         rest = iter(self.sampler)
         while True:
-            while len(known) <= self.depth * stride:
+            while len(window) <= self.depth * stride:
                 try:
-                    indexes = next(rest)
+                    asked = next(rest)
                 except StopIteration:
                     break
-                known.append(Index(indexes) if isinstance(indexes, int) else Indexes(indexes))
-            if not known:
+                window.append(_attachable(asked))
+            if not window:
                 return
-            following = [known[place] for place in range(stride, len(known), stride)]
-            first = known.popleft()
-            first.following = tuple(map(batch_of, following))
+            upcoming = [window[place] for place in range(stride, len(window), stride)]
+            first = window.popleft()
+            first.upcoming = tuple(map(as_batch, upcoming))
             yield first
 
 
-def batch_of(indexes: int | Sequence[int]) -> Batch:
-    """Return an index, or several, as a batch."""
+def _attachable(asked: Any) -> LookAheadIndex | LookAheadBatch:
+    """Return an index or a batch of them, of whatever integer type, as what `upcoming` fits on."""
+    if hasattr(asked, "__index__") and not getattr(asked, "ndim", 0):
+        return LookAheadIndex(to_int(asked))
+    return LookAheadBatch(map(to_int, asked))
+
+
+def as_batch(indexes: int | Sequence[int]) -> BatchIndexes:
+    """Return an index, or several, as the indexes of a batch."""
     return (indexes,) if isinstance(indexes, int) else tuple(indexes)
 
 
-class Ahead:
-    """Items that are being read ahead, in threads of this process.
+class Prefetcher:
+    """Items that are being prefetched, in threads of this process.
 
     Parameters
     ----------
@@ -92,23 +100,23 @@ class Ahead:
         Reads the items of a batch in an epoch.
     """
 
-    def __init__(self, read: Callable[[Batch, int], list[Item]]) -> None:
+    def __init__(self, read: Callable[[BatchIndexes, int], list[Item]]) -> None:
         self._read = read
         self._threads: ThreadPoolExecutor | None = None
-        self._pending: dict[tuple[Batch, int], Future[list[Item]]] = {}
+        self._pending: dict[tuple[BatchIndexes, int], Future[list[Item]]] = {}
 
-    def get(self, batch: Batch, following: Sequence[Batch], epoch: int) -> list[Item]:
-        """Return a batch's items, and see that those of the following are being read.
+    def get(self, batch: BatchIndexes, upcoming: Sequence[BatchIndexes], epoch: int) -> list[Item]:
+        """Return a batch's items, and begin to read those of the upcoming batches.
 
         Raises
         ------
         Exception
-            What went wrong with this batch; what goes wrong with others comes in their turn.
+            What went wrong with this batch; an upcoming one's error is raised in its own turn.
         """
         if self._threads is None:
-            self._threads = ThreadPoolExecutor(len(following) + 1, "aerozarr-ahead")
-        wanted = [(each, epoch) for each in (batch, *following)]
-        for key in self._pending.keys() - set(wanted):  # of an epoch that was broken off
+            self._threads = ThreadPoolExecutor(len(upcoming) + 1, "aerozarr-prefetch")
+        wanted = [(each, epoch) for each in (batch, *upcoming)]
+        for key in self._pending.keys() - set(wanted):  # of an epoch that was not read to its end
             self._pending.pop(key).cancel()
         for key in wanted:
             if key not in self._pending:

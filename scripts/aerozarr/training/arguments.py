@@ -1,0 +1,132 @@
+"""What a `ChunkDataset` is asked for, checked against the store before anything is read.
+
+An error here would otherwise come from some worker, late in an epoch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from operator import index as to_int
+from typing import Any, Literal
+
+from aerozarr.errors import StoreError
+from aerozarr.messages import did_you_mean
+from aerozarr.store.read.contents import Points
+from aerozarr.store.read.store import Store
+from aerozarr.training.normalizer import Normalizer
+
+PointCount = int | Literal["all"] | None
+"""Points of a domain: a number; "all" or None for all of them."""
+
+
+def choose_samples(store: Store, split: str | Iterable[str] | None) -> tuple[str, ...]:
+    """Return the ids of the samples of a split, or those given, or all.
+
+    Raises
+    ------
+    StoreError
+        When the store has no such split or sample, or there is no sample at all.
+    """
+    if split is None:
+        samples, what = tuple(store.samples), "The store"
+    elif isinstance(split, str):
+        samples, what = _samples_of_split(store, split), f"The split {split!r}"
+    else:
+        samples, what = tuple(split), "The list of samples"
+        known = set(store.samples)
+        unknown = [sample for sample in samples if sample not in known]
+        if unknown:
+            hint = did_you_mean(unknown[0], known) if isinstance(unknown[0], str) else ""
+            raise StoreError(
+                f"The store has no sample {unknown[0]!r}.{hint} Store.samples lists them."
+            )
+    if not samples:
+        raise StoreError(f"{what} is empty: there is nothing to read.")
+    return samples
+
+
+def _samples_of_split(store: Store, split: str) -> tuple[str, ...]:
+    if split in store.splits:
+        return store.splits[split]
+    raise StoreError(
+        f"The store has no split {split!r}.{did_you_mean(split, store.splits)} "
+        + (
+            f"Its splits are {', '.join(store.splits)}."
+            if store.splits
+            else "It has no splits: give the ids of samples, or nothing for all of them."
+        )
+    )
+
+
+def choose_points(
+    store: Store,
+    samples: Iterable[str],
+    points: Mapping[str, PointCount] | None,
+    argument: str = "points",
+) -> Points | None:
+    """Return points by domain as `Store.subsample` takes them.
+
+    Raises
+    ------
+    StoreError
+        When the store has no such domain, or a sample has fewer points than asked for.
+    TypeError
+        When `points` does not say how many by domain.
+    """
+    if points is None:
+        return None
+    if not isinstance(points, Mapping):
+        example = ", ".join(f"{domain!r}: 4096" for domain in store.domains)
+        raise TypeError(
+            f"{argument} is {points!r}; it takes a number, or 'all', by domain: "
+            f"{argument}={{{example}}}."
+        )
+    for domain in points:
+        store.position_of(domain)
+    chosen = {domain: _count(argument, domain, count) for domain, count in points.items()}
+    for domain, count in chosen.items():
+        if count is None:
+            continue
+        for sample in samples:
+            n_points = store.n_points(sample, domain)
+            if not 0 < count <= n_points:
+                everything = f", or for all: {{{domain!r}: 'all'}}" if argument == "points" else ""
+                raise StoreError(
+                    f"{argument}: {count} points of the {domain} were asked for; {sample} has "
+                    f"{n_points}. Ask for 1 to {n_points}{everything}, or leave the sample out."
+                )
+    return chosen
+
+
+def _count(argument: str, domain: str, count: Any) -> int | None:
+    if count is None or (isinstance(count, str) and count == "all"):
+        return None
+    try:
+        if isinstance(count, bool):
+            raise TypeError
+        return to_int(count)
+    except TypeError:
+        raise StoreError(
+            f"{argument}: {count!r} is no number of points of the {domain}. Give a whole number, "
+            "or 'all'."
+        ) from None
+
+
+def choose_normalizer(store: Store, normalize: bool | Normalizer) -> Normalizer | None:
+    """Return what scales values; None when they stay as stored.
+
+    Raises
+    ------
+    TypeError
+        When `normalize` is neither a bool nor a Normalizer.
+    StoreError
+        When the store has no statistics.
+    """
+    if isinstance(normalize, Normalizer):
+        return normalize
+    if not isinstance(normalize, bool):
+        raise TypeError(
+            f"normalize is {normalize!r}; give True for the store's statistics, False, or a "
+            "Normalizer (such as Normalizer.of(store, 'train'))."
+        )
+    return Normalizer.of(store) if normalize else None
