@@ -61,6 +61,9 @@ class Fragment(BaseModel):
         the group's files, by path.
     skipped
         For a broken one: what is wrong.
+    stamp, content
+        Hashes over inode and ctime of its files, and over the checksums in them; empty where they
+        are not local, and in fragments of earlier versions.
     notes
         What the person should know of the conversion; each text is told once a run. Absent from
         fragments of earlier versions.
@@ -86,6 +89,8 @@ class Fragment(BaseModel):
         validation_alias=AliasChoices("left_out", "skipped"),
         serialization_alias="left_out",
     )
+    stamp: str = ""
+    content: str = ""
     notes: list[str] = []
     source_bytes: int = 0
     seconds: float = 0.0

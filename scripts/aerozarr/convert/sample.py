@@ -26,8 +26,11 @@ from aerozarr.convert.pt_files import as_rows, columns_note, looks_transposed
 from aerozarr.errors import BrokenSample, StoreError
 from aerozarr.filesystems.files import write_atomically
 from aerozarr.run_config import RunConfig
+from aerozarr.source.content import content_digest
+from aerozarr.source.listing import sample_folder_base
 from aerozarr.source.sample_table import find_sample
-from aerozarr.source.samples import UNKNOWN_SIZE, Sample, Skipped
+from aerozarr.source.samples import UNKNOWN_SIZE, Sample, Skipped, stamp_of
+from aerozarr.source.scan import files_of
 from aerozarr.store.format.layout import ROOT_METADATA, Grid, shard_path
 from aerozarr.store.format.metadata import metadata_files
 from aerozarr.store.format.shuffle import permutation, seed_of
@@ -225,6 +228,13 @@ def convert_sample(run_config: RunConfig, *, table: Path, key: str, fragment: Pa
         run_config.check_lease()
     sample = find_sample(table, key)
     read_sizes: dict[str, int] = {}
+    update: dict[str, object] = {"stored_as": run_config.stored_as_digest}
+    if run_config.dataset.sample_class is None:
+        # Before the files are read: what changes meanwhile is noticed by the next run.
+        base = sample_folder_base(settings, run_config.dataset, run_config.source)
+        if base.is_local:
+            update["stamp"] = stamp_of(files_of(base, sample.id, set(sample.files)))
+            update["content"] = content_digest(base, sample.id, sample.files)
     load = loader_for(
         sample, settings, run_config.dataset, run_config.source, run_config.domains, read_sizes
     )
@@ -233,7 +243,6 @@ def convert_sample(run_config: RunConfig, *, table: Path, key: str, fragment: Pa
         print(f"aerozarr: broken: {made.skipped}", file=sys.stderr)
         if settings.on_broken_sample == "fail":
             raise StoreError(f"{made.skipped}. on_broken_sample is fail, so the run stops here.")
-    update: dict[str, object] = {"stored_as": run_config.stored_as_digest}
     if UNKNOWN_SIZE in sample.sizes:
         update["source_bytes"] = sum(read_sizes.values())
     made = made.model_copy(update=update)

@@ -24,6 +24,7 @@ from aerozarr.source.listing import list_source
 from aerozarr.source.samples import Listing
 from aerozarr.workflow.ownership import begin_writing, check_store_is_ours
 from aerozarr.workflow.reconcile import State, forget, look, plan_run
+from aerozarr.workflow.replaced import keep_stamps
 from aerozarr.workflow.slurm import end_left_jobs
 
 # Kept for the life of the process: closing the file gives the lock up.
@@ -97,6 +98,7 @@ def prepare_run(
             begin_writing(run_config, written)
     if runs_jobs:
         forget(run_config, plan)
+        keep_stamps(run_config, {k: v for k, v in state.restamped.items() if k not in plan.forget})
         _hand_over(run_config, listing, state)
     messages += plan.messages
     if listing is None:

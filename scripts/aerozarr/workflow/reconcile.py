@@ -23,6 +23,7 @@ from aerozarr.source.samples import Listing, Sample
 from aerozarr.store.format.layout import MANIFEST
 from aerozarr.store.format.manifest import Manifest
 from aerozarr.store.write.root import StoreRoot
+from aerozarr.workflow.replaced import check_replaced
 
 # Why a sample is to be converted, as a dry run says it.
 NEW = "new"
@@ -61,6 +62,8 @@ class State:
         What the store holds: path to size, None where that is not told.
     digests
         SHA-256 of the files beside the manifest, by name, of those that were looked into.
+    restamped
+        By key, fragments of samples whose files are others and hold the same: with new stamps.
     """
 
     samples: Sequence[Sample]
@@ -71,6 +74,7 @@ class State:
     manifest: bytes | None
     files: Mapping[str, int | None]
     digests: Mapping[str, str] = field(default_factory=dict)
+    restamped: Mapping[str, Fragment] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -145,7 +149,11 @@ def look(run_config: RunConfig, listing: Listing | None, files: Mapping[str, int
         summary = None  # the last run in this work folder was for another store
     manifest = run_config.store.read(MANIFEST)
     digests = _digests(run_config.store, summary, files)
-    return State(samples, tables, found, fragments, summary, manifest, files, digests)
+    restamped: dict[str, Fragment] = {}
+    if listing is not None:
+        replaced, restamped = check_replaced(run_config, listing, fragments)
+        fragments |= replaced
+    return State(samples, tables, found, fragments, summary, manifest, files, digests, restamped)
 
 
 def _digests(
