@@ -11,6 +11,8 @@ the job, and Snakemake's retries apply.
 
 from __future__ import annotations
 
+from typing import Literal
+
 
 class AerozarrError(Exception):
     """An error whose message is written for the person at the terminal."""
@@ -43,12 +45,21 @@ class BrokenSample(AerozarrError):
         Name of the file at fault.
     cause, remedy
         What is wrong, and what to do about it; sentences without a final stop.
+    kind
+        `broken`, or `unreadable` when the file itself cannot be read.
     is_certain
         False when it may not be the sample's fault, so that the next run should try again.
     """
 
     def __init__(
-        self, *, field: str, file: str, cause: str, remedy: str, is_certain: bool = True
+        self,
+        *,
+        field: str,
+        file: str,
+        cause: str,
+        remedy: str,
+        is_certain: bool = True,
+        kind: Literal["broken", "unreadable"] = "broken",
     ) -> None:
         super().__init__(f"{field} ({file}): {cause}; {remedy}")
         self.field = field
@@ -56,6 +67,7 @@ class BrokenSample(AerozarrError):
         self.cause = cause
         self.remedy = remedy
         self.is_certain = is_certain
+        self.kind: Literal["broken", "unreadable"] = kind
 
 
 class SkipSample(AerozarrError):

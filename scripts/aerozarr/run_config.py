@@ -29,6 +29,7 @@ from aerozarr.environment import SETTINGS, STARTED
 from aerozarr.errors import StoreError
 from aerozarr.filesystems.files import check_writable, read_or_none
 from aerozarr.filesystems.location import import_backend_for
+from aerozarr.messages import redacted
 from aerozarr.source.datasets import Dataset, resolve_dataset
 from aerozarr.store.format.layout import BYTES_VERSION, FORMAT_VERSION
 from aerozarr.store.write import open_root
@@ -43,6 +44,8 @@ FRAGMENT_VERSION = 2
 SAMPLES = "samples.tsv"
 INCOMPLETE = "incomplete.tsv"
 MERGED = "merged.json"
+# What came of the last run, for programs.
+RUN_JSON = "run.json"
 # The listing, from the main process, which makes it, to the job that writes the tables; and a
 # digest of what these should then hold.
 HANDED_OVER = ".listing.json"
@@ -202,7 +205,7 @@ class RunConfig:
             {
                 "bytes_version": BYTES_VERSION,
                 "fragment_version": FRAGMENT_VERSION,
-                "store": s.store.rstrip("/"),
+                "store": redacted(s.store).rstrip("/"),
                 "shuffle_seed": s.shuffle_seed,
                 "chunk_points": s.chunk_points,
                 "shard_points": s.shard_points,
@@ -225,7 +228,7 @@ class RunConfig:
         return json.dumps(
             {
                 "format_version": FORMAT_VERSION,
-                "store": s.store.rstrip("/"),
+                "store": redacted(s.store).rstrip("/"),
                 "dataset_name": s.dataset_name or self.dataset.name,
                 "shuffle_seed": s.shuffle_seed,
                 "coords_dtype": s.coords_dtype,

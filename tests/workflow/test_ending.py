@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import json
+import os
 import shutil
 import time
 from pathlib import Path
@@ -124,3 +127,113 @@ def test_no_process_is_left_of_a_run_that_has_ended(workspace: Workspace) -> Non
     while left := processes_in(workspace):
         assert time.monotonic() < deadline, left
         time.sleep(0.02)  # it is told of the end by the system, and goes then
+
+
+# For programs -------------------------------------------------------------------------------------
+
+
+def run_json(workspace: Workspace) -> dict[str, object]:
+    content: dict[str, object] = json.loads((workspace.work / "run.json").read_text())
+    return content
+
+
+def test_run_json_says_what_came_of_every_run(workspace: Workspace) -> None:
+    write_sample(workspace.source / "a", 0)
+    write_sample(workspace.source / "bad", 1, U=too_large())
+    write_sample(workspace.source / "half", 2, U=None)
+    workspace.run()
+    first = run_json(workspace)
+    assert first["result"] == "done"
+    assert first["exit_code"] == 0
+    assert first["samples"] == 1
+    assert first["skipped"] == {"broken": 1, "incomplete": 1}
+    assert first["failed_jobs"] == []
+    workspace.run()
+    again = run_json(workspace)
+    assert again["result"] == "nothing to do"
+    assert {k: again[k] for k in ("samples", "skipped", "store")} == {
+        k: first[k] for k in ("samples", "skipped", "store")
+    }
+    workspace.config["on_broken_sample"] = "fail"
+    (workspace.root / "results/work/fragments").rename(workspace.root / "gone")
+    workspace.run(ok=False)
+    failed = run_json(workspace)
+    assert failed["result"] == "failed"
+    assert failed["exit_code"] == 1
+    jobs = failed["failed_jobs"]
+    assert isinstance(jobs, list)
+    assert {job["sample"] for job in jobs} == {"bad"}
+    assert "too large" in jobs[0]["reason"][0]
+
+
+def test_a_dry_run_leaves_run_json_as_it_was(converted: Workspace) -> None:
+    before = (converted.work / "run.json").read_bytes()
+    converted.run("--dry-run")
+    assert (converted.work / "run.json").read_bytes() == before
+
+
+def test_the_worst_comes_first_and_what_is_not_there_is_a_count(workspace: Workspace) -> None:
+    root = workspace.root / "dataset"
+    names = [f"car_{number}" for number in range(30)]
+    write_sample(root / "car_0", 0)
+    write_sample(root / "car_1", 1, U=None)
+    write_sample(root / "car_2", 2, U=too_large())
+    root.joinpath("train.txt").write_text("\n".join(names))
+    workspace.config |= {
+        "source_url": None,
+        "source_root": "dataset",
+        "split_files": {"train": "train.txt"},
+        "splits": ["train"],
+    }
+    said = [line.removeprefix("aerozarr: ") for line in workspace.run().said]
+    first = said.index("29 skipped (all in results/store/skipped.tsv):")
+    assert said[first + 1].startswith("  car_2: volume_velocity")
+    assert said[first + 2].startswith("  car_1: U.pt")
+    assert said[first + 3] == "  and 27 samples of which nothing is there"
+    assert said[-1].endswith("; 29 skipped")
+    assert run_json(workspace)["absent"] == 27
+
+
+def test_variables_in_places_are_expanded_and_refused_when_they_are_not_set(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_sample(workspace.source / "a", 0)
+    monkeypatch.setenv("PLACE_OF_TESTS", "results")
+    monkeypatch.delenv("NOT_SET_ANYWHERE", raising=False)
+    workspace.config |= {"store": "$PLACE_OF_TESTS/store", "workdir": "${PLACE_OF_TESTS}/work"}
+    workspace.run()
+    assert workspace.listed() == ["a"]
+    workspace.config["store"] = "$NOT_SET_ANYWHERE/store"
+    run = workspace.run(ok=False)
+    assert "store: '$NOT_SET_ANYWHERE/store' names the environment variable" in run.output
+    assert not (workspace.root / "$NOT_SET_ANYWHERE").exists()
+
+
+def test_a_full_disk_is_told_with_the_sample(workspace: Workspace) -> None:
+    write_sample(workspace.source / "a", 0)
+    full = Path("/dev/full")
+    if not full.exists():
+        pytest.skip("this system has no /dev/full")
+    # The fragment's partial file is a link to a device that is always full.
+    workspace.run("--until", "list_samples")
+    tag = hashlib.sha256(b"results/store").hexdigest()[:8]
+    folder = workspace.work / "fragments" / tag
+    folder.mkdir(parents=True)
+    (folder / ".a.json.partial").symlink_to(full)
+    run = workspace.run(ok=False)
+    assert any("convert_sample: a: no space is left" in line for line in run.said), run.output
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_file_that_cannot_be_read_costs_its_sample_and_the_exit_code(
+    workspace: Workspace,
+) -> None:
+    write_sample(workspace.source / "a", 0)
+    write_sample(workspace.source / "secret", 1)
+    (workspace.source / "secret/U.pt").chmod(0)
+    run = workspace.run(ok=False)
+    assert workspace.listed() == ["a"]
+    assert "secret: volume_velocity: U.pt: it cannot be read" in run.output
+    (workspace.source / "secret/U.pt").chmod(0o644)
+    workspace.run()
+    assert workspace.listed() == ["a", "secret"]

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 import textwrap
@@ -223,6 +224,11 @@ class Settings(BaseModel):
     )
 
 
+# Settings in which environment variables may stand, and what one is written like.
+_PLACES = ("source_url", "source_root", "store", "workdir")
+_VARIABLE = re.compile(r"\$(?:\{\w+\}|[A-Za-z_]\w*)")
+
+
 def load_settings(config: Mapping[str, Any]) -> Settings:
     """Check a configuration and return it as `Settings`.
 
@@ -237,6 +243,17 @@ def load_settings(config: Mapping[str, Any]) -> Settings:
         With one line for each setting that cannot be used: its key, its value, and the remedy.
     """
     known = {key: value for key, value in config.items() if key in Settings.model_fields}
+    unset: list[str] = []
+    for key in _PLACES:
+        if isinstance(known.get(key), str):
+            known[key] = os.path.expandvars(known[key])
+            unset += [
+                f"{key}: {config[key]!r} names the environment variable {name}, which is not set. "
+                f"Set it, or write the path out."
+                for name in _VARIABLE.findall(known[key])
+            ]
+    if unset:
+        raise _cannot_be_used(unset)
     problems = [_unknown(key, key) for key in config if key not in known]
     try:
         settings = Settings.model_validate(known)

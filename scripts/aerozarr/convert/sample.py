@@ -8,6 +8,7 @@ read ahead).
 
 from __future__ import annotations
 
+import errno
 import sys
 import time
 from pathlib import Path
@@ -102,12 +103,39 @@ def _skipped(sample: Sample, error: BrokenSample) -> Skipped:
     return Skipped(
         id=sample.id,
         split=sample.split,
-        kind="broken",
+        kind=error.kind,
         field=error.field,
         file=error.file,
         cause=error.cause,
         remedy=error.remedy,
     )
+
+
+# What the operating system says of a file that cannot be read, whoever asks.
+_UNREADABLE = (errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE, errno.ENXIO, errno.ELOOP)
+
+
+def _load(load: Loader, field: Field) -> object:
+    """Load a field; a file that cannot be read costs its sample, and no other.
+
+    Raises
+    ------
+    BrokenSample
+        When the file cannot be read, or holds no such field.
+    """
+    try:
+        return load(field)
+    except OSError as error:
+        if error.errno not in _UNREADABLE:
+            raise
+        raise BrokenSample(
+            field=field.canonical,
+            file=field.file,
+            cause=f"it cannot be read: {error.strerror}",
+            remedy="give the person who runs this the right to read it, or check the disk",
+            is_certain=False,
+            kind="unreadable",
+        ) from None
 
 
 def _write_domains(
@@ -133,7 +161,7 @@ def _write_domains(
         buffer, perm = ReusableBuffer(), None
         transposed: list[int | None] = []
         for field in domain.fields:
-            value = load(field)
+            value = _load(load, field)
             n_rows = len(as_rows(value, field))
             transposed.append(looks_transposed(value, field))
             if perm is None:  # the position comes first: it says how many points there are

@@ -157,7 +157,9 @@ class Location:
         return {
             path.removeprefix(prefix): entry
             for path, entry in paths.items()
-            if path.startswith(prefix + start) and entry.get("type") == "file"
+            if path.startswith(prefix + start)
+            and entry.get("type") == "file"
+            and not path.endswith("/")  # a console's marker of an empty folder
         }
 
     def entries(self, relative: str = "") -> dict[str, dict[str, Any]]:

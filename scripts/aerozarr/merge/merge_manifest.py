@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -87,7 +88,10 @@ def merge_fragments(
         store=redacted(settings.store).rstrip("/"),
         dataset_name=name,
         samples=len(converted),
-        skipped=[str(row) for row in skipped],
+        skipped=[str(row) for row in sorted(skipped, key=_how_bad) if not row.is_absent],
+        absent=sum(row.is_absent for row in skipped),
+        unreadable=[str(row) for row in skipped if row.kind == "unreadable"],
+        kinds=dict(Counter(row.kind for row in skipped)),
         orphans=sorted((groups_in(there) & ours) - {fragment.sample_id for fragment in converted}),
         source_bytes=counts["source_bytes"],
         stored_bytes=counts["stored_bytes"],
@@ -102,6 +106,12 @@ def merge_fragments(
         listed_as=digest_of(run_config.listed_as.encode()),
     )
     return summary, Outcome(kept, converted, skipped, name)
+
+
+def _how_bad(row: Skipped) -> tuple[int, str, str]:
+    """Return where a skipped sample stands among others: the worst first."""
+    order = ("unreadable", "broken", "invalid_id", "incomplete", "excluded")
+    return order.index(row.kind), row.split, row.id
 
 
 def _not_finite(fragment: Fragment) -> str:
@@ -188,7 +198,8 @@ def merge_manifest(
     ------
     StoreError
         As `merge_fragments` does; and when the tables are not those of the listing that this run
-        was started with: then nothing is published.
+        was started with: then nothing is published. After everything was published, when samples
+        could not be read: the run did not do all that it was to do, and the next one tries again.
     """
     samples, skipped = read_samples(table), read_skipped(incomplete)
     tables = digest_of_tables({SAMPLES: table.read_bytes(), INCOMPLETE: incomplete.read_bytes()})
@@ -204,3 +215,9 @@ def merge_manifest(
     summary = replace(summary, tables=tables)
     write_atomically(merged, summary.to_json().encode("utf-8"), durable=True)
     run_config.end_lease()
+    if summary.unreadable:
+        head = (
+            f"{summary.store}/{MANIFEST} lists {plural(summary.samples, 'sample')}, and "
+            f"{plural(len(summary.unreadable), 'sample')} could not be read:"
+        )
+        raise StoreError("\n".join([head, *first_lines(summary.unreadable)]))

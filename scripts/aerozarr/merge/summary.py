@@ -23,7 +23,14 @@ class Summary:
     samples
         Number of samples in the manifest.
     skipped
-        What was left out, one text each.
+        The samples that were skipped, one text each, the worst first; without those of which
+        nothing is there.
+    absent
+        Number of samples that are listed and of which nothing is there.
+    unreadable
+        Samples of which a file could not be read, one text each; they are among `skipped`.
+    kinds
+        Number of skipped samples by kind.
     orphans
         Ids of groups in the store that the manifest does not list.
     source_bytes, stored_bytes
@@ -53,6 +60,9 @@ class Summary:
     stored_bytes: int
     manifest_digest: str
     not_finite: list[str] = field(default_factory=list)
+    absent: int = 0
+    unreadable: list[str] = field(default_factory=list)
+    kinds: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     files: list[str] = field(default_factory=list)
     recorded: dict[str, tuple[int, str]] = field(default_factory=dict)
@@ -72,9 +82,13 @@ class Summary:
         """Return the summary for the person at the terminal; the last line is the result."""
         lines = []
         store = redacted(self.store)
+        total = len(self.skipped) + self.absent
         if self.skipped:
-            lines.append(f"{len(self.skipped)} skipped (all in {store}/{SKIPPED}):")
+            lines.append(f"{total} skipped (all in {store}/{SKIPPED}):")
             lines += first_lines(self.skipped)
+        if self.absent:
+            what = f"{plural(self.absent, 'sample')} of which nothing is there"
+            lines.append(f"  and {what}" if self.skipped else f"{what} (in {store}/{SKIPPED})")
         if self.not_finite:
             have = "has" if len(self.not_finite) == 1 else "have"
             number = plural(len(self.not_finite), "sample")
@@ -93,7 +107,7 @@ class Summary:
             size += f", from {format_bytes(self.source_bytes)}"
         lines.append(
             f"{store}/{MANIFEST} lists {plural(self.samples, 'sample')} of "
-            f"{self.dataset_name} ({size}); {len(self.skipped)} skipped"
+            f"{self.dataset_name} ({size}); {total} skipped"
         )
         return lines
 

@@ -11,6 +11,7 @@ from aerozarr.config.settings import Settings
 from aerozarr.messages import did_you_mean, plural, printable
 from aerozarr.source.datasets import Dataset
 from aerozarr.source.samples import (
+    ABSENT,
     FileInfo,
     Listing,
     Sample,
@@ -150,7 +151,7 @@ class Collector:
             return None
         cause = "is not there" if len(missing) == 1 else "are not there"
         if not files:
-            cause = "are not there, nor is any other file of the sample"
+            cause = ABSENT
         meant = [f"{near[file]} for {file}" for file in missing if file in near]
         remedy = _MISSING
         if meant:

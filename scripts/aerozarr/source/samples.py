@@ -86,6 +86,10 @@ class Sample:
         return None if size == UNKNOWN_SIZE else size
 
 
+# The cause of an incomplete sample of which nothing is there.
+ABSENT = "are not there, nor is any other file of the sample"
+
+
 @dataclass(frozen=True)
 class Skipped:
     """A sample that is not converted: what is wrong with it, where, and what to do.
@@ -111,6 +115,11 @@ class Skipped:
     file: str
     cause: str
     remedy: str
+
+    @property
+    def is_absent(self) -> bool:
+        """Whether nothing of the sample is there: a split may list what was never downloaded."""
+        return self.kind == "incomplete" and self.cause == ABSENT
 
     def __str__(self) -> str:
         where = ": ".join(part for part in (self.id, self.field, self.file) if part)

@@ -43,10 +43,30 @@ def main(job: str) -> int:
         code = forkserver_client.request([job, *arguments], server_command(script))
     except KeyboardInterrupt:
         return 130  # as shells count it; the worker ends the job
+    if code is None and forkserver_client.parent_has_ended():
+        print("aerozarr: the run has ended, so this job is not done", file=sys.stderr, flush=True)
+        return 1
+    if code is not None and code > 128:
+        print(f"aerozarr: {_why_killed(code - 128)}", file=sys.stderr, flush=True)
     if code is None:
         print("aerozarr: done in a plain process", file=sys.stderr, flush=True)
         os.execv(sys.executable, [sys.executable, script, "--plain", *arguments])
     return code
+
+
+def _why_killed(number: int) -> str:
+    """Return what a worker most likely died of, and what to do, by the number of its signal."""
+    if number == 9:
+        return (
+            "the process was killed, most likely because memory ran out. Run fewer jobs at the "
+            "same time: with fewer --cores, or --resources mem_mb=N for N MiB in all"
+        )
+    if number == 7:
+        return (
+            "a file of the source was cut while it was read. Run snakemake again when the source "
+            "is complete"
+        )
+    return f"the process was ended by signal {number}. Run snakemake again"
 
 
 def server_command(script: str) -> list[str]:

@@ -111,6 +111,20 @@ def request(texts: list[str], server_command: list[str]) -> int | None:
     return answer[0]
 
 
+def parent_has_ended() -> bool:
+    """Whether the run that this job belongs to is gone: then nobody wants it done."""
+    parent = os.environ.get(FORKSERVER_PARENT)
+    if parent is None:
+        return False  # started by hand
+    try:
+        os.kill(int(parent), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        pass
+    return False
+
+
 def _connect(folder: str) -> _socket.socket | None:
     connection = _socket.socket(_socket.AF_UNIX)
     try:

@@ -7,6 +7,7 @@ person can mend, a traceback for what they cannot.
 from __future__ import annotations
 
 import argparse
+import errno
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -49,5 +50,15 @@ def run_job(
         job(RunConfig.from_environment(), **values)
     except AerozarrError as error:
         print(f"aerozarr: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        place = f" for {error.filename}" if error.filename else ""
+        print(
+            f"aerozarr: no space is left{place} ({error.strerror}). Free some on the disks of "
+            "store and workdir, or set them to other places; then run snakemake again",
+            file=sys.stderr,
+        )
         return 1
     return 0

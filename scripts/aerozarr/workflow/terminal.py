@@ -8,13 +8,21 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import json
+import os
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
+from urllib.parse import unquote
 
+from aerozarr import __version__
+from aerozarr.environment import STARTED
 from aerozarr.errors import AerozarrError
+from aerozarr.filesystems.files import write_atomically
 from aerozarr.merge.remove_orphans import orphans_of
 from aerozarr.merge.summary import read_summary
-from aerozarr.messages import first_lines, plural, printable, tell
-from aerozarr.run_config import MERGED, RunConfig
+from aerozarr.messages import first_lines, plural, printable, redacted, tell
+from aerozarr.run_config import MERGED, RUN_JSON, RunConfig
 from aerozarr.verify.store import read_verdict
 from aerozarr.workflow import snakemake_internals
 from aerozarr.workflow.run import Run
@@ -26,7 +34,7 @@ class Outcome:
     Attributes
     ----------
     ended
-        What Snakemake said of the run: `done` or `failed`; empty for one with nothing to do.
+        What became of the run: `done`, `failed`, or `nothing to do`; empty until that is known.
     """
 
     def __init__(self, run: Run) -> None:
@@ -43,10 +51,50 @@ class Outcome:
         with contextlib.chdir(run.directory):
             if snakemake_internals.is_dry_run(run.workflow):
                 tell(*forecast_lines(run))
-            elif self.ended == "failed":
+                return
+            nothing_to_do = snakemake_internals.had_nothing_to_do(run.workflow)
+            if not self.ended and nothing_to_do:
+                self.ended = "nothing to do"
+            if self.ended == "failed":
                 tell(*failure_lines(run))
-            elif self.ended or snakemake_internals.had_nothing_to_do(run.workflow):
+            elif self.ended:
                 tell(*result_lines(run))
+            try:
+                write_run_json(run, self.ended or "interrupted")
+            except OSError as error:
+                tell(f"{run.config.place(RUN_JSON)} cannot be written: {error.strerror}")
+
+
+def write_run_json(run: Run, result: str) -> None:
+    """Write what came of the run for programs: `run.json` in the work folder.
+
+    Parameters
+    ----------
+    run
+        The run.
+    result
+        `done`, `nothing to do`, `failed` or `interrupted`.
+    """
+    config = run.config
+    summary = read_summary(config.place(MERGED))
+    verdict = read_verdict(run.verification / "verdict.json") if run.verifies else None
+    content = {
+        "result": result,
+        "exit_code": 0 if result in ("done", "nothing to do") else 1,
+        "targets": sorted(run.targets),
+        "aerozarr": __version__,
+        "started": os.environ.get(STARTED, ""),
+        "ended": datetime.now(UTC).isoformat(timespec="seconds"),
+        "store": redacted(config.settings.store).rstrip("/"),
+        "dataset_name": config.settings.dataset_name or config.dataset.name,
+        "samples": None if summary is None else summary.samples,
+        "skipped": None if summary is None else summary.kinds,
+        "absent": None if summary is None else summary.absent,
+        "problems": None if verdict is None else len(verdict.problems),
+        "failed_jobs": [asdict(one) for one in failures(run)] if result == "failed" else [],
+    }
+    text = json.dumps(content, indent=2, ensure_ascii=False)
+    write_atomically(config.place(RUN_JSON), f"{text}\n".encode("utf-8", "backslashreplace"))
 
 
 def result_lines(run: Run) -> list[str]:
@@ -67,18 +115,54 @@ def failure_lines(run: Run) -> list[str]:
     """Return which jobs failed and why, and what to do after a run that did not finish."""
     if run.verifies and (run.verification / "verdict.json").exists():
         return result_lines(run)
-    failed = [*snakemake_internals.failed_jobs(run.workflow)]
-    reasons = [(job.name, reason_in(Path(log))) for job in failed for log in job.log]
-    told = [[f"{name}: {head}", *below] for name, (head, *below) in filter(all, reasons)]
+    failed = failures(run)
+    told = [[f"{one.rule}: {one.reason[0]}", *one.reason[1:]] for one in failed]
     return [
         # None failed when the run was interrupted.
         *([f"{plural(len(failed), 'job')} failed:"] if failed else []),
-        *first_lines(line for lines in sorted(told) for line in lines),
+        *first_lines(printable(line) for lines in sorted(told) for line in lines),
         (
             f"not finished; more is above, and in {run.config.workdir}/logs. What is converted is "
             "kept: once the cause is mended, the same command goes on from here."
         ),
     ]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A job that failed.
+
+    Attributes
+    ----------
+    rule, sample
+        Its rule, and the id or key of its sample; empty where it is not of one.
+    log
+        The path of its log.
+    reason
+        What the log says of it: a line, and those that belong to it.
+    """
+
+    rule: str
+    sample: str
+    log: str
+    reason: list[str]
+
+
+def failures(run: Run) -> list[Failure]:
+    """Return the jobs that failed, and why."""
+    found = []
+    for job in snakemake_internals.failed_jobs(run.workflow):
+        sample = unquote(str(job.wildcards.get("key", "")))
+        log = str(next(iter(job.log), ""))
+        reason = reason_in(Path(log)) if log else []
+        if not reason:
+            reason = [
+                f"its log {log} says nothing: it was killed, or the log not written (disk full?)"
+            ]
+        if sample and not reason[0].startswith(sample):
+            reason = [f"{sample}: {reason[0]}", *reason[1:]]
+        found.append(Failure(job.name, sample, log, reason))
+    return found
 
 
 def forecast_lines(run: Run) -> list[str]:
@@ -88,7 +172,10 @@ def forecast_lines(run: Run) -> list[str]:
             orphans = sorted(map(printable, orphans_of(run.config.store)))
         except AerozarrError as error:
             return [str(error)]
-        return [f"a run would remove {plural(len(orphans), 'group')}", *first_lines(orphans)]
+        return [
+            f"a run would remove {plural(len(orphans), 'group')}",
+            *(f"  {orphan}" for orphan in orphans),
+        ]
     if run.verifies:
         return [f"a run would verify {plural(len(run.verified), 'sample')}"]
     return [run.forecast or "a run would make the example, or convert what it lacks"]

@@ -1,8 +1,10 @@
 """Specification of converting one sample: what the store then holds, and what a failure leaves."""
 
+import errno
 import hashlib
 import json
 import math
+import os
 import sys
 import warnings
 from collections.abc import Callable
@@ -740,3 +742,29 @@ def test_a_class_brings_its_samples_by_split_and_position(tmp_path, monkeypatch)
         np.testing.assert_array_equal(
             arrays["surface/position"], np.repeat(order[:, None], 3, 1) * 2
         )
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EIO, errno.ESTALE])
+def test_a_file_that_cannot_be_read_costs_its_sample_and_is_tried_again(tmp_path, number):
+    run_config = project_of(tmp_path / "store", tmp_path / "work")
+
+    def refuse(field):
+        raise OSError(number, os.strerror(number), field.file)
+
+    sample = Sample("a", "a", "", -1, (), (), "fingerprint")
+    fragment = convert(sample, refuse, run_config.domains, run_config.settings, run_config.store)
+    assert fragment.status == "broken"
+    assert fragment.fingerprint == ""
+    assert fragment.skipped.kind == "unreadable"
+    assert "cannot be read" in fragment.skipped.cause
+
+
+def test_a_full_disk_is_not_the_samples_fault(tmp_path):
+    run_config = project_of(tmp_path / "store", tmp_path / "work")
+
+    def fail(field):
+        raise OSError(errno.ENOSPC, "No space left on device", field.file)
+
+    sample = Sample("a", "a", "", -1, (), (), "fingerprint")
+    with pytest.raises(OSError, match="No space left"):
+        convert(sample, fail, run_config.domains, run_config.settings, run_config.store)

@@ -469,6 +469,7 @@ def test_summary_of_a_merge(make, url):
         manifest_digest=hashlib.sha256(files_below(url)[MANIFEST]).hexdigest(),
         files=summary.files,
         recorded=summary.recorded,
+        kinds={"incomplete": 1, "broken": 1},
         listed_as=hashlib.sha256(run_config.listed_as.encode()).hexdigest(),
     )
     beside = {p: data for p, data in files_of_samples(url).items() if ".zarr/" not in p}
