@@ -102,7 +102,7 @@ def hashes(files: Mapping[str, bytes]) -> dict[str, str]:
     return {
         path: hashlib.sha256(content).hexdigest()
         for path, content in files.items()
-        if path != "provenance.json"
+        if path != "provenance.json" and not path.startswith(".aerozarr/")
     }
 
 

@@ -82,7 +82,14 @@ def merge_fragments(
         "stored_bytes": sum(fragment.stored_bytes for fragment in converted),
     }
     run_config.check_lease()  # others may have written here meanwhile
-    published = _publish(store, files, checksums(converted, files), run_config, counts)
+    published = _publish(
+        store,
+        files,
+        checksums(converted, files),
+        run_config,
+        counts,
+        is_there=MANIFEST in there,
+    )
     store.clean()
     summary = Summary(
         store=redacted(settings.store).rstrip("/"),
@@ -130,11 +137,14 @@ def _publish(
     digests: bytes,
     run_config: RunConfig,
     counts: dict[str, int],
+    *,
+    is_there: bool,
 ) -> dict[str, bytes]:
     """Put the manifest and what belongs beside it in place, the manifest last; return all."""
     before = files_named_by(store.read(PROVENANCE))
-    # A manifest never stands beside statistics and checksums of another merge.
-    store.withdraw_manifest()
+    if is_there:
+        # It never stands beside statistics and checksums of another merge.
+        store.withdraw_manifest()
     files = {CHECKSUMS: digests, **files}
     files = {PROVENANCE: provenance(run_config, counts, [*files, PROVENANCE]), **files}
     for gone in sorted({*before} - {*files}):
