@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import random
 import shutil
@@ -76,6 +77,21 @@ def cases() -> list[tuple[Callable[[Workspace], tuple[str, ...]], signal.Signals
     signals = [signal.SIGKILL] * SIGKILLS + [signal.SIGTERM] * SIGTERMS
     # Nothing is written while Python and Snakemake start.
     return [(CHANGES[n % 4], kind, drawn.uniform(0.3, 1)) for n, kind in enumerate(signals)]
+
+
+def test_after_a_power_loss_a_group_with_its_size_and_not_its_content_is_converted_again(
+    converted: Workspace,
+) -> None:
+    write_sample(converted.source / "new", 5)
+    assert converted.kill_when(lambda: any(converted.work.glob("fragments/*/new.json")))
+    lease = converted.store / ".aerozarr/lease.json"
+    content = json.loads(lease.read_text())
+    lease.write_text(json.dumps({**content, "boot": "before"}))
+    shard = converted.store / "new.zarr/volume/velocity/c/0/0"
+    shard.write_bytes(bytes(shard.stat().st_size))
+    assert converted.run().converted == ["new"]
+    assert any(shard.read_bytes())
+    assert not lease.exists()
 
 
 @pytest.mark.slow

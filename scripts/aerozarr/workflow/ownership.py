@@ -7,6 +7,7 @@ import contextlib
 import os
 import uuid
 from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 
 from aerozarr.errors import AerozarrError, SettingsError
@@ -15,13 +16,14 @@ from aerozarr.filesystems.files import write_atomically
 from aerozarr.filesystems.location import is_url
 from aerozarr.merge.summary import digest_of
 from aerozarr.messages import first_lines, plural, printable, redacted
-from aerozarr.run_config import LEASE_TOKEN, RunConfig
-from aerozarr.store.format.layout import groups_in
+from aerozarr.run_config import LEASE_TOKEN, MERGED, RunConfig
+from aerozarr.store.format.layout import group_path, groups_in
 from aerozarr.store.write.records import (
     Lease,
     Written,
     check_lease_can_be_taken,
     end_lease,
+    read_lease,
     read_written,
     record_written,
     take_lease,
@@ -107,6 +109,32 @@ def sources_of(run_config: RunConfig) -> tuple[str, ...]:
     if not store.is_local:
         return (path,)
     return (path, f"store:{os.path.relpath(path, store.path)}")
+
+
+def without_damaged_groups(run_config: RunConfig, state: State) -> State:
+    """Return a state that lacks the files of groups that a power loss damaged.
+
+    Groups are synced when they are merged. If the machine was started anew during a run, those
+    that were converted after the last merge are compared with their checksums: some file systems
+    give a file its size before its content.
+    """
+    store, tokens = run_config.store, run_config.lease_tokens
+    if not tokens or not store.location.is_local:
+        return state
+    lease = read_lease(store)
+    if lease is None or lease.token not in tokens or not lease.is_from_before_a_restart:
+        return state
+    merged = run_config.place(MERGED)
+    last_merge = merged.stat().st_mtime if merged.exists() else 0.0
+    files = dict(state.files)
+    for key, fragment in state.fragments.items():
+        if fragment is None or run_config.fragment(key).stat().st_mtime < last_merge:
+            continue
+        for path, (_, digest) in fragment.objects.items():
+            place = f"{group_path(fragment.sample_id)}/{path}"
+            if place in files and digest_of(store.read(place) or b"") != digest:
+                del files[place]
+    return replace(state, files=files)
 
 
 def begin_writing(run_config: RunConfig, written: Written) -> None:

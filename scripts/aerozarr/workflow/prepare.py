@@ -22,7 +22,11 @@ from aerozarr.messages import did_you_mean, plural, redacted
 from aerozarr.run_config import EXPECTED_TABLES, HANDED_OVER, RunConfig
 from aerozarr.source.listing import list_source
 from aerozarr.source.samples import Listing
-from aerozarr.workflow.ownership import begin_writing, check_store_is_ours
+from aerozarr.workflow.ownership import (
+    begin_writing,
+    check_store_is_ours,
+    without_damaged_groups,
+)
 from aerozarr.workflow.reconcile import State, forget, look, plan_run
 from aerozarr.workflow.replaced import keep_stamps
 from aerozarr.workflow.slurm import end_left_jobs
@@ -91,6 +95,7 @@ def prepare_run(
         store.clean()
     # Listed once, because that takes a request for every thousand objects.
     state = look(run_config, listing, store.all_files())
+    state = without_damaged_groups(run_config, state)
     plan = plan_run(run_config, state, forced=forced, last=last)
     if plan.writes:
         written = check_store_is_ours(run_config, state, plan)

@@ -144,11 +144,16 @@ class Lease:
     def is_stale(self) -> bool:
         """Whether the run is known, or after long enough taken, to have ended."""
         if self.host == socket.gethostname():
-            return self.boot != _boot() or self.process != _started(self.pid)
+            return self.is_from_before_a_restart or self.process != _started(self.pid)
         try:
             return datetime.now(UTC) - datetime.fromisoformat(self.since) > LEASE_EXPIRES
         except (ValueError, TypeError):
             return True
+
+    @property
+    def is_from_before_a_restart(self) -> bool:
+        """Whether this machine was started anew since the lease was taken: power may have failed."""
+        return self.host == socket.gethostname() and self.boot != _boot()
 
     def __str__(self) -> str:
         return printable(
