@@ -152,7 +152,7 @@ class Lease:
 
     @property
     def is_from_before_a_restart(self) -> bool:
-        """Whether this machine was started anew since the lease was taken: power may have failed."""
+        """Whether this machine was started anew since: power may have failed."""
         return self.host == socket.gethostname() and self.boot != _boot()
 
     def __str__(self) -> str:
