@@ -53,6 +53,8 @@ class BackendTraits:
         Requests that may be under way at the same time.
     put_options
         Options of `pipe_file`.
+    has_quoted_paths
+        Whether its paths are URLs, in which a space is `%20`.
     """
 
     package: str = ""
@@ -63,6 +65,7 @@ class BackendTraits:
     finds_by_prefix: bool = False
     max_requests: int = 1
     put_options: Mapping[str, Any] = field(default_factory=dict)
+    has_quoted_paths: bool = False
 
 
 _S3 = BackendTraits(
@@ -124,6 +127,7 @@ _KINDS = {
     **dict.fromkeys(("az", "abfs", "abfss", "adl"), _AZURE),
     "oci": _OCI,
     "memory": BackendTraits(has_folders=False),
+    **dict.fromkeys(("http", "https"), BackendTraits(has_quoted_paths=True)),
 }
 UNKNOWN = BackendTraits()
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
+from urllib.parse import quote, unquote
 
 from fsspec.implementations.local import LocalFileSystem
 from fsspec.spec import AbstractFileSystem
@@ -68,7 +69,13 @@ class Location:
 
     def join(self, relative: str) -> str:
         """Return the path of something below the folder."""
-        return f"{self.path.rstrip('/')}/{relative}"
+        return f"{self.path.rstrip('/')}/{self._quoted(relative)}"
+
+    def _quoted(self, relative: str) -> str:
+        return quote(relative) if self.traits.has_quoted_paths else relative
+
+    def _unquoted(self, path: str) -> str:
+        return unquote(path) if self.traits.has_quoted_paths else path
 
     def below(self, relative: str) -> Location:
         """Return a folder below this one."""
@@ -142,7 +149,7 @@ class Location:
         dict
             To what the file system says of each: its size, and perhaps ETag and times.
         """
-        start = f"{relative}/" if relative else ""
+        start = f"{self._quoted(relative)}/" if relative else ""
         options: dict[str, Any] = {"detail": True}
         if start and self.traits.finds_by_prefix:
             folder, options["prefix"] = self.path, start
@@ -155,7 +162,7 @@ class Location:
             return {}
         paths = {str(path).lstrip("/"): entry for path, entry in found.items()}
         return {
-            path.removeprefix(prefix): entry
+            self._unquoted(path.removeprefix(prefix)): entry
             for path, entry in paths.items()
             if path.startswith(prefix + start)
             and entry.get("type") == "file"
@@ -172,7 +179,8 @@ class Location:
         """
         folder = self.join(relative) if relative else self.path
         found = self._do(relative, lambda: self.fs.ls(folder, detail=True))
-        return {str(entry["name"]).rstrip("/").rsplit("/", 1)[-1]: entry for entry in found}
+        names = [str(entry["name"]).rstrip("/").rsplit("/", 1)[-1] for entry in found]
+        return {self._unquoted(name): entry for name, entry in zip(names, found, strict=True)}
 
     def is_folder(self, relative: str = "") -> bool:
         """Whether the folder, or something below it, is there and a folder."""
@@ -282,4 +290,6 @@ def open_location(url: str, options: StorageOptions, *, key: str) -> Location:
         ) from None
     except Exception as error:  # noqa: BLE001 - of a foreign package, such as a missing profile
         raise to_user_error(f"{key}: {shown!r}", error) from None
+    if fs.protocol == "tar" and not path.strip("/") and fs.isdir("."):
+        path = "."  # as `tar cf x.tar .` names everything
     return Location(fs, path.rstrip("/"), url.rstrip("/"), key, traits)

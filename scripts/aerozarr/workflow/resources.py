@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 
 from aerozarr.convert.download import AHEAD_BYTES
-from aerozarr.source.samples import Sample
+from aerozarr.source.samples import UNKNOWN_SIZE, Sample
 
 # Measured, in MiB: Python with torch and the rest imported, and room for one chunk of everything.
 BASE_MB = 400
@@ -52,7 +52,7 @@ def memory_mb(
         Whether the same memory has to hold the Snakemake that runs the job, as on a cluster.
     """
     base = BASE_MB + beside_snakemake * SNAKEMAKE_MB
-    if not sample.sizes:
+    if not sample.sizes or UNKNOWN_SIZE in sample.sizes:
         return (base + UNKNOWN_MB) * attempt
     size = TIMES_LARGEST_FILE * max(sample.sizes) + buffers_sample * sum(sample.sizes)
     if reads_ahead:
@@ -79,7 +79,8 @@ def runtime_minutes(sample: Sample, *, group_size: int, attempt: int) -> int:
         1 at first; a retry asks for more.
     """
     seconds = sum(sample.sizes) / 2**20 / MB_PER_SECOND + SAMPLE_SECONDS
-    own = seconds / 60 if sample.sizes else UNKNOWN_MINUTES
+    is_known = bool(sample.sizes) and UNKNOWN_SIZE not in sample.sizes
+    own = seconds / 60 if is_known else UNKNOWN_MINUTES
     whole, part = divmod(own + GROUP_MINUTES / group_size, 1)
     draw = int.from_bytes(hashlib.sha256(sample.key.encode()).digest()[:4]) / 2**32
     return (int(whole) + (draw < part)) * attempt

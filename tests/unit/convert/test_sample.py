@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import io
 import json
 import math
 import os
@@ -23,7 +24,7 @@ from aerozarr.convert.sample import convert, convert_sample
 from aerozarr.errors import SourceChangedError, StoreError
 from aerozarr.run_config import RunConfig
 from aerozarr.source.sample_table import rows_text
-from aerozarr.source.samples import Sample
+from aerozarr.source.samples import UNKNOWN_SIZE, Sample
 from unit.store_helpers import (
     ARRAY_NAMES,
     FILEMAP,
@@ -137,6 +138,24 @@ def test_dropped_columns_are_noted(make):
     (note,) = fragment.notes
     assert note.startswith("volume_velocity (volume_velocity.pt): of 5 columns the first 3")
     assert Fragment.model_validate_json(fragment.model_dump_json()).notes == [note]
+
+
+@pytest.mark.parametrize("place", ["memory-url"])
+def test_bytes_read_are_counted_where_no_sizes_are_told(make, tmp_path, place):
+    source = f"memory://{tmp_path.name}"
+    run_config = make(source_url=source)
+    contents: dict[str, bytes] = {}
+    for file, tensor in shaped().items():
+        stream = io.BytesIO()
+        torch.save(tensor, stream)
+        contents[file] = stream.getvalue()
+        put_file(source, f"a/{file}", stream.getvalue())
+    sample = sample_of("a", sizes=dict.fromkeys(contents, UNKNOWN_SIZE))
+    (tmp_path / "work").mkdir()
+    table, fragment = tmp_path / "samples.tsv", tmp_path / "a.json"
+    table.write_text(rows_text([sample], Sample))
+    convert_sample(run_config, table=table, key=sample.key, fragment=fragment)
+    assert read_fragment(fragment).source_bytes == sum(map(len, contents.values()))
 
 
 def stored_arrays(run_config: RunConfig, sample_id: str) -> dict[str, Array]:

@@ -413,15 +413,39 @@ class _Quiet(http.server.SimpleHTTPRequestHandler):
 
 
 def test_a_web_server_that_shows_its_folders_is_a_source(local: LocalTree) -> None:
-    local.samples("cars/run_2", "cars/a/run_1")
+    local.samples("cars/run_2", "cars/a/run_1", "cars/two words/100%/ü")
     handler = functools.partial(_Quiet, directory=local.url)
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         try:
-            listing = listing_of(source_url=f"http://127.0.0.1:{server.server_port}/cars")
+            url = f"http://127.0.0.1:{server.server_port}/cars"
+            listing = listing_of(source_url=url)
+            base = open_location(url, {}, key="source_url")
+            contents = [base.below(sample.id).read("points.pt") for sample in listing.samples]
+            there = [is_there(base, sample.id, FILES) for sample in listing.samples]
         finally:
             server.shutdown()
+    assert ids(listing) == ["a/run_1", "run_2", "two words/100%/ü"]
+    assert contents == [b"content"] * 3
+    assert there == [True] * 3
+    assert listing.samples[0].size_of("points.pt") is None
+    # It tells neither times nor sizes, so a change is never seen; that is told once.
+    [warning] = listing.warnings
+    assert "neither times nor ETags" in warning
+    assert "--forcerun convert_sample" in warning
+
+
+@pytest.mark.parametrize("root", [".", "run_2 a"])
+def test_a_tar_file_is_a_source_however_it_was_packed(
+    root: str, local: LocalTree, tmp_path: Path
+) -> None:
+    local.samples("run_2", "a/run_1")
+    archive = tmp_path / "cars.tar"
+    subprocess.run(["tar", "cf", archive, *root.split()], cwd=local.path, check=True)
+    listing = listing_of(source_url=f"tar://::{archive}")
     assert ids(listing) == ["a/run_1", "run_2"]
+    base = open_location(f"tar://::{archive}", {}, key="source_url")
+    assert base.below("a/run_1").read("points.pt") == b"content"
 
 
 def test_all_of_a_file_system_is_a_source(memory: MemoryTree) -> None:
