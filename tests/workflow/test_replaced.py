@@ -54,6 +54,18 @@ def test_a_dataset_that_was_copied_or_moved_is_not(converted: Workspace) -> None
     assert converted.run().converted == ["b"]
 
 
+def test_damage_of_the_source_is_told_by_verify(converted: Workspace) -> None:
+    file = converted.source / "b" / "p.pt"
+    status = file.stat()
+    content = bytearray(file.read_bytes())
+    place = content.index(torch.load(file).numpy().tobytes())
+    content[place + 1] ^= 1
+    file.write_bytes(content)
+    os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
+    run = converted.run("verify", ok=False)
+    assert "does not match its CRC-32" in run.output
+
+
 def test_a_fragment_of_an_earlier_version_is_believed(converted: Workspace) -> None:
     for path in converted.work.rglob("fragments/*/*.json"):
         content = json.loads(path.read_bytes())

@@ -18,7 +18,7 @@ A file name may say which columns of the file are the field's: `points.pt[:, 0:3
 
 _COLUMNS = re.compile(r"(?P<file>.+?)\s*\[:,\s*(?P<first>\d{1,6})(?::(?P<stop>\d{1,6}))?\]")
 # What an attribute that is meant to be one of a file map begins with.
-_FIELD_NAMES = ("surface_", "volume_", "design_")
+FIELD_NAMES = ("surface_", "volume_", "design_")
 
 
 class Attribute(NamedTuple):
@@ -164,7 +164,7 @@ def _attributes_of(source: object) -> list[str]:
     """Return the attributes of an object, or of a class, that look like those of a file map."""
     kinds = source.__mro__ if isinstance(source, type) else type(source).__mro__
     names = {name for kind in kinds for name in vars(kind)} | {*getattr(source, "__dict__", {})}
-    fields = sorted(name for name in names if name.startswith(_FIELD_NAMES))
+    fields = sorted(name for name in names if name.startswith(FIELD_NAMES))
     return [name for name in fields if isinstance(getattr(source, name, None), str)]
 
 

@@ -19,7 +19,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from aerozarr.config.fields import ATTRIBUTES, NOT_A_FIELD, FileMap, read_filemap
+from aerozarr.config.fields import ATTRIBUTES, FIELD_NAMES, NOT_A_FIELD, FileMap, read_filemap
 from aerozarr.config.settings import EXAMPLE, Settings
 from aerozarr.errors import SettingsError
 from aerozarr.messages import did_you_mean
@@ -204,8 +204,10 @@ def _filemap_objects(module: ModuleType) -> Iterator[tuple[str, object]]:
         if isinstance(value, type | ModuleType) or callable(value):
             continue
         if isinstance(value, Mapping):
+            # One with a misspelt attribute is meant as a file map, and is refused when it is read.
             texts = all(isinstance(file, str | None) for file in value.values())
-            matches = bool(value) and texts and all(key in known for key in value)
+            names = all(key in known or str(key).startswith(FIELD_NAMES) for key in value)
+            matches = texts and names and not known.isdisjoint(value)
         else:
             matches = any(isinstance(getattr(value, key, None), str) for key in ATTRIBUTES)
         if matches:

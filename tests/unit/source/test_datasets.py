@@ -368,6 +368,22 @@ REFUSED_CLASSES = {
         "class Cars: FILEMAP = {'surface_positoin': 'a.pt'}",
         ["'surface_positoin'", "Did you mean surface_position?"],
     ),
+    "has a module whose file map has an unknown attribute": (
+        """
+        MAP = {"surface_position": "a.pt", "surface_presure": "b.pt"}
+        class Cars: pass
+        """,
+        ["'surface_presure'", "Did you mean surface_pressure?"],
+    ),
+    "carries an object with an unknown attribute": (
+        """
+        class Map:
+            surface_position = "a.pt"
+            surface_presure = "b.pt"
+        class Cars: FILEMAP = Map()
+        """,
+        ["'surface_presure'", "Did you mean surface_pressure?"],
+    ),
     "carries one without a position": (
         "class Cars: FILEMAP = {'volume_velocity': 'u.pt'}",
         ["volume_position"],
