@@ -23,8 +23,11 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+TRAINING = (REPOSITORY / "docs/training.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str, text: str = README) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
 
 
 def test_config_yaml_is_what_the_settings_model_says() -> None:
@@ -144,3 +147,20 @@ def test_each_command_of_the_readme_runs(place: Path, command: str) -> None:
 def test_each_piece_of_code_of_the_readme_runs(place: Path, code: str) -> None:
     (place / "checkout/snippet.py").write_text(code)
     assert run(place, "PYTHONPATH=scripts python snippet.py").strip()
+
+
+@pytest.mark.parametrize("code", blocks("python", TRAINING))
+def test_each_piece_of_code_on_training_runs(place: Path, code: str) -> None:
+    # Reading from S3 itself is what the reader's tests do.
+    code = code.replace("s3://training/wind_tunnel", "results/store")
+    name = re.match(r"# (\w+\.py)\n", code)
+    if name is None:
+        (place / "checkout/snippet.py").write_text(code)
+        assert run(place, "PYTHONPATH=scripts python snippet.py").strip()
+        return
+    # A file with a name is run by a command: that of ranks, the second time after a stop.
+    (place / "checkout" / name[1]).write_text(code)
+    (command,) = (each for each in blocks("sh", TRAINING) if name[1] in each)
+    samples = 10 * 2
+    assert len(re.findall(r"param\d/", run(place, f"PYTHONPATH=scripts {command}"))) == samples
+    assert "rank" not in run(place, f"PYTHONPATH=scripts {command}"), "nothing is left to read"
