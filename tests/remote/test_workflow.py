@@ -56,7 +56,8 @@ def test_from_bucket_to_bucket_and_again_and_changed(
         f"/{source.name}/source/{name}/{file}" for name in SAMPLES for file in tensors(0)
     )
     lease = f"/{source.name}/store/.aerozarr/lease.json"
-    assert set(proxy.paths("HEAD")) <= {lease}
+    # s3fs asks so when it lists a store in which nothing is yet.
+    assert set(proxy.paths("HEAD")) <= {f"/{source.name}/store"}
     assert proxy.paths("DELETE") == [lease]
     # Each object was written once, the root of a group after its other objects.
     written = [path for path in proxy.paths("PUT") if path != lease]
