@@ -235,6 +235,26 @@ def test_each_split_has_statistics_of_its_own(make, url):
 
 
 @here
+def test_a_sample_of_several_splits_is_in_all_that_is_said_of_each(make, url):
+    run_config = make()
+    a, b, c = split_samples(run_config, train="a b", fold="c")
+    samples = [
+        replace(a, splits=(("train", 0), ("fold", 2), ("again", 0))),
+        replace(b, splits=(("train", 1), ("fold", 0))),
+        replace(c, splits=(("fold", 1),)),
+    ]
+    files = merged(run_config, samples)
+    splits = {"train": ["a", "b"], "fold": ["b", "c", "a"], "again": ["a"]}
+    assert json.loads(files[SPLITS]) == splits
+    assert [*json.loads(files[MANIFEST])["samples"]] == ["a", "b", "c"]
+    for split, ids in splits.items():
+        assert agrees_with_store(json.loads(files[f"statistics.{split}.json"]), url, ids)
+        assert files[f"{split}_design_ids.txt"].decode().split() == ids
+    _, outcome = merge_fragments(run_config, samples, [])
+    assert "train, fold, again" in report_of(run_config, outcome)
+
+
+@here
 @pytest.mark.parametrize("value", [NAN, math.inf, -math.inf])
 def test_statistics_hold_no_number_that_json_does_not_have(make, value):
     def refuse(token: str) -> None:
