@@ -1,4 +1,4 @@
-"""What goes wrong behind a URL: tried again where that helps, and said in words of our own.
+"""Errors behind a URL: the call is retried where that helps, and the error put into plain words.
 
 Each file system raises what its provider's package does. No text of such an error is repeated: it
 may hold a key, a signed request or a token. What is told is the kind of error, and the provider's
@@ -88,7 +88,7 @@ def retrying(where: str, call: Callable[[], Result]) -> Result:
 
 
 def to_user_error(where: str, error: Exception) -> Exception:
-    """Return the error of ours that stands for one of a file system's; see `patiently`."""
+    """Return the error of ours that stands for one of a file system's; see `retrying`."""
     code, status = _code_of(error)
     kind = f"{type(error).__name__}{f', {code}' if code else ''}"
     if _is(error, _DENIED) or status in (401, 403):

@@ -1,8 +1,8 @@
-"""What a store claims of its samples, and what a verification finds: the two ends of verifying.
+"""What is expected of a store's samples, and what a verification finds of each.
 
-A verification begins with what the store's own files claim, a file for each sample in the work
-folder; finds what is not so, sample by sample (`comparison`); and ends with a table and a verdict
-(`verdicts`). Nothing is mended.
+A verification begins with what the store's own files say, written down for each sample in the work
+folder; each sample is then compared with that and with its source (`sample`), and a table and a
+verdict sum up the findings (`store`). Nothing is mended.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from aerozarr.store.write.root import StoreRoot
 
 
 class Expected(BaseModel):
-    """What a store claims of one sample.
+    """What a store's own files say of one sample.
 
     Attributes
     ----------
@@ -125,12 +125,12 @@ def expected_of(manifest: Manifest, checksums: Checksums, source: list[Sample]) 
 
 
 def verification_folder(run_config: RunConfig) -> Path:
-    """Return where a verification keeps what it claims and finds."""
+    """Return where a verification keeps what is expected and what was found."""
     return run_config.place("verification")
 
 
 def prepare_verification(run_config: RunConfig, *, write: bool) -> dict[str, Sample]:
-    """Write down what the store claims, a file for each sample.
+    """Write down what is expected of each sample, a file for each.
 
     Parameters
     ----------
