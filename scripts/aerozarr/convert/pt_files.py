@@ -222,7 +222,7 @@ def as_rows(value: object, field: Field) -> torch.Tensor:
     Returns
     -------
     tensor, shape (n, width)
-        A view of the value in its own dtype; columns past the width are left out.
+        A view of the value in its own dtype; only the field's columns.
 
     Raises
     ------
