@@ -15,7 +15,7 @@ from compare import DATASETS, describe_machine, make_data
 
 from aerozarr.config.fields import domains_of
 from aerozarr.config.settings import COMPRESSIONS, Compression, load_settings
-from aerozarr.convert.cast import to_storage
+from aerozarr.convert.cast import ReusableBuffer, RoundingSample, cast_field
 from aerozarr.convert.encode import encode_shards
 from aerozarr.convert.pt_files import as_rows
 from aerozarr.run_config import RunConfig
@@ -29,7 +29,10 @@ def measure(how: Compression, run_config: RunConfig, sample: Path) -> tuple[int,
     for domain in domains_of(run_config.dataset.filemap, run_config.settings):
         perm = None
         for field in domain.fields:
-            rows = to_storage(as_rows(torch.load(sample / field.file), field), field)
+            loaded = as_rows(torch.load(sample / field.file), field)
+            nowhere = RoundingSample(np.empty(0, np.int64), len(loaded))
+            made = cast_field(loaded, field, ReusableBuffer(), nowhere)
+            rows = np.ascontiguousarray(made.rows)
             if perm is None:
                 perm = torch.randperm(len(rows)).numpy()
             grid = Grid.of(len(rows), run_config.settings.chunk_points, None)

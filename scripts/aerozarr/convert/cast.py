@@ -157,15 +157,6 @@ def _rounding(
     return Rounding.of(np.concatenate(before) if before else after, after)
 
 
-def to_storage(rows: torch.Tensor, field: Field) -> Rows:
-    """Return rows in a field's storage dtype, as `cast` makes them, without padding."""
-    return np.ascontiguousarray(
-        cast_field(
-            rows, field, ReusableBuffer(), RoundingSample(np.empty(0, np.int64), len(rows))
-        ).rows
-    )
-
-
 def _as_it_is(rows: torch.Tensor) -> Rows | None:
     """Return rows that numpy knows as they lie in memory; None when a gather would copy them."""
     array: Rows = to_numpy(rows)  # type: ignore[assignment] # floats: exact only as they are

@@ -20,7 +20,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aerozarr.convert.cast import to_storage
+from aerozarr.convert.cast import ReusableBuffer, RoundingSample, cast_field
 from aerozarr.convert.pt_files import as_rows, columns_note, load_file
 from aerozarr.errors import BrokenSample, SourceChangedError
 from aerozarr.filesystems.location import Location, open_location
@@ -61,7 +61,9 @@ def load(folder: Location, content: bytes, *, listed: int | None = None) -> obje
 def stored(value: object, **field: Any) -> Array:
     """A loaded value in storage dtype."""
     rows = as_rows(value, field_of(**field))
-    return to_storage(rows, field_of(**{**field, "columns": None}))
+    sample = RoundingSample(np.empty(0, np.int64), len(rows))
+    made = cast_field(rows, field_of(**{**field, "columns": None}), ReusableBuffer(), sample)
+    return np.ascontiguousarray(made.rows)
 
 
 def column(values: list[Any], dtype: torch.dtype = torch.float64) -> torch.Tensor:
