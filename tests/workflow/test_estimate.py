@@ -33,7 +33,7 @@ def megabytes(text: str) -> float:
 def test_it_tells_samples_bytes_memory_and_time_and_leaves_nothing(seven: Workspace) -> None:
     write_sample(seven.source / "half", 9, p=None)
     table = estimated(seven)
-    assert table["samples"].strip() == "7, 1 left out"
+    assert table["samples"].strip() == "7, 1 skipped"
     assert re.search(r"\d+ s on 2 cores \(measured on 5 samples\)", table["time"])
     assert "MiB for a job" in table["memory"]
     assert not seven.store.exists()

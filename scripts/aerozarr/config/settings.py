@@ -205,8 +205,8 @@ class Settings(BaseModel):
     )
     on_broken_sample: Literal["skip", "fail"] = _setting(
         "skip",
-        "What a broken sample (one whose files cannot be converted) does: `skip` leaves it out and "
-        "says so, `fail` stops the run. Incomplete samples are left out in any case.",
+        "What a broken sample (one whose files cannot be converted) does: with `skip` the others "
+        "go on and it is listed, `fail` stops the run. Incomplete samples are skipped in any case.",
         "Give skip or fail",
     )
     verify: Literal["full", "quick"] = _setting(

@@ -1,8 +1,8 @@
 """Errors behind a URL: the call is retried where that helps, and the error put into plain words.
 
 Each file system raises what its provider's package does. No text of such an error is repeated: it
-may hold a key, a signed request or a token. What is told is the kind of error, and the provider's
-code for it.
+may hold a key, a signed request or a token. A message names the kind of error, and the
+provider's code for it.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ def merge_fragments(
     run_config
         The configuration; the samples' fragments are in its work folder.
     samples, skipped
-        The sample table, and the table of those left out when the source was listed.
+        The sample table, and the table of those skipped when the source was listed.
 
     Returns
     -------

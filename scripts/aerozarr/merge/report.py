@@ -39,7 +39,7 @@ ROWS = 1000
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a merge has merged: converted samples with their fragments, and what was left out."""
+    """What a merge has merged: converted samples with their fragments, and what was skipped."""
 
     samples: Sequence[Sample]
     fragments: Sequence[Fragment]
@@ -140,7 +140,7 @@ def _seconds(outcome: Outcome) -> Markup:
 class _Looks:
     """A few points of a few samples, read back from the store.
 
-    A sample that cannot be read is left out, with a warning in the log: it is for `verify` to say
+    A sample that cannot be read is passed over, with a warning in the log: it is for `verify` to say
     what is wrong with a store, and not a reason to have no manifest.
     """
 

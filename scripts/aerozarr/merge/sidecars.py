@@ -63,7 +63,7 @@ def sidecars(
     samples, fragments
         The converted samples, in sample order, and their fragments.
     left
-        What was left out.
+        The skipped samples.
     """
     files = {
         SKIPPED: rows_text(left, Skipped).encode("utf-8"),
@@ -144,7 +144,7 @@ def provenance_of(run_config: RunConfig) -> dict[str, Any]:
 def files_named_by(content: bytes | None) -> list[str]:
     """Return the files of a run that a store's provenance names; none if it cannot be read.
 
-    A name that no run gives a file is left out, however it came there.
+    Other names are ignored, however they came there.
     """
     try:
         files = json.loads(content or b"{}").get("files")

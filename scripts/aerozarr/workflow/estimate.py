@@ -66,7 +66,7 @@ class Estimate:
             unknown if size is None else format_bytes(size)
             for size in (self.source_bytes, self.stored_bytes)
         )
-        skipped = f", {self.skipped} left out" if self.skipped else ""
+        skipped = f", {self.skipped} skipped" if self.skipped else ""
         broken = f"; {self.broken} more of those tried are broken" if self.broken else ""
         rows = {
             "samples": f"{self.samples:,}{skipped}",

@@ -169,7 +169,7 @@ def acquire_workdir(run_config: RunConfig) -> list[str]:
 
 def _listing_messages(listing: Listing, run_config: RunConfig) -> list[str]:
     messages = [f"warning: {warning}" for warning in listing.warnings]
-    skipped = f", {len(listing.skipped)} left out" if listing.skipped else ""
+    skipped = f", {len(listing.skipped)} skipped" if listing.skipped else ""
     name = run_config.settings.dataset_name or run_config.dataset.name
     messages.append(
         f"{plural(len(listing.samples), 'sample')} of {name} in "
