@@ -1,39 +1,54 @@
 """Aerozarr: simulation datasets of per-field `.pt` files as one point-shuffled Zarr store."""
 
 __version__ = "0.1.0"
-__all__ = ["ChunkDataset", "LookAhead", "Normalizer", "SkipSample", "Store"]
 
 # Not typing's, whose import takes longer than all else here: a process that is started once a
 # sample imports this package.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from aerozarr.errors import SkipSample
+    from aerozarr.errors import (
+        AerozarrError,
+        BrokenSample,
+        RemoteError,
+        SettingsError,
+        SkipSample,
+        StoreError,
+    )
     from aerozarr.store.read.store import Store
     from aerozarr.training.dataset import ChunkDataset
     from aerozarr.training.normalizer import Normalizer
     from aerozarr.training.prefetch import LookAhead
 
+__all__ = [
+    "AerozarrError",
+    "BrokenSample",
+    "ChunkDataset",
+    "LookAhead",
+    "Normalizer",
+    "RemoteError",
+    "SettingsError",
+    "SkipSample",
+    "Store",
+    "StoreError",
+]
+
+# Where each public name is; imported when it is first asked for, because the reader needs torch.
+_MODULES = {
+    "Store": "store.read.store",
+    "ChunkDataset": "training.dataset",
+    "LookAhead": "training.prefetch",
+    "Normalizer": "training.normalizer",
+}
+
 
 def __getattr__(name: str) -> object:
-    """Import the reader when it is first asked for: it needs torch."""
-    if name == "Store":
-        from aerozarr.store.read.store import Store
+    """Import a public name when it is first asked for."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
 
-        return Store
-    if name == "ChunkDataset":
-        from aerozarr.training.dataset import ChunkDataset
+    return getattr(import_module(f"aerozarr.{_MODULES.get(name, 'errors')}"), name)
 
-        return ChunkDataset
-    if name == "LookAhead":
-        from aerozarr.training.prefetch import LookAhead
 
-        return LookAhead
-    if name == "Normalizer":
-        from aerozarr.training.normalizer import Normalizer
-
-        return Normalizer
-    if name == "SkipSample":
-        from aerozarr.errors import SkipSample
-
-        return SkipSample
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

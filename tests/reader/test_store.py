@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ import pytest
 import torch
 import zarr
 
+import aerozarr
 from aerozarr import Store
 from aerozarr.errors import SettingsError, StoreError
 from aerozarr.filesystems.byte_ranges import ByteRange
@@ -367,3 +369,36 @@ def test_fill_missing_reads_what_is_missing_as_zarr_does(folder: Path) -> None:
     velocity = Store(folder, fill_missing=True).read("a")["volume_velocity"].numpy()
     np.testing.assert_array_equal(velocity, stored(folder, "a", "volume/velocity"))
     assert not velocity[4 * CHUNK : 8 * CHUNK].any()
+
+
+def test_another_dtype_than_the_manifests_is_an_error(folder: Path) -> None:
+    manifest = json.loads((folder / "manifest.json").read_text())
+    for domain in manifest["domains"].values():
+        for array in domain["arrays"].values():
+            array["dtype"] = "float64"
+    put_json(folder / "manifest.json", manifest)
+    with pytest.raises(StoreError, match=r"it holds float\d\d, the manifest says float64"):
+        Store(folder).read("a")
+
+
+def test_a_pipe_in_place_of_a_shard_is_missing_and_hangs_nobody(folder: Path) -> None:
+    shard = folder / "a.zarr/volume/velocity/c/0/0"
+    shard.unlink()
+    os.mkfifo(shard)
+    with pytest.raises(StoreError, match="it is not there"):
+        Store(folder).read("a")
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar"])
+def test_an_archive_is_read_by_several_threads(folder: Path, tmp_path: Path, kind: str) -> None:
+    archive = shutil.make_archive(str(tmp_path / "store"), kind, folder)
+    expected = Store(folder).read("a")
+    store = Store(f"{kind}://::file://{archive}")
+    with ThreadPoolExecutor(8) as threads:
+        for read in threads.map(lambda _: store.read("a"), range(40)):
+            assert all(torch.equal(read[name], values) for name, values in expected.items())
+
+
+def test_public_names_are_shown_and_there() -> None:
+    assert {"Store", "StoreError", "SettingsError", "RemoteError", "SkipSample"} <= {*dir(aerozarr)}
+    assert all(hasattr(aerozarr, name) for name in dir(aerozarr))

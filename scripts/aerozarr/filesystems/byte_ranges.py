@@ -7,7 +7,10 @@ ends early. What that means is for the caller to say, who knows which sample and
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import stat
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -71,13 +74,15 @@ class LocalFetcher(Fetcher):
     def fetch(self, spans: Sequence[ByteRange]) -> Iterator[bytes | None]:
         for path, group in groupby(spans, key=lambda span: span.path):
             try:
-                file = os.open(f"{self.root}/{path}", os.O_RDONLY)
+                # Without waiting: opening a pipe would hang until somebody writes to it.
+                file = os.open(f"{self.root}/{path}", os.O_RDONLY | os.O_NONBLOCK)
             except (FileNotFoundError, NotADirectoryError):
                 yield from (None for _ in group)
                 continue
             try:
+                is_file = stat.S_ISREG(os.fstat(file).st_mode)
                 for span in group:
-                    yield _read(file, span)
+                    yield _read(file, span) if is_file else None
             finally:
                 os.close(file)
 
@@ -104,11 +109,21 @@ def _read(file: int, span: ByteRange) -> bytes:
 _KEPT: list[AbstractFileSystem] = []
 
 
+# A lock of the process, since file systems are shared by all that open the same URL.
+_ONE_AT_A_TIME = threading.Lock()
+
+
 class FsspecFetcher(Fetcher):
-    """Reads an fsspec file system; an asynchronous one with all requests under way at once."""
+    """Reads an fsspec file system; an asynchronous one with all requests under way at once.
+
+    Others, such as those of `zip://` and `tar://`, read from one open file, whose place two threads
+    would move for each other: of these, one request is under way at a time.
+    """
 
     def __init__(self, location: Location) -> None:
         self.location = location
+        is_async = bool(getattr(location.fs, "async_impl", False))
+        self._turn = contextlib.nullcontext() if is_async else _ONE_AT_A_TIME
         if not any(kept is location.fs for kept in _KEPT):
             _KEPT.append(location.fs)
 
@@ -117,7 +132,8 @@ class FsspecFetcher(Fetcher):
         paths = [self.location.join(span.path) for span in spans]
         # Always with a start: without one, s3fs asks for the object's size first.
         starts, stops = [span.start for span in spans], [span.stop for span in spans]
-        contents = fs.cat_ranges(paths, starts, stops, on_error="return")
+        with self._turn:
+            contents = fs.cat_ranges(paths, starts, stops, on_error="return")
         return [self._content(span, content) for span, content in zip(spans, contents, strict=True)]
 
     def _content(self, span: ByteRange, content: Any) -> bytes | None:

@@ -140,8 +140,8 @@ def _seconds(outcome: Outcome) -> Markup:
 class _Looks:
     """A few points of a few samples, read back from the store.
 
-    A sample that cannot be read is passed over, with a warning in the log: it is for `verify` to say
-    what is wrong with a store, and not a reason to have no manifest.
+    A sample that cannot be read is passed over, with a warning in the log: it is for `verify` to
+    say what is wrong with a store, and not a reason to have no manifest.
     """
 
     def __init__(self, run_config: RunConfig, outcome: Outcome) -> None:

@@ -229,6 +229,8 @@ class ChunkReader:
             part.fail(str(error))
         if layout.shape != part.wanted.shape:
             part.fail(f"its shape is {layout.shape}, the manifest says {part.wanted.shape}")
+        if layout.dtype.name != part.wanted.dtype:
+            part.fail(f"it holds {layout.dtype.name}, the manifest says {part.wanted.dtype}")
         self.layouts.put((part.group, part.name), layout, _LAYOUT_BYTES)
         return layout
 

@@ -131,6 +131,7 @@ class Contents:
                 wanted[canonical] = ArrayRows(
                     array.array_name,
                     (n_points, array.dim),
+                    array.dtype,
                     rows,
                     chunk_rows=chunk,
                     object_rows=grid.shard_points,

@@ -26,6 +26,8 @@ class ArrayRows:
         The array's name in its group: `volume/velocity`.
     shape
         Its rows and components, as the manifest has them.
+    dtype
+        Of its values, as the manifest has it.
     rows
         The rows wanted.
     chunk_rows, object_rows
@@ -35,6 +37,7 @@ class ArrayRows:
 
     name: str
     shape: tuple[int, int]
+    dtype: str
     rows: Rows
     chunk_rows: int
     object_rows: int
