@@ -58,6 +58,7 @@ def prepare_run(
     run_config: RunConfig,
     *,
     runs_jobs: bool,
+    targets: Collection[str] = (),
     forced: Collection[str] = (),
     last: Collection[str] = (),
 ) -> Prepared:
@@ -69,6 +70,8 @@ def prepare_run(
         The configuration.
     runs_jobs
         False for a dry run and whatever else only looks: then nothing is written or removed.
+    targets
+        What the command line asks for; nothing for all. An estimate leaves the store as it is.
     forced, last
         Rules that `--forcerun` and `--until` name; see `plan_run`.
 
@@ -97,7 +100,7 @@ def prepare_run(
     state = look(run_config, listing, store.all_files())
     state = without_damaged_groups(run_config, state)
     plan = plan_run(run_config, state, forced=forced, last=last)
-    if plan.writes:
+    if plan.writes and set(targets) != {"estimate"}:
         written = check_store_is_ours(run_config, state, plan)
         if runs_jobs:
             begin_writing(run_config, written)

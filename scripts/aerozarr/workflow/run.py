@@ -132,6 +132,7 @@ def _start(workflow: Workflow, config: RunConfig, scripts: Path) -> Run:
     prepared = prepare_run(
         config,
         runs_jobs=runs_jobs,
+        targets=targets,
         forced=snakemake_internals.forced_rules(options),
         last=snakemake_internals.last_rules(options),
     )
