@@ -219,7 +219,8 @@ def test_a_preset_with_folders_is_converted_from_a_bucket(
     for number, sample in enumerate(("param0/x", "param1/y", "param1/z")):
         for attribute, file in filemap.items():
             points = 30 if attribute.startswith("surface") else 50
-            bucket.put(f"root/preprocessed/{sample}/{file}", saved(number, points, 3))
+            width = 1 if attribute.endswith(("pressure", "surface_area", "to_surface")) else 3
+            bucket.put(f"root/preprocessed/{sample}/{file}", saved(number, points, width))
     workspace.config = {"dataset": "shapenet_car", "splits": ["train", "test"]}
     use(workspace, bucket, source_root="root", store="store")
     workspace.run()
