@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -75,8 +76,13 @@ def delete_the_manifest(w: Workspace) -> None:
     (w.store / "manifest.json").unlink()
 
 
-def overwrite_the_manifest(w: Workspace) -> None:
+def damage_the_manifest(w: Workspace) -> None:
     (w.store / "manifest.json").write_text("{}")
+
+
+def put_another_runs_manifest(w: Workspace) -> None:
+    manifest = {**w.manifest(), "dataset_name": "another run's"}
+    (w.store / "manifest.json").write_text(json.dumps(manifest))
 
 
 def settings(**changes: object):
@@ -109,7 +115,8 @@ def swap_two_numbers(w: Workspace) -> None:
         (damage_a_fragment_of_a_lost_group, ["a"]),
         (delete_the_store, ALL),
         (delete_the_manifest, []),
-        (overwrite_the_manifest, ALL),
+        (damage_the_manifest, []),
+        (put_another_runs_manifest, ALL),
         pytest.param(settings(shuffle_seed=1), ALL, id="shuffle_seed"),
         pytest.param(settings(chunk_points=16), ALL, id="chunk_points"),
         pytest.param(settings(shard_points=4096), ALL, id="shard_points"),
