@@ -199,7 +199,7 @@ def read_pickle(stream: Source) -> Pickle:
         When it cannot be followed.
     """
     try:
-        return _Machine().run(pickletools.genops(stream))  # type: ignore[arg-type]
+        return _Machine().run(pickletools.genops(stream))  # type: ignore[arg-type] # it only reads
     except OSError:
         raise
     except Exception as error:  # noqa: BLE001 - a hostile pickle can lead to any

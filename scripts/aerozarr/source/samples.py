@@ -129,7 +129,7 @@ class Skipped:
 def skipped_of(row: Mapping[str, str]) -> Skipped:
     """Return a skipped sample from a row of its table, of this version or an earlier one."""
     kinds = {earlier: kind for kind, earlier in _EARLIER_KINDS.items()}
-    return Skipped(**{**row, "kind": kinds.get(row["kind"], row["kind"])})  # type: ignore[arg-type]
+    return Skipped(**{**row, "kind": kinds.get(row["kind"], row["kind"])})  # type: ignore[arg-type] # text
 
 
 @dataclass
