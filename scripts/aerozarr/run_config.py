@@ -31,7 +31,11 @@ from aerozarr.filesystems.files import check_writable, read_or_none
 from aerozarr.filesystems.location import import_backend_for
 from aerozarr.messages import redacted
 from aerozarr.source.datasets import Dataset, resolve_dataset
-from aerozarr.store.format.layout import BYTES_VERSION, FORMAT_VERSION
+from aerozarr.store.format.layout import (
+    BYTES_VERSION,
+    BYTES_VERSION_WITHOUT_CHECKSUMS,
+    FORMAT_VERSION,
+)
 from aerozarr.store.write import open_root
 from aerozarr.store.write.records import check_lease, end_lease
 from aerozarr.store.write.root import StoreRoot
@@ -203,7 +207,9 @@ class RunConfig:
         s = self.settings
         return json.dumps(
             {
-                "bytes_version": BYTES_VERSION,
+                "bytes_version": (
+                    BYTES_VERSION if s.chunk_checksums else BYTES_VERSION_WITHOUT_CHECKSUMS
+                ),
                 "fragment_version": FRAGMENT_VERSION,
                 "store": redacted(s.store).rstrip("/"),
                 "shuffle_seed": s.shuffle_seed,

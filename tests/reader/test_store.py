@@ -338,7 +338,7 @@ def swap_shards(folder: Path) -> None:
 
 def other_points(folder: Path) -> None:
     manifest = json.loads((folder / "manifest.json").read_text())
-    manifest["samples"]["a"]["domains"]["volume"]["n_points"] = 2000
+    manifest["samples"]["a"]["domains"]["volume"] |= {"n_points": 2000, "n_chunks": 8}
     put_json(folder / "manifest.json", manifest)
 
 
@@ -348,7 +348,10 @@ def other_points(folder: Path) -> None:
         (damage_group, "a, zarr.json: it is not there"),
         (damage_metadata, "a, zarr.json: it is no JSON"),
         (damage_index, "a, volume/velocity, shard 0: it has a damaged index"),
-        (damage_chunk, "a, volume/velocity, shard 0: chunk 0 cannot be decoded"),
+        (
+            damage_chunk,
+            "a, volume/velocity, shard 0: chunk 0 is damaged: its checksum does not fit",
+        ),
         (swap_shards, "a, volume/velocity, shard 0: chunk 0 cannot be decoded"),
         (other_points, "its shape is (2500, 3), the manifest says (2000, 3)"),
     ],

@@ -18,7 +18,7 @@ import torch
 import zarr
 from fsspec.core import url_to_fs
 from numpy.typing import NDArray
-from zarr.codecs import BloscCodec
+from zarr.codecs import BloscCodec, Crc32cCodec
 from zarr.core.buffer import default_buffer_prototype
 from zarr.storage import MemoryStore
 
@@ -119,7 +119,11 @@ def read_arrays(files: Mapping[str, bytes]) -> dict[str, Array]:
 
 
 def write_with_zarr(
-    arrays: Mapping[str, tuple[Array, int, int]], *, cname: str = "zstd", clevel: int = 5
+    arrays: Mapping[str, tuple[Array, int, int]],
+    *,
+    cname: str = "zstd",
+    clevel: int = 5,
+    chunk_checksums: bool = True,
 ) -> Files:
     """The files that zarr-python itself writes for `{name: (rows, chunk_points, shard_points)}`."""
     store = MemoryStore()
@@ -132,7 +136,10 @@ def write_with_zarr(
             dtype=rows.dtype,
             chunks=(chunk, width),
             shards={"shape": (shard, width), "index_location": "start"},  # type: ignore[arg-type]
-            compressors=BloscCodec(cname=cname, clevel=clevel),  # type: ignore[arg-type]
+            compressors=[
+                BloscCodec(cname=cname, clevel=clevel),  # type: ignore[arg-type]
+                *([Crc32cCodec()] if chunk_checksums else []),
+            ],
             dimension_names=("points", {1: "scalar", 3: "xyz"}[width]),
         )
         array[:] = rows

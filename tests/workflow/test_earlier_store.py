@@ -13,8 +13,10 @@ import tarfile
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
+from aerozarr import Store
 from aerozarr.config.settings import load_settings
 from aerozarr.run_config import RunConfig
 from workflow.harness import Workspace, digests
@@ -29,6 +31,7 @@ def earlier(tmp_path: Path) -> Workspace:
         archive.extractall(root, filter="data")
     workspace = Workspace(root)
     workspace.config = yaml.safe_load((root / "settings.yaml").read_text())
+    workspace.config["chunk_checksums"] = False  # which no store of that time has
     return workspace
 
 
@@ -95,3 +98,15 @@ def test_what_decides_reconversion_is_the_same_text(earlier: Workspace) -> None:
         f'{{"fields": [{volume}], "name": "volume"}}], "fragment_version": 2, '
         '"shard_points": null, "shuffle_seed": 0, "store": "results/store"}'
     )
+
+
+def test_with_checksums_it_is_read_on_and_converted_once(earlier: Workspace) -> None:
+    before = {sample: Store(earlier.store).read(sample) for sample in earlier.listed()}
+    del earlier.config["chunk_checksums"]
+    assert "3 samples (3 stored with other settings)" in earlier.run("--dry-run").said[-1]
+    assert len(earlier.run().converted) == 3
+    store = Store(earlier.store)
+    for sample, values in before.items():
+        read = store.read(sample)
+        assert all(torch.equal(read[name], value) for name, value in values.items())
+    assert earlier.run().nothing_to_do

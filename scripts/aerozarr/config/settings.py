@@ -192,6 +192,12 @@ class Settings(BaseModel):
         "Give default, fast or fastest, or {cname: blosclz, lz4, lz4hc, zlib or zstd, clevel: "
         "0 to 9}",
     )
+    chunk_checksums: StrictBool = _setting(
+        True,
+        "Whether each chunk carries a checksum (Zarr's codec crc32c, four bytes), which every "
+        "reader checks: without it, most damaged chunks are read as other values.",
+        "Give true or false",
+    )
     limit: Count | None = _setting(
         None,
         "Convert at most so many samples: of the listing, or of each split.",

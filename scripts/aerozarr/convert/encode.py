@@ -11,7 +11,7 @@ from aerozarr.config.settings import Compression
 from aerozarr.convert.gather import Gatherer, Rows
 from aerozarr.convert.permutation_file import Shuffle
 from aerozarr.store.format.layout import Grid
-from aerozarr.store.format.shard_index import encode_index, index_size, new_index
+from aerozarr.store.format.shard_index import encode_index, index_size, new_index, with_checksum
 
 
 def use_one_thread() -> None:
@@ -38,10 +38,18 @@ class Shard:
     """
 
     def __init__(
-        self, gatherer: Gatherer, perm: Shuffle, grid: Grid, how: Compression, number: int
+        self,
+        gatherer: Gatherer,
+        perm: Shuffle,
+        grid: Grid,
+        how: Compression,
+        number: int,
+        *,
+        chunk_checksums: bool,
     ) -> None:
         self.number = number
         self._gatherer, self._perm, self._grid, self._how = gatherer, perm, grid, how
+        self._chunk_checksums = chunk_checksums
         in_shard = grid.shard_points // grid.chunk_points
         self._index = new_index(in_shard)
         self.header_size = index_size(in_shard)
@@ -58,6 +66,8 @@ class Shard:
             # The last is stored whole, filled up with the fill value.
             points = self._gatherer.chunk(self._perm[start : start + chunk])
             encoded = blosc.compress(points, cname, self._how.clevel, blosc.SHUFFLE)
+            if self._chunk_checksums:
+                encoded = with_checksum(encoded)
             self._index[slot] = place, len(encoded)
             place += len(encoded)
             yield encoded
@@ -73,6 +83,7 @@ def encode_shards(
     grid: Grid,
     compression: Compression,
     *,
+    chunk_checksums: bool,
     width: int | None = None,
 ) -> Iterator[Shard]:
     """Yield the shards of one array, in order; the chunks of one have to be taken before the next.
@@ -85,9 +96,11 @@ def encode_shards(
         Shape (n_points,): stored row r is `rows[perm[r]]`.
     grid, compression
         How to cut and compress.
+    chunk_checksums
+        Whether each chunk ends in its checksum.
     width
         How many of the columns to store, when the others are padding (`columns_for`); None: all.
     """
     gatherer = Gatherer(rows, rows.shape[1] if width is None else width, grid.chunk_points)
     for number in range(grid.n_shards):
-        yield Shard(gatherer, perm, grid, compression, number)
+        yield Shard(gatherer, perm, grid, compression, number, chunk_checksums=chunk_checksums)

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from aerozarr.config.fields import Domain, Field
-from aerozarr.config.settings import Compression, Settings
+from aerozarr.config.settings import Settings
 from aerozarr.convert.cast import Cast, ReusableBuffer, RoundingSample, cast_field
 from aerozarr.convert.encode import encode_shards, use_one_thread
 from aerozarr.convert.fragment import FieldRecord, Fragment
@@ -80,7 +80,9 @@ def convert(
                 fingerprint=sample.fingerprint if error.is_certain else "",
                 skipped=_skipped(sample, error),
             )
-        metadata = metadata_files(domains, grids, settings.compression)
+        metadata = metadata_files(
+            domains, grids, settings.compression, chunk_checksums=settings.chunk_checksums
+        )
         root = metadata.pop(ROOT_METADATA)
         for path, content in metadata.items():
             group.put(path, content)
@@ -175,7 +177,7 @@ def _write_domains(
                 field,
                 perm,
                 grid,
-                settings.compression,
+                settings,
                 group,
             )
             note = columns_note(value, field)
@@ -233,11 +235,19 @@ def _write_field(
     field: Field,
     perm: Shuffle,
     grid: Grid,
-    compression: Compression,
+    settings: Settings,
     group: GroupWriter,
 ) -> FieldRecord:
     """Write one field; return what was learnt about it."""
-    for shard in encode_shards(made.padded, perm, grid, compression, width=field.width):
+    shards = encode_shards(
+        made.padded,
+        perm,
+        grid,
+        settings.compression,
+        chunk_checksums=settings.chunk_checksums,
+        width=field.width,
+    )
+    for shard in shards:
         group.put_shard(shard_path(field.array_name, shard.number), shard)
     return FieldRecord(moments=made.moments, rounding=made.rounding)
 

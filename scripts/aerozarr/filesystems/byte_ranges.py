@@ -20,7 +20,10 @@ from typing import TYPE_CHECKING, Any
 from fsspec.asyn import get_loop, sync
 from fsspec.spec import AbstractFileSystem
 
+from aerozarr.errors import RemoteError, StoreError
 from aerozarr.filesystems.location import Location
+from aerozarr.filesystems.retry import retrying, to_user_error
+from aerozarr.messages import redacted
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
@@ -60,16 +63,25 @@ class Fetcher(ABC):
 
         Raises
         ------
-        Exception
-            Whatever else goes wrong, as it is: no permission, no network.
+        RemoteError, SettingsError
+            When what is behind a URL cannot be reached, or refuses.
+        OSError
+            Whatever goes wrong with a local file, as it is.
+        StoreError
+            When a path leads out of the root by a symbolic link that its owner did not make.
         """
 
 
 class LocalFetcher(Fetcher):
-    """Reads a local folder, without a layer between, each span when its turn has come."""
+    """Reads a local folder, without a layer between, each span when its turn has come.
+
+    Symbolic links that lead out of the folder are followed only where the folder's own owner made
+    them: a store that somebody sent cannot have other files of this machine read.
+    """
 
     def __init__(self, root: str) -> None:
         self.root = root
+        self._inside = os.path.join(os.path.realpath(root), "")
 
     def fetch(self, spans: Sequence[ByteRange]) -> Iterator[bytes | None]:
         for path, group in groupby(spans, key=lambda span: span.path):
@@ -81,18 +93,48 @@ class LocalFetcher(Fetcher):
                 continue
             try:
                 is_file = stat.S_ISREG(os.fstat(file).st_mode)
+                self._check_inside(file, path)
                 for span in group:
                     yield _read(file, span) if is_file else None
             finally:
                 os.close(file)
 
+    def _check_inside(self, file: int, path: str) -> None:
+        """Check that an open file lies below the root, or that the root's owner put it there."""
+        try:
+            # Where the file really is; asked of the system, since that is one call.
+            if os.readlink(f"/proc/self/fd/{file}").startswith(self._inside):
+                return
+        except OSError:
+            pass  # not on Linux
+        place, owner = self.root, os.stat(self.root).st_uid
+        for part in path.split("/"):
+            place = f"{place}/{part}"
+            found = os.lstat(place)
+            if (
+                stat.S_ISLNK(found.st_mode)
+                and found.st_uid != owner
+                and not os.path.realpath(place).startswith(self._inside)
+            ):
+                raise StoreError(
+                    f"{place} is a symbolic link out of the store, and not made by the owner of "
+                    f"{self.root}. If it is meant to be there, copy what it leads to in its place."
+                )
+
+
+# More than this is asked of a file only after its size was looked at: a length may be a damaged
+# number, and memory for it would be taken before anything is read.
+_MUCH = 2**20
+
 
 def _read(file: int, span: ByteRange) -> bytes:
     start, stop = span.start, span.stop
-    if start < 0 or stop is None:
+    if start < 0 or stop is None or stop - start > _MUCH:
         size = os.fstat(file).st_size
         start = max(0, start + size) if start < 0 else start
-        stop = size if stop is None else stop
+        stop = size if stop is None else min(stop, size)
+        if start >= stop:
+            return b""
     content = os.pread(file, stop - start, start)
     while len(content) < stop - start:  # the system may give less at once: 2 GiB, for one
         more = os.pread(file, stop - start - len(content), start + len(content))
@@ -128,26 +170,74 @@ class FsspecFetcher(Fetcher):
             _KEPT.append(location.fs)
 
     def fetch(self, spans: Sequence[ByteRange]) -> list[bytes | None]:
+        with self._turn:
+            contents = retrying(repr(redacted(self.location.url)), lambda: self._ask(spans))
+            return [
+                self._content(span, content) for span, content in zip(spans, contents, strict=True)
+            ]
+
+    def _ask(self, spans: Sequence[ByteRange]) -> Sequence[Any]:
+        """Return for each span its bytes, or what went wrong."""
         fs: AbstractFileSystem = self.location.fs
         paths = [self.location.join(span.path) for span in spans]
         # Always with a start: without one, s3fs asks for the object's size first.
         starts, stops = [span.start for span in spans], [span.stop for span in spans]
-        with self._turn:
-            contents = fs.cat_ranges(paths, starts, stops, on_error="return")
-        return [self._content(span, content) for span, content in zip(spans, contents, strict=True)]
+        found: Sequence[Any] = fs.cat_ranges(paths, starts, stops, on_error="return")
+        return found
 
     def _content(self, span: ByteRange, content: Any) -> bytes | None:
-        if isinstance(content, FileNotFoundError | IsADirectoryError | NotADirectoryError):
+        if isinstance(content, Exception):
+            content = self._ask_again(span, content)
+        if content is None or isinstance(content, FileNotFoundError | NotADirectoryError):
             return None
-        if not isinstance(content, BaseException):
-            return bytes(content)
-        # A store may refuse a span past the object's end, each with an error of its own.
-        if self._size(span.path) <= max(span.start, 0):
-            return b""
-        raise content
+        return _no_more_than(span, bytes(content), redacted(self.location.url))
 
-    def _size(self, path: str) -> int:
-        return int(self.location.fs.size(self.location.join(path)))
+    def _ask_again(self, span: ByteRange, error: Exception) -> bytes | None:
+        """Return what a span holds that could not be read at once; None for an object not there.
+
+        Raises
+        ------
+        RemoteError, SettingsError
+            When it cannot be read at all.
+        """
+        if isinstance(error, FileNotFoundError | IsADirectoryError | NotADirectoryError):
+            return None
+        fs, path = self.location.fs, self.location.join(span.path)
+        where = repr(redacted(f"{self.location.url}/{span.path}"))
+        try:
+            # A store may refuse a span past the object's end, each with an error of its own.
+            if int(retrying(where, lambda: fs.size(path))) <= max(span.start, 0):
+                return b""
+            (content,) = retrying(where, lambda: _or_error(self._ask([span])))
+        except FileNotFoundError:
+            return None
+        return bytes(content)
+
+
+def _or_error(contents: Sequence[Any]) -> Sequence[Any]:
+    for content in contents:
+        if isinstance(content, Exception):
+            raise content
+    return contents
+
+
+def _no_more_than(span: ByteRange, content: bytes, where: str) -> bytes:
+    """Return the content of a span, once it is clear that the server serves spans.
+
+    Raises
+    ------
+    RemoteError
+        When it sent more than was asked for.
+    """
+    wanted = -span.start if span.start < 0 else None
+    wanted = span.stop - span.start if span.stop is not None else wanted
+    if wanted is not None and len(content) > wanted:
+        raise RemoteError(
+            f"{where}: the server does not serve byte ranges: asked for {wanted} bytes of "
+            f"{span.path}, it sent {len(content)}. Copy the store to a disk or a bucket, or use a "
+            "server that does (most web servers, but not Python's http.server)."
+        )
+    return content
 
 
 class ObstoreFetcher(Fetcher):
@@ -177,8 +267,10 @@ class ObstoreFetcher(Fetcher):
             return bytes(await answer.bytes_async())
         except FileNotFoundError:
             return None
-        except obstore.exceptions.BaseError:
-            size = (await obstore.head_async(self.store, span.path))["size"]
-            if size > max(span.start, 0):
-                raise
-            return b""
+        except obstore.exceptions.BaseError as error:
+            with contextlib.suppress(obstore.exceptions.BaseError):
+                # A store may refuse a span past the object's end, each with an error of its own.
+                size = (await obstore.head_async(self.store, span.path))["size"]
+                if size <= max(span.start, 0):
+                    return b""
+            raise to_user_error(f"{self.store!r}, {span.path}", error) from None

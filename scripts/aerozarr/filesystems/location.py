@@ -211,6 +211,32 @@ def is_url(place: str) -> bool:
     return "://" in place and get_protocol(place.rpartition("::")[2]) not in ("file", "local")
 
 
+def options_by_protocol(place: object, options: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return storage options by protocol; options alone are those of the URL's own.
+
+    Parameters
+    ----------
+    place
+        The URL that they are for.
+    options
+        By protocol, or those of one protocol.
+
+    Raises
+    ------
+    SettingsError
+        When it cannot be told which protocol they are for.
+    """
+    alone = [name for name, own in options.items() if not isinstance(own, Mapping)]
+    if not alone:
+        return {name: dict(own) for name, own in options.items()}
+    if not isinstance(place, str) or "://" not in place or "::" in place:
+        raise SettingsError(
+            f"storage_options: {alone[0]!r} is no protocol. Give the options by protocol, e.g. "
+            f"{{'s3': {{{alone[0]!r}: …}}}}."
+        )
+    return {get_protocol(place): dict(options)}
+
+
 def import_backend_for(url: str, options: StorageOptions) -> None:
     """Import what a URL needs, before a process forks; see `backends.import_backend`.
 

@@ -40,6 +40,7 @@ _DENIED = {
     *("botocore.exceptions.CredentialRetrievalError", "botocore.exceptions.ProfileNotFound"),
     *("google.auth.exceptions.GoogleAuthError", "azure.core.exceptions.ClientAuthenticationError"),
     *("oci.exceptions.InvalidConfig", "oci.exceptions.ConfigFileNotFound"),
+    *("obstore.exceptions.PermissionDeniedError", "obstore.exceptions.UnauthenticatedError"),
 }
 _BUSY = {408, 429, 500, 502, 503, 504}
 _BUSY_CODES = {"SlowDown", "InternalError", "ServiceUnavailable", "RequestTimeout", "ServerBusy"}

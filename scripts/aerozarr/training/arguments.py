@@ -5,18 +5,13 @@ An error here would otherwise come from some worker, late in an epoch.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from operator import index as to_int
-from typing import Any, Literal
+from collections.abc import Iterable
 
 from aerozarr.errors import StoreError
 from aerozarr.messages import did_you_mean
 from aerozarr.store.read.contents import Points
 from aerozarr.store.read.store import Store
 from aerozarr.training.normalizer import Normalizer
-
-PointCount = int | Literal["all"] | None
-"""Points of a domain: a number; "all" or None for all of them."""
 
 
 def choose_samples(store: Store, split: str | Iterable[str] | None) -> tuple[str, ...]:
@@ -61,9 +56,9 @@ def _samples_of_split(store: Store, split: str) -> tuple[str, ...]:
 def choose_points(
     store: Store,
     samples: Iterable[str],
-    points: Mapping[str, PointCount] | None,
+    points: Points | None,
     argument: str = "points",
-) -> Points | None:
+) -> dict[str, int | None] | None:
     """Return points by domain as `Store.subsample` takes them.
 
     Raises
@@ -75,15 +70,7 @@ def choose_points(
     """
     if points is None:
         return None
-    if not isinstance(points, Mapping):
-        example = ", ".join(f"{domain!r}: 4096" for domain in store.domains)
-        raise TypeError(
-            f"{argument} is {points!r}; it takes a number, or 'all', by domain: "
-            f"{argument}={{{example}}}."
-        )
-    for domain in points:
-        store.position_of(domain)
-    chosen = {domain: _count(argument, domain, count) for domain, count in points.items()}
+    chosen = store.counts_of(points, argument)
     for domain, count in chosen.items():
         if count is None:
             continue
@@ -96,20 +83,6 @@ def choose_points(
                     f"{n_points}. Ask for 1 to {n_points}{everything}, or leave the sample out."
                 )
     return chosen
-
-
-def _count(argument: str, domain: str, count: Any) -> int | None:
-    if count is None or (isinstance(count, str) and count == "all"):
-        return None
-    try:
-        if isinstance(count, bool):
-            raise TypeError
-        return to_int(count)
-    except TypeError:
-        raise StoreError(
-            f"{argument}: {count!r} is no number of points of the {domain}. Give a whole number, "
-            "or 'all'."
-        ) from None
 
 
 def choose_normalizer(store: Store, normalize: bool | Normalizer) -> Normalizer | None:

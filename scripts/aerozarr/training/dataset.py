@@ -12,10 +12,10 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from aerozarr.errors import StoreError
+from aerozarr.store.read.contents import PointCount, Points
 from aerozarr.store.read.store import Store
 from aerozarr.store.read.subsample import Subsample
 from aerozarr.training.arguments import (
-    PointCount,
     choose_normalizer,
     choose_points,
     choose_samples,
@@ -104,7 +104,7 @@ class ChunkDataset(Dataset[dict[str, Any]]):
         store: Store,
         split: str | Iterable[str] | None = None,
         *,
-        points: Mapping[str, PointCount] | None = None,
+        points: Points | None = None,
         fields: Iterable[str] | None = None,
         seed: int = 0,
         normalize: bool | Normalizer = False,

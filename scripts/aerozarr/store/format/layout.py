@@ -15,7 +15,9 @@ FORMAT_VERSION = 1
 
 # Raise by hand when the same input would give other stored bytes: every sample is then converted
 # again. (Snakemake does not see a change in an imported module.)
-BYTES_VERSION = 1
+BYTES_VERSION = 2
+# Without checksums of chunks, bytes are what they were before there were any.
+BYTES_VERSION_WITHOUT_CHECKSUMS = 1
 
 # The files beside the groups.
 MANIFEST = "manifest.json"
@@ -74,6 +76,14 @@ class Grid:
             n_chunks if shard_points is None else max(1, min(n_chunks, shard_points // chunk))
         )
         return cls(n_points, chunk, in_shard * chunk, n_chunks)
+
+    @property
+    def is_consistent(self) -> bool:
+        """Whether the numbers fit each other; those of a file may be damaged."""
+        return (
+            self.n_chunks == -(-self.n_points // self.chunk_points)
+            and self.shard_points % self.chunk_points == 0
+        )
 
     @property
     def n_shards(self) -> int:

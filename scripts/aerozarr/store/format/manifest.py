@@ -49,7 +49,7 @@ class ArrayEntry(_Entry):
 
     array_name: _Path
     field: _Name
-    dtype: Annotated[str, Field(pattern=r"^[a-z]+[0-9]*$", max_length=40)]
+    dtype: Annotated[str, Field(pattern=r"^(float(16|32|64)|u?int(8|16|32|64)|bool)$")]
     dim: Annotated[StrictInt, Field(ge=1, le=2**16)]
 
 
@@ -187,6 +187,13 @@ class Manifest(_Entry):
                     f"{', '.join(map(printable, wanted)) or 'none'}. Run snakemake with the "
                     "store's settings, which writes it again, or copy the store again."
                 )
+            for name, grid in sample.domains.items():
+                if not grid.is_consistent:
+                    raise StoreError(
+                        f"{where} is damaged: the numbers of {printable(sample_id)!r}, "
+                        f"{printable(name)!r} do not fit each other ({grid}). Run snakemake with "
+                        "the store's settings, which writes it again, or copy the store again."
+                    )
 
     def to_bytes(self) -> bytes:
         """Return the manifest as it is stored: indented by two, no newline at the end."""

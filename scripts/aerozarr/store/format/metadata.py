@@ -20,10 +20,12 @@ _ITEM_SIZES = {"float16": 2, "float32": 4, "float64": 8}
 _COMPONENTS = {1: "scalar", 3: "xyz"}
 
 
-def array_metadata(grid: Grid, width: int, dtype: str, compression: Compression) -> dict[str, Any]:
+def array_metadata(
+    grid: Grid, width: int, dtype: str, compression: Compression, *, chunk_checksums: bool
+) -> dict[str, Any]:
     """Return the Zarr v3 metadata of one array, of shape (n_points, width)."""
     index_codecs = [{"name": "bytes", "configuration": {"endian": "little"}}, {"name": "crc32c"}]
-    codecs = [
+    codecs: list[dict[str, Any]] = [
         {"name": "bytes", "configuration": {"endian": "little"}},
         {
             "name": "blosc",
@@ -36,6 +38,8 @@ def array_metadata(grid: Grid, width: int, dtype: str, compression: Compression)
             },
         },
     ]
+    if chunk_checksums:
+        codecs.append({"name": "crc32c"})
     sharding = {
         "chunk_shape": [grid.chunk_points, width],
         "codecs": codecs,
@@ -76,7 +80,11 @@ def _group_metadata(members: dict[str, Any] | None = None) -> dict[str, Any]:
 
 
 def metadata_files(
-    domains: tuple[Domain, ...], grids: dict[str, Grid], compression: Compression
+    domains: tuple[Domain, ...],
+    grids: dict[str, Grid],
+    compression: Compression,
+    *,
+    chunk_checksums: bool,
 ) -> dict[str, bytes]:
     """Return the metadata of a sample's group by path, the root's last.
 
@@ -88,7 +96,13 @@ def metadata_files(
         members[domain.name] = _group_metadata({})
         files[f"{domain.name}/{ROOT_METADATA}"] = _json(_group_metadata())
         for field in domain.fields:
-            metadata = array_metadata(grids[domain.name], field.width, field.dtype, compression)
+            metadata = array_metadata(
+                grids[domain.name],
+                field.width,
+                field.dtype,
+                compression,
+                chunk_checksums=chunk_checksums,
+            )
             members[field.array_name] = metadata
             files[f"{field.array_name}/{ROOT_METADATA}"] = _json(metadata)
     files[ROOT_METADATA] = _json(_group_metadata(members))

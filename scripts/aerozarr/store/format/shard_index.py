@@ -1,6 +1,7 @@
-"""The index of a shard: where in it each chunk lies.
+"""The index of a shard, which says where in it each chunk lies; and the checksums of both.
 
-For each chunk its place and length in bytes, as little-endian uint64; then their crc32c.
+An index has for each chunk its place and length in bytes, as little-endian uint64; then their
+crc32c. A chunk, too, may end in the crc32c of what is before it.
 """
 
 from __future__ import annotations
@@ -15,11 +16,25 @@ Index = npt.NDArray[np.uint64]
 # Place and length of a chunk that is not stored, or lies past the array's end.
 NO_CHUNK = 2**64 - 1
 
-_CHECKSUM_BYTES = 4
+CHECKSUM_BYTES = 4
 
 
 class DamagedIndexError(Exception):
     """What is wrong with a shard's index; the caller says where."""
+
+
+def with_checksum(content: bytes) -> bytes:
+    """Return bytes with their crc32c after them, little-endian, as Zarr's codec of that name."""
+    checksum: int = google_crc32c.value(content)
+    return content + checksum.to_bytes(CHECKSUM_BYTES, "little")
+
+
+def fits_checksum(content: bytes | memoryview) -> bool:
+    """Whether bytes end in the crc32c of those before."""
+    body, checksum = content[:-CHECKSUM_BYTES], content[-CHECKSUM_BYTES:]
+    # The library takes no memoryview.
+    found: int = google_crc32c.value(bytes(body))
+    return found == int.from_bytes(checksum, "little")
 
 
 def new_index(n_chunks: int) -> Index:
@@ -29,14 +44,12 @@ def new_index(n_chunks: int) -> Index:
 
 def index_size(n_chunks: int) -> int:
     """Return how many bytes the index of `n_chunks` chunks takes, with its checksum."""
-    return 16 * n_chunks + _CHECKSUM_BYTES
+    return 16 * n_chunks + CHECKSUM_BYTES
 
 
 def encode_index(index: Index) -> bytes:
     """Return an index as it is stored."""
-    content = index.tobytes()
-    checksum: bytes = google_crc32c.value(content).to_bytes(_CHECKSUM_BYTES, "little")
-    return content + checksum
+    return with_checksum(index.tobytes())
 
 
 def decode_index(content: bytes, n_chunks: int) -> Index:
@@ -47,9 +60,8 @@ def decode_index(content: bytes, n_chunks: int) -> Index:
     DamagedIndexError
         When it is cut short, or its checksum does not fit.
     """
-    length = 16 * n_chunks
-    if len(content) != length + _CHECKSUM_BYTES:
+    if len(content) != index_size(n_chunks):
         raise DamagedIndexError("ends before its index does")
-    if google_crc32c.value(content[:length]) != int.from_bytes(content[length:], "little"):
+    if not fits_checksum(content):
         raise DamagedIndexError("has a damaged index: its checksum does not fit")
     return np.frombuffer(content, "<u8", 2 * n_chunks).reshape(-1, 2)

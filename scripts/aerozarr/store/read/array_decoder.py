@@ -2,14 +2,14 @@
 
 What aerozarr and its kin write (a shard index, chunks of little-endian values compressed by Blosc)
 is read here, because zarr-python makes many more requests for it and takes a missing shard for
-zeros. Chunks of any other codec are handed to zarr-python, but only after they were fetched whole.
+zeros. So are chunks that zstd or gzip compressed, or nothing; what is then left to do, where values
+are transposed or big-endian, is handed to zarr-python. Other codecs are refused: nothing bounds the
+memory that they would take for damaged or hostile bytes.
 """
 
 from __future__ import annotations
 
 import json
-import struct
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,36 +18,32 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from numcodecs import blosc, zstd
+from numcodecs import blosc
 
 from aerozarr.store.format.layout import ROOT_METADATA
 from aerozarr.store.format.shard_index import (
-    NO_CHUNK,
+    CHECKSUM_BYTES,
     DamagedIndexError,
     Index,
     decode_index,
+    fits_checksum,
     index_size,
 )
-from aerozarr.store.read.subsample import Rows
+from aerozarr.store.read.chunk_places import Place
+from aerozarr.store.read.decompress import DAMAGED, DECODERS, MOST_BLOSC_BYTES, check_blosc
 
 Array = npt.NDArray[Any]
 
-Place = tuple[int, int, int]
-"""Where rows of a chunk go: the first row there, the first of them in the chunk, and how many."""
-
 _LITTLE = {"name": "bytes", "configuration": {"endian": "little"}}
-_INDEX_CODECS = [_LITTLE, {"name": "crc32c"}]
+_CHECKSUM = {"name": "crc32c"}
+_INDEX_CODECS = [_LITTLE, _CHECKSUM]
 
-# What codecs raise on damaged bytes; they have no error of their own in common.
-_DAMAGED = (ValueError, TypeError, RuntimeError, OSError, EOFError, zlib.error, struct.error)
+# Chunks in a shard whose index is read: one of so many takes a gigabyte.
+MOST_CHUNKS = 2**26
 
 
 class Unreadable(Exception):
     """What is wrong with an array's stored bytes or metadata; the caller says where."""
-
-
-Stored = tuple[int, int, int]
-"""A chunk in a shard: its number there, its first byte, and before which byte it ends."""
 
 
 @dataclass(frozen=True)
@@ -65,10 +61,12 @@ class Layout:
     index_at_end
         Where in a shard its index is; None when objects are not shards.
     codec
-        How a chunk is compressed: `blosc`, `zstd`, none (``""``), or None when only zarr-python
-        knows.
+        How a chunk is compressed: `blosc`, `zstd`, `gzip`, or not at all (``""``).
+    has_checksums
+        Whether each chunk ends in a checksum, which is checked before it is decoded.
     chunk_metadata
-        The metadata of an array whose objects are this one's chunks, for zarr-python.
+        The metadata of an array whose objects are this one's chunks, decompressed: for zarr-python;
+        None where these are plain little-endian values.
     separator, fill
         Of the objects' keys; and the value of what a store leaves out.
     """
@@ -78,8 +76,9 @@ class Layout:
     object_rows: int
     chunk_rows: int
     index_at_end: bool | None
-    codec: str | None
-    chunk_metadata: Mapping[str, Any]
+    codec: str
+    has_checksums: bool
+    chunk_metadata: Mapping[str, Any] | None
     separator: str
     fill: float
 
@@ -96,44 +95,65 @@ class Layout:
             if metadata["zarr_format"] != 3 or metadata["node_type"] != "array":
                 raise Unreadable("it is no Zarr v3 array")
             return cls._of(metadata)
-        except (KeyError, TypeError, ValueError, IndexError) as error:
-            raise Unreadable(f"its metadata cannot be read: {error!r}") from None
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+            # Cut, since the error may repeat a value of any length.
+            raise Unreadable(f"its metadata cannot be read: {repr(error)[:200]}") from None
 
     @classmethod
     def _of(cls, metadata: Mapping[str, Any]) -> Layout:
-        rows, width = metadata["shape"]
-        object_shape = metadata["chunk_grid"]["configuration"]["chunk_shape"]
+        rows, width = _counts(metadata["shape"])
+        object_shape = _counts(metadata["chunk_grid"]["configuration"]["chunk_shape"])
         encoding = metadata["chunk_key_encoding"]
         codecs: list[Any] = metadata["codecs"]
         chunk_shape, index_at_end = object_shape, None
         if codecs[0]["name"] == "sharding_indexed":
             sharding = codecs[0]["configuration"]
-            chunk_shape, codecs = sharding["chunk_shape"], [*sharding["codecs"], *codecs[1:]]
+            chunk_shape = _counts(sharding["chunk_shape"])
+            codecs = [*sharding["codecs"], *codecs[1:]]
             index_at_end = sharding.get("index_location", "end") == "end"
             if _known(sharding["index_codecs"]) != _INDEX_CODECS or len(metadata["codecs"]) > 1:
                 raise Unreadable("its shards are encoded in a way that this reader does not know")
-        if metadata["chunk_grid"]["name"] != "regular" or encoding["name"] != "default":
+        separator = encoding.get("configuration", {}).get("separator", "/")
+        if (
+            metadata["chunk_grid"]["name"] != "regular"
+            or encoding["name"] != "default"
+            or separator not in ("/", ".")  # of a path, which must not lead elsewhere
+        ):
             raise Unreadable("its chunk grid or its keys are not the regular ones")
+        dtype = np.dtype(metadata["data_type"])
+        if dtype.kind not in "fiub":
+            raise Unreadable(f"it holds {dtype.name}, which are no numbers")
+        to_bytes, codec, has_checksums = _split_codecs(_known(codecs))
         if chunk_shape[1] != width or object_shape[1] != width:
             raise Unreadable("its chunks split the components")
         if object_shape[0] % chunk_shape[0]:
             raise Unreadable("its shards hold no whole number of chunks")
-        return cls(
+        chunk_metadata = {
+            **metadata,
+            "shape": chunk_shape,
+            "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": chunk_shape}},
+            "codecs": to_bytes,
+        }
+        layout = cls(
             shape=(rows, width),
-            dtype=np.dtype(metadata["data_type"]),
+            dtype=dtype,
             object_rows=object_shape[0],
             chunk_rows=chunk_shape[0],
             index_at_end=index_at_end,
-            codec=_compressor(codecs),
-            chunk_metadata={
-                **metadata,
-                "shape": chunk_shape,
-                "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": chunk_shape}},
-                "codecs": codecs,
-            },
-            separator=encoding.get("configuration", {}).get("separator", "/"),
+            codec=codec,
+            has_checksums=has_checksums,
+            chunk_metadata=None if to_bytes == [_LITTLE] else chunk_metadata,
+            separator=separator,
             fill=float(metadata["fill_value"]),
         )
+        if layout.chunks_in_object > MOST_CHUNKS:
+            raise Unreadable(
+                f"it says that its shards hold {layout.chunks_in_object} chunks; at most "
+                f"{MOST_CHUNKS} are read"
+            )
+        if codec == "blosc" and layout.chunk_nbytes > MOST_BLOSC_BYTES:
+            raise Unreadable("it says that its chunks are larger than Blosc can make them")
+        return layout
 
     def object_key(self, number: int) -> str:
         """Return where below the array an object lies."""
@@ -154,6 +174,11 @@ class Layout:
     def chunk_nbytes(self) -> int:
         """Bytes of a decoded chunk, with the padding of one that reaches past the array's end."""
         return self.chunk_rows * self.shape[1] * self.dtype.itemsize
+
+    @property
+    def most_stored(self) -> int:
+        """More bytes than any chunk has as it is stored: codecs hardly make chunks longer."""
+        return 2 * self.chunk_nbytes + 4096
 
     def index_span(self) -> tuple[int, int | None]:
         """Return where in a shard its index is, as `fetching.ByteRange` says it."""
@@ -207,9 +232,13 @@ class Layout:
         Unreadable
             When the bytes are damaged.
         """
+        if self.has_checksums:
+            if not fits_checksum(content):
+                raise Unreadable("is damaged: its checksum does not fit")
+            content = content[:-CHECKSUM_BYTES]
         try:
-            if self.codec == "blosc":
-                self._check_blosc(content)
+            if self.codec == "blosc" and self.chunk_metadata is None:
+                check_blosc(content, self.chunk_nbytes)
                 place, _, count = places[0]
                 if count == self.chunk_rows and values.dtype == self.torch_dtype:
                     # ArrayRows whole, and as it is stored.
@@ -219,41 +248,38 @@ class Layout:
                 blosc.decompress(content, raw)
             else:
                 rows = self._decode_slowly(content)
-        except _DAMAGED as error:
+        except DAMAGED as error:
             raise Unreadable(f"cannot be decoded: {error}") from None
         # By torch, since numpy casts float16 many times slower.
         for place, first, count in places:
             values[place : place + count].copy_(rows[first : first + count])
 
     def _decode_slowly(self, content: bytes | memoryview) -> torch.Tensor:
-        """Return the rows of a chunk that is not compressed by Blosc, from memory of their own."""
-        if self.codec is None:
-            chunk = self._decode_with_zarr(content)
+        """Return the rows of a chunk as others store it, from memory of their own."""
+        raw = DECODERS[self.codec](content, self.chunk_nbytes)
+        if len(raw) != self.chunk_nbytes:
+            raise Unreadable(f"decodes to {len(raw)} bytes, which is not a chunk's size")
+        if self.chunk_metadata is not None:
+            chunk = _to_values(raw, self.chunk_metadata, self.separator)
         else:
-            raw = bytearray(_DECODERS[self.codec](content))
-            if len(raw) != self.chunk_nbytes:
-                raise Unreadable(f"decodes to {len(raw)} bytes, which is not a chunk's size")
-            chunk = np.frombuffer(raw, self.dtype.newbyteorder("<")).astype(self.dtype, copy=False)
+            chunk = np.frombuffer(bytearray(raw), self.dtype.newbyteorder("<")).astype(
+                self.dtype, copy=False
+            )
         return torch.from_numpy(chunk).view(self.chunk_rows, self.shape[1])
 
-    def _check_blosc(self, content: bytes | memoryview) -> None:
-        """Check the sizes that Blosc's header gives: the library takes them as they are."""
-        size, stored = struct.unpack_from("<I4xI", content, 4)
-        if (size, stored) != (self.chunk_nbytes, len(content)):
-            raise ValueError("the sizes in its header do not fit")
 
-    def _decode_with_zarr(self, content: bytes | memoryview) -> Array:
-        # Imported here: most stores need none of it, and each worker would take a while for it.
-        import zarr
-        from zarr.core.buffer import default_buffer_prototype
-        from zarr.storage import MemoryStore
+def _to_values(raw: bytes | bytearray, metadata: Mapping[str, Any], separator: str) -> Array:
+    """Return the values of a decompressed chunk, by zarr-python."""
+    # Imported here: most stores need none of it, and each worker would take a while for it.
+    import zarr
+    from zarr.buffer import cpu
+    from zarr.storage import MemoryStore
 
-        buffer = default_buffer_prototype().buffer.from_bytes
-        key = self.separator.join(("c", "0", "0"))
-        files = {ROOT_METADATA: json.dumps(self.chunk_metadata).encode(), key: bytes(content)}
-        store = MemoryStore({path: buffer(data) for path, data in files.items()})
-        array = zarr.open_array(store, mode="r", zarr_format=3)
-        return np.asarray(array[:])
+    key = separator.join(("c", "0", "0"))
+    files = {ROOT_METADATA: json.dumps(metadata).encode(), key: bytes(raw)}
+    store = MemoryStore({path: cpu.Buffer.from_bytes(data) for path, data in files.items()})
+    array = zarr.open_array(store, mode="r", zarr_format=3)
+    return np.asarray(array[:])
 
 
 def _known(codecs: list[Any]) -> list[Any]:
@@ -261,16 +287,26 @@ def _known(codecs: list[Any]) -> list[Any]:
     return [{key: value for key, value in codec.items() if value} for codec in codecs]
 
 
-def _compressor(codecs: list[Any]) -> str | None:
-    """Return how chunks are compressed, by the names of `Layout.codec`."""
-    first, *others = _known(codecs)
-    if first != _LITTLE or len(others) > 1:
-        return None
-    name = str(others[0]["name"]) if others else ""
-    return name if name in _DECODERS else None
+def _split_codecs(codecs: list[Any]) -> tuple[list[Any], str, bool]:
+    """Return the codecs that make bytes of values, the compressor's name, and whether checksums."""
+    first = [codec["name"] for codec in codecs].index("bytes") + 1
+    to_bytes, others = codecs[:first], codecs[first:]
+    has_checksums = others[-1:] == [_CHECKSUM]
+    names = [codec["name"] for codec in others][: len(others) - has_checksums] or [""]
+    unknown = {codec["name"] for codec in to_bytes} - {"bytes", "transpose"}
+    if len(names) > 1 or names[0] not in DECODERS or unknown:
+        listed = ", ".join(str(codec["name"])[:40] for codec in codecs[:10])
+        raise Unreadable(f"its chunks are encoded by {listed}; this reader does not know how")
+    return to_bytes, names[0], has_checksums
 
 
-_DECODERS: Mapping[str, Any] = {"": bytes, "blosc": blosc.decompress, "zstd": zstd.decompress}
+def _counts(shape: Any) -> tuple[int, int]:
+    """Return rows and components of a shape, both at least 1."""
+    rows, width = shape
+    for count in (rows, width):
+        if type(count) is not int or not 1 <= count <= 2**48:
+            raise ValueError(f"{count!r} is no size")
+    return rows, width
 
 
 class Scratch:
@@ -286,47 +322,3 @@ class Scratch:
             stored = np.empty(key[:2], layout.dtype)
             self._made[key] = torch.from_numpy(stored), stored.reshape(-1).view(np.uint8)
         return self._made[key]
-
-
-def places_of(rows: Rows, chunk_rows: int) -> dict[int, list[Place]]:
-    """Return the chunks that hold the rows, and where the rows of each go."""
-    places: dict[int, list[Place]] = {}
-    done = 0
-    for first, stop in rows:
-        while first < stop:
-            number, offset = divmod(first, chunk_rows)
-            taken = min(stop - first, chunk_rows - offset)
-            places.setdefault(number, []).append((done, offset, taken))
-            first, done = first + taken, done + taken
-    return places
-
-
-def runs_of(index: Index, slots: Sequence[int]) -> tuple[list[list[Stored]], list[int]]:
-    """Find chunks in a shard by its index.
-
-    Parameters
-    ----------
-    index
-        Of shape (chunks in the shard, 2).
-    slots
-        Numbers of chunks within the shard.
-
-    Returns
-    -------
-    runs
-        Chunks whose bytes follow each other without a gap.
-    skipped
-        The slots of chunks that are not stored.
-    """
-    runs: list[list[Stored]] = []
-    skipped: list[int] = []
-    end = -1
-    for slot, (start, length) in zip(slots, index[slots].tolist(), strict=True):
-        if start == NO_CHUNK:
-            skipped.append(slot)
-            continue
-        if start != end:
-            runs.append([])
-        runs[-1].append((slot, start, start + length))
-        end = start + length
-    return runs, skipped

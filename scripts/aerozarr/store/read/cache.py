@@ -33,6 +33,12 @@ class Cache(Generic[Key, Value]):
             self._values.move_to_end(key)
             return self._values[key][0]
 
+    def drop(self, key: Key) -> None:
+        """Forget a value, if it is kept."""
+        with self._lock:
+            _, freed = self._values.pop(key, (None, 0))
+            self.used -= freed
+
     def put(self, key: Key, value: Value, size: int) -> None:
         """Keep a value that takes `size` bytes."""
         with self._lock:

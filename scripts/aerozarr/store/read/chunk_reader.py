@@ -9,7 +9,6 @@ cache.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
@@ -20,34 +19,20 @@ from aerozarr.errors import StoreError
 from aerozarr.filesystems.byte_ranges import ByteRange, Fetcher
 from aerozarr.store.format.layout import ROOT_METADATA, shard_path
 from aerozarr.store.format.shard_index import Index, index_size
-from aerozarr.store.read.array_decoder import Layout, Scratch, Unreadable, places_of, runs_of
+from aerozarr.store.read.array_decoder import MOST_CHUNKS, Layout, Scratch, Unreadable
 from aerozarr.store.read.cache import Cache
+from aerozarr.store.read.chunk_places import TouchedChunks, places_of, runs_of
+from aerozarr.store.read.group_metadata import fail, members_of, parse_metadata
+from aerozarr.store.read.memory import check_memory
 from aerozarr.store.read.subsample import ArrayRows, Rows, Subsample, count_of
 
 # What a parsed array takes in memory, about: its own metadata, and Python's objects for it.
 _LAYOUT_BYTES = 4096
-
+# No place in a file is beyond this one.
+_LAST_BYTE = 2**62
 
 ShardId = tuple[str, str, int]
 """A shard: path of its group, name of its array, and number."""
-
-
-class _Touched:
-    """The chunks that hold rows of an array.
-
-    Attributes
-    ----------
-    places
-        Where the rows of each go, by the chunk's number within the array.
-    shards
-        Their numbers by that of their object.
-    """
-
-    def __init__(self, rows: Rows, chunk_rows: int, chunks_in_object: int) -> None:
-        self.places = places_of(rows, chunk_rows)
-        self.shards: dict[int, list[int]] = {}
-        for number in sorted(self.places):
-            self.shards.setdefault(number // chunks_in_object, []).append(number)
 
 
 @dataclass
@@ -56,9 +41,10 @@ class _Part:
 
     draw: Subsample
     wanted: ArrayRows
-    values: torch.Tensor | None
+    into: torch.Tensor | None
+    values: torch.Tensor = field(init=False)
     layout: Layout = field(init=False)
-    touched: _Touched = field(init=False)
+    touched: TouchedChunks = field(init=False)
 
     @property
     def group(self) -> str:
@@ -69,7 +55,7 @@ class _Part:
         return self.wanted.name
 
     def fail(self, what: str, shard: int | None = None) -> NoReturn:
-        _fail(self.draw, self.name, what, shard)
+        fail(self.draw, self.name, what, shard)
 
     def path(self, shard: int) -> str:
         return f"{self.group}/{self.name}/{self.layout.object_key(shard)}"
@@ -129,7 +115,7 @@ class ChunkReader:
         Raises
         ------
         StoreError
-            When something is missing or damaged.
+            When something is missing or damaged, also when it is read once more.
         """
         parts = [
             {
@@ -138,23 +124,34 @@ class ChunkReader:
             }
             for number, draw in enumerate(subsamples)
         ]
-        self._read([part for of_draw in parts for part in of_draw.values()])
-        return [
-            {name: part.values for name, part in of_draw.items() if part.values is not None}
-            for of_draw in parts
-        ]
+        wanted = [part for of_draw in parts for part in of_draw.values()]
+        check_memory(subsamples, is_new=into is None)
+        try:
+            self._read(wanted)
+        except StoreError:
+            # What was kept of the sample may be of a group that was converted anew since.
+            for part in wanted:
+                self._forget(part)
+            self._read(wanted)
+        return [{name: part.values for name, part in of_draw.items()} for of_draw in parts]
+
+    def _forget(self, part: _Part) -> None:
+        self.layouts.drop((part.group, part.name))
+        for shard in places_of(part.wanted.rows, part.wanted.object_rows):
+            self.indexes.drop((part.group, part.name, shard))
 
     def _read(self, parts: Sequence[_Part]) -> None:
         guessed = self._find_layouts(parts)
-        touched: dict[tuple[Rows, int, int], _Touched] = {}
+        touched: dict[tuple[Rows, int, int], TouchedChunks] = {}
         for part in parts:
             key = part.wanted.rows, part.layout.chunk_rows, part.layout.chunks_in_object
             if key not in touched:
-                touched[key] = _Touched(*key)
+                touched[key] = TouchedChunks(*key)
             part.touched = touched[key]
-            if part.values is None:
-                part.values = part.layout.new(count_of(part.wanted.rows))
         indexes = self._find_indexes(parts, guessed)
+        for part in parts:
+            new = part.layout.new
+            part.values = new(count_of(part.wanted.rows)) if part.into is None else part.into
         pieces = [piece for part in parts for piece in self._pieces(part, indexes)]
         contents = self.fetcher.fetch([piece.span for piece in pieces])
         scratch = Scratch()
@@ -189,7 +186,10 @@ class ChunkReader:
         spans: dict[ByteRange, None] = {}
         for part in parts if self._guesses else ():
             wanted = part.wanted
-            length = index_size(wanted.object_rows // wanted.chunk_rows)
+            chunks = wanted.object_rows // wanted.chunk_rows
+            if chunks > MOST_CHUNKS:
+                continue
+            length = index_size(chunks)
             for shard in places_of(wanted.rows, wanted.object_rows):
                 spans[ByteRange(f"{part.group}/{shard_path(part.name, shard)}", 0, length)] = None
         return list(spans)
@@ -201,8 +201,8 @@ class ChunkReader:
         members: dict[tuple[str, str], Any] = {}
         apart: dict[tuple[str, str], _Part] = {}
         for (group, of_group), content in zip(parts.items(), roots, strict=True):
-            root = _metadata(of_group[0].draw, ROOT_METADATA, content)
-            consolidated = (root.get("consolidated_metadata") or {}).get("metadata", {})
+            root = parse_metadata(of_group[0].draw, ROOT_METADATA, content)
+            consolidated = members_of(root)
             for part in of_group:
                 key = group, part.name
                 if part.name in consolidated:
@@ -215,7 +215,7 @@ class ChunkReader:
             for (key, part), path, content in zip(
                 apart.items(), paths, self.fetcher.fetch(spans), strict=True
             ):
-                members[key] = _metadata(part.draw, path, content)
+                members[key] = parse_metadata(part.draw, path, content)
         return {
             (group, part.name): self._read_layout(part, members[group, part.name])
             for group, of_group in parts.items()
@@ -231,6 +231,11 @@ class ChunkReader:
             part.fail(f"its shape is {layout.shape}, the manifest says {part.wanted.shape}")
         if layout.dtype.name != part.wanted.dtype:
             part.fail(f"it holds {layout.dtype.name}, the manifest says {part.wanted.dtype}")
+        if layout.chunk_rows > part.wanted.chunk_rows:
+            part.fail(
+                f"its chunks have {layout.chunk_rows} points, the manifest says "
+                f"{part.wanted.chunk_rows}"
+            )
         self.layouts.put((part.group, part.name), layout, _LAYOUT_BYTES)
         return layout
 
@@ -302,13 +307,20 @@ class ChunkReader:
                 self._check_missing(part, shard, f"it leaves out chunk {slot}")
                 self._fill(part, [first + slot])
             path = part.path(shard)
+            most = part.layout.most_stored
+            for slot, start, stop in (chunk for run in runs for chunk in run):
+                if stop - start > most or stop > _LAST_BYTE:
+                    part.fail(
+                        f"its index says that chunk {slot} has {stop - start} bytes from byte "
+                        f"{start} on, more than can be",
+                        shard,
+                    )
             for run in runs:
                 start, stop = run[0][1], run[-1][2]
                 chunks = tuple((first + slot, low - start, high - start) for slot, low, high in run)
                 yield _Piece(part, shard, ByteRange(path, start, stop), chunks)
 
     def _fill(self, part: _Part, numbers: Iterable[int]) -> None:
-        assert part.values is not None
         for number in numbers:
             for place, _, count in part.touched.places[number]:
                 part.values[place : place + count] = part.layout.fill
@@ -316,7 +328,6 @@ class ChunkReader:
     def _place(self, piece: _Piece, content: bytes | None, scratch: Scratch) -> None:
         """Decode the chunks of a piece, each to its place."""
         part, span = piece.part, piece.span
-        assert part.values is not None
         if content is None:
             self._check_missing(part, piece.shard)
             self._fill(part, (number for number, _, _ in piece.chunks))
@@ -330,23 +341,3 @@ class ChunkReader:
                 part.layout.decode(chunk, part.touched.places[number], part.values, scratch)
             except Unreadable as error:
                 part.fail(f"chunk {number} {error}", piece.shard)
-
-
-def _fail(draw: Subsample, what: str, why: str, shard: int | None = None) -> NoReturn:
-    where = f"{draw.sample}, {what}" + ("" if shard is None else f", shard {shard}")
-    raise StoreError(
-        f"{where}: {why}. The store is incomplete or damaged: remove {draw.group} and run "
-        "snakemake again, or copy it anew."
-    )
-
-
-def _metadata(draw: Subsample, path: str, content: bytes | None) -> dict[str, Any]:
-    if content is None:
-        _fail(draw, path, "it is not there")
-    try:
-        metadata = json.loads(content)
-    except ValueError as error:
-        _fail(draw, path, f"it is no JSON: {error}")
-    if not isinstance(metadata, dict):
-        _fail(draw, path, "it is no JSON object")
-    return metadata

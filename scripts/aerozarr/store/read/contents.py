@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from operator import index as to_int
+from typing import Any, Literal
 
 import torch
 
@@ -11,8 +13,11 @@ from aerozarr.messages import did_you_mean
 from aerozarr.store.format.manifest import ArrayEntry, Manifest, SampleEntry
 from aerozarr.store.read.subsample import ArrayRows, Subsample, choose_rows
 
-Points = Mapping[str, int | None]
-"""Points to draw by domain; None for all of them, in the order they are stored in."""
+PointCount = int | Literal["all"] | None
+"""Points of a domain: a number; "all" or None for all of them, in the order they are stored in."""
+
+Points = Mapping[str, PointCount]
+"""Points to draw by domain."""
 
 
 class Contents:
@@ -122,7 +127,7 @@ class Contents:
             if not 0 < count <= n_points:
                 raise StoreError(
                     f"{count} points of the {domain} of {sample} were asked for; it has "
-                    f"{n_points}. Ask for at most as many, or for all: {{{domain!r}: None}}."
+                    f"{n_points}. Ask for at most as many, or for all: {{{domain!r}: 'all'}}."
                 )
             chunk = grid.chunk_points
             rows = choose_rows(n_points, count, generator, chunk if whole_chunks else None)
@@ -138,13 +143,40 @@ class Contents:
                 )
         return Subsample(sample, entry.relpath, wanted)
 
+    def counts_of(self, points: Points | None, argument: str = "points") -> dict[str, int | None]:
+        """Return points by domain as numbers, None for all; of no domain all of every domain.
+
+        Parameters
+        ----------
+        points
+            What the caller asked for.
+        argument
+            Its name, for error messages.
+
+        Raises
+        ------
+        StoreError
+            When the store has no such domain, or it is no number.
+        TypeError
+            When `points` does not say how many by domain.
+        """
+        if points is None:
+            return dict.fromkeys(self.domains)
+        if not isinstance(points, Mapping):
+            example = ", ".join(f"{domain!r}: 4096" for domain in self.domains)
+            raise TypeError(
+                f"{argument} is {points!r}; it takes a number, or 'all', by domain: "
+                f"{argument}={{{example}}}."
+            )
+        for domain in points:
+            self.position_of(domain)
+        return {domain: _count(argument, domain, count) for domain, count in points.items()}
+
     def _choose(
         self, points: Points | None, fields: Iterable[str] | None
     ) -> dict[str, tuple[int | None, list[str]]]:
         """Return points and fields by domain, in the manifest's order."""
-        asked = dict.fromkeys(self.domains, None) if points is None else points
-        for domain in asked:
-            self.position_of(domain)
+        asked = self.counts_of(points)
         names = None if fields is None else set(fields)
         for field in names or ():
             domain = self.domain_of(field)
@@ -158,3 +190,17 @@ class Contents:
             if domain in asked and (names is None or field in names):
                 chosen.setdefault(domain, (asked[domain], []))[1].append(field)
         return chosen
+
+
+def _count(argument: str, domain: str, count: Any) -> int | None:
+    if count is None or (isinstance(count, str) and count == "all"):
+        return None
+    try:
+        if isinstance(count, bool):
+            raise TypeError
+        return to_int(count)
+    except TypeError:
+        raise StoreError(
+            f"{argument}: {count!r} is no number of points of the {domain}. Give a whole number, "
+            "or 'all'."
+        ) from None

@@ -8,6 +8,7 @@ error, never zeros.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,9 +24,11 @@ from aerozarr.filesystems.byte_ranges import (
     LocalFetcher,
     ObstoreFetcher,
 )
-from aerozarr.filesystems.location import open_location
-from aerozarr.store.format.layout import MANIFEST, SPLITS, statistics_name
-from aerozarr.store.format.manifest import Manifest
+from aerozarr.filesystems.location import open_location, options_by_protocol
+from aerozarr.messages import printable
+from aerozarr.store.format.layout import MANIFEST, SKIPPED, SPLITS, statistics_name
+from aerozarr.store.format.manifest import Manifest, SampleEntry
+from aerozarr.store.format.tables import read_table
 from aerozarr.store.read.chunk_reader import ChunkReader
 from aerozarr.store.read.contents import Contents, Points
 from aerozarr.store.read.subsample import Subsample
@@ -44,7 +47,8 @@ class Store(Contents):
         is.
     storage_options
         Options for fsspec's file systems by protocol, as the setting of that name:
-        `{"s3": {"endpoint_url": "https://minio.example"}}`.
+        `{"s3": {"endpoint_url": "https://minio.example"}}`. Options alone are those of the URL's
+        own protocol: `{"endpoint_url": "https://minio.example"}`.
     fill_missing
         Read a chunk or shard that is not there as the array's fill value, which is what Zarr says.
         By default that is an error: aerozarr stores every chunk, so one that is missing is lost.
@@ -66,6 +70,8 @@ class Store(Contents):
         When there is no manifest, or one that is damaged or of another format version.
     SettingsError
         When the URL cannot be opened.
+    RemoteError
+        When what is behind it cannot be reached, or refuses.
 
     Notes
     -----
@@ -76,13 +82,13 @@ class Store(Contents):
     def __init__(
         self,
         place: str | os.PathLike[str] | ObjectStore,
-        storage_options: Mapping[str, Mapping[str, Any]] | None = None,
+        storage_options: Mapping[str, Any] | None = None,
         *,
         fill_missing: bool = False,
         cache_bytes: int = 2**27,
     ) -> None:
         self._place = _absolute(place) if isinstance(place, str | os.PathLike) else place
-        self._options = {name: dict(own) for name, own in (storage_options or {}).items()}
+        self._options = options_by_protocol(self._place, storage_options or {})
         self._fill_missing = fill_missing
         self._cache_bytes = cache_bytes
         self._open()
@@ -136,7 +142,21 @@ class Store(Contents):
                 f"{self._name} holds no {MANIFEST}. Check the path; a store whose conversion did "
                 "not end has none until snakemake is run again."
             )
+        self._manifest_digest = _digest(content)
         return Manifest.parse(content, f"{MANIFEST} of {self._name}")
+
+    def _sample(self, sample: str) -> SampleEntry:
+        if sample in self.manifest.samples:
+            return self.manifest.samples[sample]
+        skipped = self._read_file(SKIPPED)
+        rows = read_table(skipped, SKIPPED, ("id", "cause")) if skipped is not None else []
+        for row in rows:
+            if row["id"] == sample:
+                raise StoreError(
+                    f"The store has no sample {sample!r}: it was skipped when the store was made, "
+                    f"because {row['cause'] or row.get('kind')}. {SKIPPED} of the store says more."
+                )
+        return super()._sample(sample)
 
     def _read_file(self, name: str) -> bytes | None:
         self.refresh()
@@ -150,12 +170,16 @@ class Store(Contents):
         try:
             parsed = json.loads(content)
         except (ValueError, RecursionError) as error:
-            raise StoreError(
-                f"{name} of {self._name} is damaged: {error}. Convert again."
-            ) from None
+            raise self._damaged(name, str(error)) from None
         if not isinstance(parsed, dict):
-            raise StoreError(f"{name} of {self._name} is damaged: it is no object. Convert again.")
+            raise self._damaged(name, "it is no object")
         return parsed
+
+    def _damaged(self, name: str, why: str) -> StoreError:
+        return StoreError(
+            f"{name} of {self._name} is damaged: {why}. If the store is a copy, copy the file "
+            "again. If you converted it, run snakemake with its settings, which writes it again."
+        )
 
     @property
     def is_local(self) -> bool:
@@ -167,6 +191,9 @@ class Store(Contents):
         """The ids of each split in order; empty when the store does not say."""
         if self._splits is None:
             content = self._read_json(SPLITS) or {}
+            for name, ids in content.items():
+                if not isinstance(ids, list) or not all(isinstance(id_, str) for id_ in ids):
+                    raise self._damaged(SPLITS, f"{printable(name)!r} is no list of ids")
             self._splits = {name: tuple(ids) for name, ids in content.items()}
         return self._splits
 
@@ -276,10 +303,25 @@ class Store(Contents):
         Raises
         ------
         StoreError
-            When something stored is missing or damaged.
+            When something stored is missing or damaged, or the store was written anew since it
+            was opened, so that the manifest is not its own any more.
         """
         self.refresh()
-        return self._reader.read(subsamples, into)
+        try:
+            return self._reader.read(subsamples, into)
+        except StoreError:
+            content = self._read_file(MANIFEST)
+            if content is not None and _digest(content) == self._manifest_digest:
+                raise
+            raise StoreError(
+                f"{self._name} was written anew since it was opened, or is being written"
+                f"{'' if content else f' (it has no {MANIFEST})'}. Open it again, once the run "
+                "that writes it has ended."
+            ) from None
+
+
+def _digest(content: bytes) -> bytes:
+    return hashlib.sha256(content).digest()
 
 
 def _absolute(place: str | os.PathLike[str]) -> str:

@@ -39,6 +39,9 @@ NO_CHUNK = 2**64 - 1
 
 each_dtype = pytest.mark.parametrize("dtype", DTYPES)
 each_cname = pytest.mark.parametrize("cname", CNAMES)
+each_checksums = pytest.mark.parametrize(
+    "chunk_checksums", [True, False], ids=["checksums", "none"]
+)
 each_width = pytest.mark.parametrize("width", [1, 3])
 
 # (n_points, chunk_points, shard_points) -> (chunk, shard, number of chunks, number of shards)
@@ -118,8 +121,15 @@ def shuffled(n_points: int, seed: int = 1) -> Array:
     return np.random.default_rng(seed).permutation(n_points)
 
 
-def shards_of(rows: Array, perm: Array, grid: Grid, compression: Compression = ZSTD) -> list[bytes]:
-    shards = encode_shards(rows, perm, grid, compression)
+def shards_of(
+    rows: Array,
+    perm: Array,
+    grid: Grid,
+    compression: Compression = ZSTD,
+    *,
+    chunk_checksums: bool = True,
+) -> list[bytes]:
+    shards = encode_shards(rows, perm, grid, compression, chunk_checksums=chunk_checksums)
     # The chunks first: the header is known after them.
     return [chunks_then_header(shard) for shard in shards]
 
@@ -156,7 +166,9 @@ def test_shard_is_an_index_and_then_its_chunks(wanted, used, dtype, width):
                 continue
             assert place == end  # one after the other, without gaps
             end = place + length
-            decoded = blosc.decompress(content[place:end])
+            body, checksum = content[place : end - 4], content[end - 4 : end]
+            assert int.from_bytes(checksum, "little") == crc32c(body)
+            decoded = blosc.decompress(body)
             expected = padded[chunk_number * chunk : (chunk_number + 1) * chunk]
             assert decoded == expected.tobytes()
         assert end == len(content)
@@ -175,7 +187,11 @@ def test_each_shard_has_at_least_one_chunk():
 def test_chunks_are_compressed_as_the_settings_say(cname, clevel):
     rows = np.repeat(np.arange(250, dtype="float32"), 4)[:, None]
     (content,) = shards_of(
-        rows, np.arange(1000), Grid.of(1000, 1000, None), Compression(cname=cname, clevel=clevel)
+        rows,
+        np.arange(1000),
+        Grid.of(1000, 1000, None),
+        Compression(cname=cname, clevel=clevel),
+        chunk_checksums=False,
     )
     name, shuffle, size, uncompressed, _ = _header(content[20:])
     assert uncompressed == 4000
@@ -214,13 +230,25 @@ def test_shard_path_is_zarrs_default_chunk_key(array, shard, path):
 # Metadata --------------------------------------------------------------------------------------
 
 
+@each_checksums
 @each_cname
 @each_dtype
-def test_array_metadata_is_what_zarr_python_writes_at_every_level(dtype, cname):
+def test_array_metadata_is_what_zarr_python_writes_at_every_level(dtype, cname, chunk_checksums):
     rows = np.zeros((10, 3), dtype)
     for clevel in range(10):
-        theirs = write_with_zarr({"velocity": (rows, 4, 8)}, cname=cname, clevel=clevel)
-        ours = array_metadata(Grid.of(10, 4, 8), 3, dtype, Compression(cname=cname, clevel=clevel))
+        theirs = write_with_zarr(
+            {"velocity": (rows, 4, 8)},
+            cname=cname,
+            clevel=clevel,
+            chunk_checksums=chunk_checksums,
+        )
+        ours = array_metadata(
+            Grid.of(10, 4, 8),
+            3,
+            dtype,
+            Compression(cname=cname, clevel=clevel),
+            chunk_checksums=chunk_checksums,
+        )
         assert json.loads(json.dumps(ours)) == json.loads(theirs["velocity/zarr.json"])
 
 
@@ -229,12 +257,12 @@ def test_array_metadata_is_what_zarr_python_writes_at_every_level(dtype, cname):
 def test_array_metadata_is_what_zarr_python_writes_for_every_grid(wanted, used, width):
     array = np.zeros((wanted[0], width), "float16")
     theirs = write_with_zarr({"velocity": (array, used[0], used[1])})
-    ours = array_metadata(Grid.of(*wanted), width, "float16", ZSTD)
+    ours = array_metadata(Grid.of(*wanted), width, "float16", ZSTD, chunk_checksums=True)
     assert json.loads(json.dumps(ours)) == json.loads(theirs["velocity/zarr.json"])
 
 
 def test_the_index_is_at_the_start_and_checked():
-    metadata = array_metadata(Grid.of(10, 4, 8), 3, "float16", ZSTD)
+    metadata = array_metadata(Grid.of(10, 4, 8), 3, "float16", ZSTD, chunk_checksums=True)
     (sharding,) = metadata["codecs"]
     assert sharding["name"] == "sharding_indexed"
     assert sharding["configuration"]["index_location"] == "start"
@@ -266,7 +294,11 @@ COUNTS = {"surface": 10, "surface_stl": 3, "volume": 23}
 
 
 def make_group(
-    *, chunk: int = 4, shard: int | None = 8, compression: Compression = ZSTD
+    *,
+    chunk: int = 4,
+    shard: int | None = 8,
+    compression: Compression = ZSTD,
+    chunk_checksums: bool = True,
 ) -> tuple[Files, Files, dict[str, Array]]:
     """A group's files as the library and as zarr-python write them, and its arrays as stored."""
     grids = {name: Grid.of(count, chunk, shard) for name, count in COUNTS.items()}
@@ -278,13 +310,16 @@ def make_group(
             rows = numbers(COUNTS[domain.name], field.width, field.dtype, seed=number)
             rows[1] = [np.nan, -0.0, np.inf][: field.width]
             arrays[field.array_name] = rows[perm]
-            shards = shards_of(rows, perm, grids[domain.name], compression)
+            shards = shards_of(
+                rows, perm, grids[domain.name], compression, chunk_checksums=chunk_checksums
+            )
             ours |= {shard_path(field.array_name, i): data for i, data in enumerate(shards)}
-    ours |= metadata_files(DOMAINS, grids, compression)
+    ours |= metadata_files(DOMAINS, grids, compression, chunk_checksums=chunk_checksums)
     theirs = write_with_zarr(
         {name: (rows, *_chunk_and_shard(len(rows), chunk, shard)) for name, rows in arrays.items()},
         cname=compression.cname,
         clevel=compression.clevel,
+        chunk_checksums=chunk_checksums,
     )
     return ours, theirs, arrays
 
@@ -303,6 +338,7 @@ GROUPS = {
     "a-chunk-a-shard": {"chunk": 4, "shard": 1},
     "one-chunk": {"chunk": 4096, "shard": None},
     "chunks-of-one": {"chunk": 1, "shard": 5},
+    "no-checksums": {"chunk_checksums": False},
     "uncompressed": {"compression": Compression(clevel=0)},
     "lz4": {"compression": Compression(cname="lz4", clevel=1)},
     "zlib": {"compression": Compression(cname="zlib", clevel=9)},
@@ -345,7 +381,7 @@ def test_arrays_are_listed_in_the_order_of_the_file_map():
 
 def test_the_root_comes_last():
     grids = {name: Grid.of(count, 4, 8) for name, count in COUNTS.items()}
-    assert list(metadata_files(DOMAINS, grids, ZSTD))[-1] == "zarr.json"
+    assert list(metadata_files(DOMAINS, grids, ZSTD, chunk_checksums=True))[-1] == "zarr.json"
 
 
 @each_group
@@ -409,6 +445,20 @@ def test_a_damaged_index_is_noticed():
     ours[path] = bytes([ours[path][0] ^ 1]) + ours[path][1:]
     with pytest.raises(ValueError, match=r"(?i)crc32c|checksum"):
         read_arrays(ours)
+
+
+def test_no_bit_of_a_chunk_can_flip_unnoticed_by_zarr_python():
+    ours, _, arrays = make_group(chunk=23)
+    path = "volume/velocity/c/0/0"
+    whole, first = ours[path], 16 + 4
+    for place in range(first, len(whole)):
+        for bit in range(8):
+            damaged = bytearray(whole)
+            damaged[place] ^= 1 << bit
+            group = zarr.open_group(memory_store(ours | {path: bytes(damaged)}), mode="r")
+            with pytest.raises(ValueError, match=r"(?i)checksum"):
+                group["volume/velocity"][:]
+    assert bits(read_arrays(ours)["volume/velocity"]) == bits(arrays["volume/velocity"])
 
 
 def write(files: Files, folder: Path) -> Path:

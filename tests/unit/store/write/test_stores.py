@@ -9,6 +9,7 @@ import os
 import shutil
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -96,13 +97,20 @@ def test_a_committed_group_lies_at_its_id_with_all_its_files(store, url, sample_
 def test_a_shard_is_its_header_and_its_chunks_and_is_recorded(store, url, shard_points):
     grid = Grid.of(70, 10, shard_points)
     rows = np.arange(210, dtype=np.float32).reshape(70, 3)
-    how = (rows, np.random.default_rng(1).permutation(70), grid, Compression())
+    how = partial(
+        encode_shards,
+        rows,
+        np.random.default_rng(1).permutation(70),
+        grid,
+        Compression(),
+        chunk_checksums=True,
+    )
     expected = {"zarr.json": b"{}"}
-    for shard in encode_shards(*how):
+    for shard in how():
         chunks = b"".join(shard.chunks())
         expected[f"c/{shard.number}/0"] = shard.header() + chunks
     with store.write_group("run_1") as group:
-        for shard in encode_shards(*how):
+        for shard in how():
             group.put_shard(f"c/{shard.number}/0", shard)
         group.commit(b"{}")
     assert len(expected) == 1 + grid.n_shards
