@@ -103,8 +103,8 @@ def test_what_decides_reconversion_is_the_same_text(earlier: Workspace) -> None:
 def test_with_checksums_it_is_read_on_and_converted_once(earlier: Workspace) -> None:
     before = {sample: Store(earlier.store).read(sample) for sample in earlier.listed()}
     del earlier.config["chunk_checksums"]
-    assert "3 samples (3 stored with other settings)" in earlier.run("--dry-run").said[-1]
-    assert len(earlier.run().converted) == 3
+    assert "4 samples (4 stored with other settings)" in earlier.run("--dry-run").said[-1]
+    assert len(earlier.run().converted) == 4
     store = Store(earlier.store)
     for sample, values in before.items():
         read = store.read(sample)

@@ -11,7 +11,7 @@ from pathlib import Path
 from aerozarr.convert.rounding import Rounding, rounding_warnings
 from aerozarr.errors import StoreError
 from aerozarr.filesystems.files import write_atomically
-from aerozarr.messages import format_bytes, plural, printable, redacted
+from aerozarr.messages import format_bytes, plural, printable
 from aerozarr.run_config import RunConfig
 from aerozarr.source.samples import key_of
 from aerozarr.store.format.layout import (
@@ -46,6 +46,9 @@ class Verdict:
         What the cast changed, by canonical field name, over all values.
     notes
         A line for each field that loses much by it.
+    skipped
+        Samples that are not in the store because they were skipped; None where the store does not
+        say.
     """
 
     store: str
@@ -57,6 +60,7 @@ class Verdict:
     problems: list[tuple[str, str, str]]
     rounding: dict[str, dict[str, float]]
     notes: list[str] = field(default_factory=list)
+    skipped: int | None = None
 
     def lines(self) -> list[str]:
         """Return the verdict for the person at the terminal; the last line is the result."""
@@ -73,6 +77,8 @@ class Verdict:
         )
         if self.mode == "full":
             looked_at += f", {self.values:,} values compared with the source"
+        if self.skipped:
+            looked_at += f"; {plural(self.skipped, 'sample')} skipped, see {SKIPPED}"
         if self.problems:
             lines += self._remedies()
             wrong = len({sample_id for sample_id, *_ in self.problems if sample_id})
@@ -169,6 +175,7 @@ def verify(run_config: RunConfig, *, table: Path, verdict: Path) -> None:
             {name: [one.rounding[name] for one in found if name in one.rounding] for name in names},
             {f.canonical: f.dtype for domain in run_config.domains for f in domain.fields},
         ),
+        skipped=None if (skipped := _skipped(run_config.store)) is None else len(skipped),
     )
     columns = ("sample", "place", "problem")
     write_atomically(table, table_text(problems, columns).encode("utf-8"))
@@ -215,8 +222,9 @@ def check_store(
     for sample_id in sorted(_samples_of(recorded) - listed):
         yield sample_id, f"is in {CHECKSUMS} and not in {MANIFEST}"
     skipped = _skipped(store)
-    for sample_id in source:
-        if sample_id not in listed and sample_id not in skipped:
+    known = listed | (skipped or set())
+    for sample_id in source if skipped is not None else ():
+        if sample_id not in known:
             yield sample_id, f"is in the source and not in {MANIFEST}; run snakemake"
     orphans: dict[str, int] = {}
     for path in store.all_files():
@@ -234,9 +242,12 @@ def _samples_of(recorded: Iterable[str]) -> set[str]:
     return {place[0] for place in map(split_path, recorded) if place is not None}
 
 
-def _skipped(store: StoreRoot) -> set[str]:
+def _skipped(store: StoreRoot) -> set[str] | None:
+    """Return the ids of the skipped samples; None where the table of them is damaged."""
     content = store.read(SKIPPED)
     if content is None:
         return set()
-    place = f"{redacted(store.location.url)}/{SKIPPED}"
-    return {row["id"] for row in read_table(content, place, ["id"])}
+    try:
+        return {row["id"] for row in read_table(content, SKIPPED, ["id"])}
+    except StoreError:
+        return None  # which is told of the file itself
