@@ -195,7 +195,7 @@ def test_values_that_the_cast_makes_zero_are_counted(workspace: Workspace) -> No
 def test_a_skipped_sample_is_no_problem(converted: Workspace) -> None:
     write_sample(converted.source / "bad", 9, U=torch.full((70, 3), 1e9))
     converted.run()
-    verify(converted)
+    assert "1 sample skipped, see skipped.tsv" in verify(converted).said[-1]
 
 
 def test_a_store_is_verified_anew_each_time(converted: Workspace) -> None:

@@ -17,14 +17,21 @@ from aerozarr.convert.fragment import (
 from aerozarr.errors import StoreError
 from aerozarr.filesystems.files import read_or_none, sync_file_system, write_atomically
 from aerozarr.merge.report import Outcome, report_of
-from aerozarr.merge.sidecars import checksums, files_named_by, provenance, sidecars
+from aerozarr.merge.sidecars import (
+    checksums,
+    files_named_by,
+    provenance,
+    sidecars,
+)
 from aerozarr.merge.summary import Summary, digest_of, digest_of_tables
 from aerozarr.messages import first_lines, plural, printable, redacted
 from aerozarr.run_config import EXPECTED_TABLES, INCOMPLETE, SAMPLES, RunConfig
 from aerozarr.source.sample_table import read_samples, read_skipped
 from aerozarr.source.samples import Sample, Skipped
+from aerozarr.source.splits import always_there
 from aerozarr.store.format.layout import CHECKSUMS, MANIFEST, PROVENANCE, groups_in
 from aerozarr.store.format.manifest import Manifest
+from aerozarr.store.format.tables import read_checksums
 from aerozarr.store.write.records import read_written
 from aerozarr.store.write.root import StoreRoot
 
@@ -75,6 +82,7 @@ def merge_fragments(
     manifest = Manifest.build(name, settings, run_config.domains, listed).to_bytes()
     kept = [s for s, f in zip(samples, fragments, strict=True) if f.status == "converted"]
     files = {**sidecars(run_config, kept, converted, skipped), MANIFEST: manifest}
+    files = {**_placeholders(run_config, files, there), **files}
     counts = {
         "samples": len(converted),
         "skipped": len(skipped),
@@ -109,7 +117,7 @@ def merge_fragments(
         ],
         not_finite=[_not_finite(fragment) for fragment in converted if _not_finite(fragment)],
         files=[*files, CHECKSUMS, PROVENANCE],
-        recorded={name: (len(content), digest_of(content)) for name, content in published.items()},
+        recorded={name: _recorded_as(content) for name, content in published.items()},
         listed_as=digest_of(run_config.listed_as.encode()),
     )
     return summary, Outcome(kept, converted, skipped, name)
@@ -129,6 +137,30 @@ def _not_finite(fragment: Fragment) -> str:
         if any(record.moments.nans) or any(record.moments.infinities)
     ]
     return f"{fragment.sample_id}: {', '.join(names)}" if names else ""
+
+
+def _placeholders(
+    run_config: RunConfig, files: Mapping[str, bytes], there: Mapping[str, int | None]
+) -> dict[str, bytes]:
+    """Return, empty, the files that training code opens and that would not be there.
+
+    Where somebody wrote a list of his own, it stays.
+    """
+    store = run_config.store
+    names = [name for name in always_there(run_config.dataset.rule) if name not in files]
+    content = {name: store.read(name) for name in names if there.get(name, 0) != 0}
+    try:
+        recorded = read_checksums(store.read(CHECKSUMS) or b"", CHECKSUMS) if content else {}
+    except StoreError:
+        recorded = {}
+    foreign = {
+        name for name, own in content.items() if own and recorded.get(name) != _recorded_as(own)
+    }
+    return {name: b"" for name in names if name not in foreign}
+
+
+def _recorded_as(content: bytes) -> tuple[int, str]:
+    return len(content), digest_of(content)
 
 
 def _publish(

@@ -17,6 +17,7 @@ from aerozarr.config.settings import Settings
 from aerozarr.errors import SettingsError
 from aerozarr.filesystems.location import Location, StorageOptions, read_text
 from aerozarr.source.scan import is_ignored
+from aerozarr.store.format.layout import id_list_name
 
 _REQUEST = re.compile(r"(?P<name>[^\[\]]+?)\s*(?:\[(?P<part>[^\[\]]*)\])?")
 _INDEX = re.compile(r"-?\d+")
@@ -284,3 +285,14 @@ def _listed(split: str, file: str, root: Location, options: StorageOptions) -> l
             "Give a file with one sample id a line."
         )
     return _lines(text)
+
+
+def always_there(rule: object) -> list[str]:
+    """Return the files beside a manifest that training code opens, whatever they say.
+
+    Of DrivAerNet the id lists of all three splits and both blacklists; of other rules none.
+    """
+    if not isinstance(rule, IdListsRule):
+        return []
+    lists = [id_list_name(split) for split in rule.files]
+    return [*lists, *(PurePosixPath(name).name for name in rule.blacklists)]

@@ -14,6 +14,7 @@ from aerozarr.filesystems.files import write_atomically
 from aerozarr.messages import format_bytes, plural, printable
 from aerozarr.run_config import RunConfig
 from aerozarr.source.samples import key_of
+from aerozarr.source.splits import always_there
 from aerozarr.store.format.layout import (
     CHECKSUMS,
     MANIFEST,
@@ -226,12 +227,14 @@ def check_store(
     for sample_id in source if skipped is not None else ():
         if sample_id not in known:
             yield sample_id, f"is in the source and not in {MANIFEST}; run snakemake"
+    # Lists that training code opens may be the person's own; see `merge_manifest`.
+    own = {*recorded, *always_there(run_config.dataset.rule), CHECKSUMS, PROVENANCE}
     orphans: dict[str, int] = {}
     for path in store.all_files():
         place = split_path(path)
         if place is not None and place[0] not in listed:
             orphans[place[0]] = orphans.get(place[0], 0) + 1
-        elif place is None and recorded and path not in {*recorded, CHECKSUMS, PROVENANCE}:
+        elif place is None and recorded and path not in own:
             yield path, "is not a file of the store"
     for sample_id, files in sorted(orphans.items()):
         what = f"{plural(files, 'file')} that {MANIFEST} does not list"

@@ -383,6 +383,12 @@ def test_splits_with_names_alike_have_files_of_their_own(make):
     assert sorted(lists) == [b"a\n", b"b\n", b"c\n"]
 
 
+FIVE = (
+    *("train_design_ids.txt", "val_design_ids.txt", "test_design_ids.txt"),
+    *("blacklist.txt", "blacklist2.txt"),
+)
+
+
 # The dataset's own lists -----------------------------------------------------------------------
 
 
@@ -404,8 +410,8 @@ def test_the_id_lists_and_blacklists_of_a_dataset_root_come_along(make, drivaern
     assert files["train_design_ids.txt"] == b"E_2\nE_1\n"
     assert files["test_design_ids.txt"] == b"F_3\n"
     assert files["blacklist.txt"] == b"some/folder/E_9.vtk\r\n"
-    assert "blacklist2.txt" not in files  # the root has none
-    assert "val_design_ids.txt" not in files
+    # The root has neither; training code opens both.
+    assert files["blacklist2.txt"] == files["val_design_ids.txt"] == b""
     assert json.loads(files[SPLITS]) == {"train": ["E_2", "E_1"], "test": ["F_3"]}
 
 
@@ -416,8 +422,8 @@ def test_a_blacklist_that_goes_away_goes_from_the_store_too(make, drivaernet):
     assert merged(run_config, convert_listed(run_config))["blacklist2.txt"] == b"E_2\n"
     (drivaernet / "blacklist2.txt").unlink()
     files = merged(run_config, convert_listed(run_config))
-    assert "blacklist2.txt" not in files
-    assert "blacklist.txt" in files
+    assert files["blacklist2.txt"] == b""
+    assert files["blacklist.txt"] != b""
 
 
 @here
@@ -437,9 +443,38 @@ def test_a_blacklist_of_another_folder_comes_to_lie_beside_the_manifest(
 
 
 @here
-def test_blacklists_are_not_looked_for_where_nothing_is_split(make, drivaernet):
+def test_all_five_lists_are_there_and_empty_where_nothing_is_split(make, drivaernet):
     run_config = make(dataset="drivaernet", source_url=str(drivaernet))
-    assert set(merged(run_config, convert_listed(run_config))) == ALWAYS
+    files = merged(run_config, convert_listed(run_config))
+    assert set(files) == {*ALWAYS, *FIVE}
+    assert {files[name] for name in FIVE} == {b""}
+    recorded = files[CHECKSUMS].decode()
+    assert all(f"{name}\t0\t" in recorded for name in FIVE)
+
+
+@each_place
+def test_a_list_of_somebody_s_own_is_never_overwritten(make, url, drivaernet):
+    run_config = make(dataset="drivaernet", source_url=None, source_root=str(drivaernet))
+    put_file(url, "val_design_ids.txt", b"E_1\n")
+    samples = convert_listed(run_config)
+    files = merged(run_config, samples)
+    assert files["val_design_ids.txt"] == b"E_1\n"
+    assert files["blacklist2.txt"] == b""
+    put_file(url, "blacklist2.txt", b"F_3\n")  # in place of our empty one
+    files = merged(run_config, samples)
+    assert (files["val_design_ids.txt"], files["blacklist2.txt"]) == (b"E_1\n", b"F_3\n")
+    recorded = files[CHECKSUMS].decode()
+    assert "val_design_ids.txt" not in recorded
+    assert "blacklist2.txt" not in recorded
+
+
+@here
+def test_a_list_of_ours_is_emptied_once_it_has_nothing_to_say(make, drivaernet):
+    (drivaernet / "val_design_ids.txt").write_text("E_1\n")
+    run_config = make(dataset="drivaernet", source_url=None, source_root=str(drivaernet))
+    assert merged(run_config, convert_listed(run_config))["val_design_ids.txt"] == b"E_1\n"
+    (drivaernet / "val_design_ids.txt").unlink()
+    assert merged(run_config, convert_listed(run_config))["val_design_ids.txt"] == b""
 
 
 # Provenance ------------------------------------------------------------------------------------
