@@ -12,7 +12,8 @@ demo: $(VENV)/installed
 	$(BIN)/snakemake --cores all
 
 test: $(VENV)/installed-dev
-	$(BIN)/python -m pytest -n auto
+	@# One more than there are cores: a run of Snakemake waits for a quarter of its time.
+	$(BIN)/python -m pytest -n $$($(BIN)/python -c 'import os; print(os.cpu_count() + 1)')
 
 check: $(VENV)/installed-dev
 	$(BIN)/ruff check .

@@ -44,3 +44,4 @@ onsuccess:
 
 onerror:
     OUTCOME.ended = "failed"
+    RUN.give_up()

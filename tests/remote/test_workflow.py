@@ -260,3 +260,24 @@ def test_listings_of_many_pages_are_read_to_their_end(paged: Bucket) -> None:
         lambda r: of_kind("LIST")(r) and "continuation-token" in r.query, 503, "SlowDown", times=2
     )
     assert len(store.group_ids()) == 4
+
+
+def test_markers_of_folders_are_no_files_of_a_store(workspace: Workspace, bucket: Bucket) -> None:
+    write_sample(workspace.source / "a", 0)
+    use(workspace, bucket, store="store")
+    workspace.run()
+    for folder in ("store/", "store/a.zarr/", "store/a.zarr/volume/", "store/other/"):
+        bucket.put(folder, b"")  # as consoles do for a folder that somebody makes
+    workspace.run("verify")
+    assert workspace.run().nothing_to_do
+
+
+def test_a_run_that_failed_does_not_keep_others_from_the_bucket(
+    workspace: Workspace, bucket: Bucket
+) -> None:
+    write_sample(workspace.source / "a", 0, U=torch.zeros(3, 3))
+    use(workspace, bucket, store="store")
+    workspace.run(ok=False)
+    lease = "store/.aerozarr/lease.json"
+    assert any(f"/{lease}" in path for path in bucket.proxy.paths("PUT"))
+    assert lease not in bucket.objects("")

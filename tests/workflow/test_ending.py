@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import shutil
+import signal
 import time
 from pathlib import Path
 
@@ -224,6 +225,70 @@ def test_a_full_disk_is_told_with_the_sample(workspace: Workspace) -> None:
     assert any("convert_sample: a: no space is left" in line for line in run.said), run.output
 
 
+DYING = """
+import os
+import torch
+from dataclasses import dataclass
+
+@dataclass
+class Files:
+    surface_position: str = "points.pt"
+
+class Dying:
+    def __init__(self, root, split, filemap=Files()):
+        pass
+
+    def __len__(self):
+        return 2
+
+    def sample_info(self, i):
+        return {"run_name": f"run_{i}"}
+
+    def _load(self, i, filename):
+        if i == 1 and os.path.exists("dies"):
+            os.kill(os.getpid(), int(open("dies").read()))
+        return torch.arange(12.0).reshape(4, 3)
+"""
+
+
+@pytest.mark.parametrize(
+    ("number", "cause"),
+    [
+        (signal.SIGKILL, "most likely because memory ran out. Run fewer jobs at the same time"),
+        (signal.SIGBUS, "a file of the source was cut while it was read"),
+        (signal.SIGSEGV, "the process was ended by signal 11"),
+    ],
+)
+def test_a_job_that_was_killed_is_told_by_sample_and_cause(
+    workspace: Workspace, number: signal.Signals, cause: str
+) -> None:
+    (workspace.root / "mine.py").write_text(DYING)
+    dies = workspace.root / "dies"
+    dies.write_text(str(int(number)))
+    workspace.config = {"dataset": "mine.Dying", "source_root": "source", "splits": ["train"]}
+    run = workspace.run("--retries", "0", ok=False)
+    assert any("convert_sample: run_1: " in line and cause in line for line in run.said), run.output
+    (failed,) = json.loads((workspace.work / "run.json").read_bytes())["failed_jobs"]
+    assert failed["sample"] == "run_1"
+    dies.unlink()
+    assert workspace.run().converted == ["run_1"]
+    assert len(workspace.listed()) == 2
+
+
+def test_a_log_that_could_not_be_written_is_told(workspace: Workspace) -> None:
+    write_sample(workspace.source / "a", 0)
+    write_sample(workspace.source / "b", 1)
+    workspace.run("--until", "list_samples")
+    # A folder lies where the log of one sample should go.
+    (workspace.work / "logs/convert_sample/b.log").mkdir(parents=True)
+    run = workspace.run("--retries", "0", ok=False)
+    assert any("convert_sample: b: " in line for line in run.said), run.output
+    assert any("the log not written" in line for line in run.said), run.output
+    (workspace.work / "logs/convert_sample/b.log").rmdir()
+    workspace.run()
+    assert workspace.listed() == ["a", "b"]
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 def test_a_file_that_cannot_be_read_costs_its_sample_and_the_exit_code(
     workspace: Workspace,
@@ -237,3 +302,23 @@ def test_a_file_that_cannot_be_read_costs_its_sample_and_the_exit_code(
     (workspace.source / "secret/U.pt").chmod(0o644)
     workspace.run()
     assert workspace.listed() == ["a", "secret"]
+
+
+def test_a_signature_in_a_url_is_written_nowhere(workspace: Workspace) -> None:
+    write_sample(workspace.source / "a", 0)
+    write_sample(workspace.source / "bad", 1, U=torch.zeros(3, 3))
+    for key, name in (("source_url", "source"), ("store", "results/store")):
+        place = workspace.root / f"{name}?signature=NOBODY-SHALL-SEE"
+        (workspace.root / name).rename(place) if key == "source_url" else None
+        workspace.config[key] = f"file://{place}"
+    run = workspace.run()
+    run.output += workspace.run("verify").output
+    assert "NOBODY-SHALL-SEE" not in run.output
+    told = [
+        path
+        for path in workspace.root.rglob("*")
+        if path.is_file()
+        and path.name != "settings.yaml"
+        and b"NOBODY-SHALL-SEE" in path.read_bytes()
+    ]
+    assert told == []

@@ -124,3 +124,23 @@ def test_a_run_ended_at_a_random_moment_is_made_good_by_a_plain_run(
         w.run("remove_orphans")
     assert digests(w.store) == expected
     assert not list((w.store / ".aerozarr").glob("lease*"))
+
+
+@pytest.mark.slow
+def test_a_run_that_is_terminated_while_jobs_finish_ends_within_seconds(
+    workspace: Workspace,
+) -> None:
+    for number in range(12):
+        write_sample(workspace.source / f"run_{number}", number)
+    drawn = random.Random(3)
+    for number in range(SIGTERMS):
+        workspace.config["shuffle_seed"] = number
+        process = workspace.start()
+        wanted = drawn.randrange(1, 11)
+        logs = workspace.root / "output.txt"
+        while process.poll() is None and logs.read_bytes().count(b"Finished jobid") < wanted:
+            time.sleep(drawn.uniform(0, 0.01))
+        process.send_signal(signal.SIGTERM)
+        process.wait(timeout=20)
+    workspace.run()
+    assert len(workspace.listed()) == 12

@@ -39,7 +39,12 @@ import _socket
 import os
 import sys
 
-from aerozarr.environment import FORKSERVER_FOLDER, FORKSERVER_PARENT
+from aerozarr.environment import (
+    FORKSERVER_FOLDER,
+    FORKSERVER_PARENT,
+    FORKSERVER_PARENT_STARTED,
+    process_started,
+)
 
 
 def become_parent() -> None:
@@ -53,6 +58,7 @@ def become_parent() -> None:
     folder = f"{tempfile.gettempdir()}/aerozarr-{os.getuid()}-{uuid.uuid4().hex[:16]}"
     os.environ[FORKSERVER_FOLDER] = folder
     os.environ[FORKSERVER_PARENT] = str(os.getpid())
+    os.environ[FORKSERVER_PARENT_STARTED] = process_started(os.getpid())
     # The server does this too; it may have died, or never have started.
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
 
@@ -88,8 +94,11 @@ def request(texts: list[str], server_command: list[str]) -> int | None:
     folder = os.environ.get(FORKSERVER_FOLDER)
     if folder is None:
         return None
+    connection = _connect(folder)
+    if connection is None and parent_has_ended():
+        return None
     try:
-        connection = _connect(folder) or _start(folder, server_command)
+        connection = connection or _start(folder, server_command)
     except OSError as error:
         print(f"aerozarr: no fork server: {error}", file=sys.stderr)
         return None
@@ -122,7 +131,9 @@ def parent_has_ended() -> bool:
         return True
     except PermissionError:
         pass
-    return False
+    # By now another process may have its number.
+    started = os.environ.get(FORKSERVER_PARENT_STARTED)
+    return bool(started) and process_started(int(parent)) != started
 
 
 def _connect(folder: str) -> _socket.socket | None:

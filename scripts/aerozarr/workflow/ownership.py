@@ -154,9 +154,15 @@ def begin_writing(run_config: RunConfig, written: Written) -> None:
     if read_written(store) != written:
         record_written(store, written)
     if store.location.is_local:
-        # The merge ends the lease. A run that has none ends here; behind a URL no connection can
-        # be relied on now, so there it stays until it is seen to be stale.
+        # The merge ends the lease, and `let_go` that of a run that failed. One that ends otherwise
+        # ends its lease here; behind a URL no connection can be relied on by then.
         atexit.register(_end, run_config, token, os.getpid(), Path.cwd())
+
+
+def let_go(run_config: RunConfig) -> None:
+    """Let other runs write to the store, after this one has failed."""
+    with contextlib.suppress(OSError, AerozarrError):
+        run_config.end_lease()
 
 
 def _end(run_config: RunConfig, token: str, process: int, directory: Path) -> None:

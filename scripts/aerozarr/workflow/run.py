@@ -18,6 +18,7 @@ from aerozarr.source.samples import Sample
 from aerozarr.verify.expected import prepare_verification, verification_folder
 from aerozarr.workflow import forkserver_client, snakemake_internals
 from aerozarr.workflow.entry_point import server_command
+from aerozarr.workflow.ownership import let_go
 from aerozarr.workflow.prepare import acquire_workdir, prepare_run
 from aerozarr.workflow.slurm import check_run, prepare_submission
 from aerozarr.workflow.snakemake_internals import Workflow
@@ -88,6 +89,10 @@ class Run:
             prepare_submission(self.workflow, Path(self.config.workdir))
         except AerozarrError as error:
             sys.exit(f"aerozarr: {error}")
+
+    def give_up(self) -> None:
+        """Let other runs write to the store: this one has failed."""
+        let_go(self.config)
 
 
 def start_run(workflow: Workflow, config: dict[str, Any], scripts: Path) -> Run:

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from aerozarr.environment import process_started
+
 SCRIPTS = Path(__file__).resolve().parents[3] / "scripts"
 
 # A script with the shape of convert_sample.py, whose job does what the request says.
@@ -293,3 +295,21 @@ def test_the_client_imports_next_to_nothing() -> None:
     )
     heavy = {"torch", "numpy", "pydantic", "subprocess", "tempfile", "uuid", "json", "asyncio"}
     assert heavy.isdisjoint(done.stdout.split())
+
+
+def test_a_job_of_a_run_that_is_gone_is_not_done(bench: Bench) -> None:
+    bench.owner.kill()
+    bench.owner.wait()
+    code, said = bench.do("pids")
+    assert code != 0
+    assert "done in a plain process" not in said
+    assert not bench.sockets.exists(), "no server was started for it"
+
+
+def test_another_process_with_the_number_of_the_run_is_not_the_run(bench: Bench) -> None:
+    bench.environment["AEROZARR_FORKSERVER_PARENT_STARTED"] = "1"
+    code, _ = bench.do("pids")
+    assert code != 0
+    assert not bench.sockets.exists()
+    bench.environment["AEROZARR_FORKSERVER_PARENT_STARTED"] = process_started(bench.owner.pid)
+    assert bench.do("pids")[0] == 0

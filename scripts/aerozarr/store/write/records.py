@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from aerozarr.environment import process_started
 from aerozarr.errors import StoreError
 from aerozarr.messages import printable, redacted
 from aerozarr.store.format.layout import (
@@ -137,14 +138,14 @@ class Lease:
             host=socket.gethostname(),
             boot=_boot(),
             pid=os.getpid(),
-            process=_started(os.getpid()),
+            process=process_started(os.getpid()),
             since=datetime.now(UTC).isoformat(timespec="seconds"),
         )
 
     def is_stale(self) -> bool:
         """Whether the run is known, or after long enough taken, to have ended."""
         if self.host == socket.gethostname():
-            return self.is_from_before_a_restart or self.process != _started(self.pid)
+            return self.is_from_before_a_restart or self.process != process_started(self.pid)
         try:
             return datetime.now(UTC) - datetime.fromisoformat(self.since) > LEASE_EXPIRES
         except (ValueError, TypeError):
@@ -168,15 +169,6 @@ def _boot() -> str:
         return f"{boot} {os.readlink('/proc/self/ns/pid')}"
     except OSError:
         return ""
-
-
-def _started(pid: int) -> str:
-    """Return when a process was started, in ticks; empty where there is none."""
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
-    return text.rpartition(")")[2].split()[19]
 
 
 def read_lease(store: StoreRoot) -> Lease | None:
