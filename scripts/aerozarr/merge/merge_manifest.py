@@ -31,7 +31,7 @@ from aerozarr.source.samples import Sample, Skipped
 from aerozarr.source.splits import always_there
 from aerozarr.store.format.layout import CHECKSUMS, MANIFEST, PROVENANCE, groups_in
 from aerozarr.store.format.manifest import Manifest
-from aerozarr.store.format.tables import read_checksums
+from aerozarr.store.format.tables import Checksums, read_checksums
 from aerozarr.store.write.records import read_written
 from aerozarr.store.write.root import StoreRoot
 
@@ -148,15 +148,23 @@ def _placeholders(
     """
     store = run_config.store
     names = [name for name in always_there(run_config.dataset.rule) if name not in files]
-    content = {name: store.read(name) for name in names if there.get(name, 0) != 0}
-    try:
-        recorded = read_checksums(store.read(CHECKSUMS) or b"", CHECKSUMS) if content else {}
-    except StoreError:
-        recorded = {}
-    foreign = {
-        name for name, own in content.items() if own and recorded.get(name) != _recorded_as(own)
-    }
+    own = [name for name in names if there.get(name, 0) != 0]
+    recorded = _read_recorded(store) if own else {}
+    foreign = {name for name in own if not _is_as_recorded(store, name, recorded)}
     return {name: b"" for name in names if name not in foreign}
+
+
+def _read_recorded(store: StoreRoot) -> Checksums:
+    """Return what a store's table of checksums says; nothing where it cannot be read."""
+    try:
+        return read_checksums(store.read(CHECKSUMS) or b"", CHECKSUMS)
+    except StoreError:
+        return {}
+
+
+def _is_as_recorded(store: StoreRoot, name: str, recorded: Checksums) -> bool:
+    """Whether a file is as the last merge wrote it, and nobody's own by now."""
+    return recorded.get(name) == _recorded_as(store.read(name) or b"")
 
 
 def _recorded_as(content: bytes) -> tuple[int, str]:
@@ -179,8 +187,10 @@ def _publish(
         store.withdraw_manifest()
     files = {CHECKSUMS: digests, **files}
     files = {PROVENANCE: provenance(run_config, counts, [*files, PROVENANCE]), **files}
+    recorded = _read_recorded(store)
     for gone in sorted({*before} - {*files}):
-        store.withdraw(gone)
+        if gone not in recorded or _is_as_recorded(store, gone, recorded):
+            store.withdraw(gone)
     for name, content in files.items():
         store.publish(name, content)
     return files

@@ -11,7 +11,7 @@ from pathlib import Path
 from aerozarr.convert.rounding import Rounding, rounding_warnings
 from aerozarr.errors import StoreError
 from aerozarr.filesystems.files import write_atomically
-from aerozarr.messages import format_bytes, plural, printable
+from aerozarr.messages import format_bytes, plural, printable, redacted
 from aerozarr.run_config import RunConfig
 from aerozarr.source.samples import key_of
 from aerozarr.source.splits import always_there
@@ -159,7 +159,7 @@ def verify(run_config: RunConfig, *, table: Path, verdict: Path) -> None:
     problems += [(one.sample_id, *problem) for one in found for problem in one.problems]
     names = dict.fromkeys(name for one in found for name in one.rounding)
     result = Verdict(
-        store=run_config.settings.store,
+        store=redacted(run_config.settings.store),
         mode=run_config.settings.verify,
         samples=len(found),
         files=sum(one.files for one in found),

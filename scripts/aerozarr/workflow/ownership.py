@@ -105,7 +105,7 @@ def sources_of(run_config: RunConfig) -> tuple[str, ...]:
     source, store = run_config.source, run_config.store.location
     if is_url(source):
         return (redacted(source).rstrip("/"),)
-    path = os.path.abspath(os.path.expanduser(source.removeprefix("file://")))
+    path = os.path.abspath(os.path.expanduser(redacted(source).removeprefix("file://")))
     if not store.is_local:
         return (path,)
     return (path, f"store:{os.path.relpath(path, store.path)}")
