@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -14,7 +15,7 @@ import pytest
 import torch
 import yaml
 
-from aerozarr import __version__
+from aerozarr import __version__, environment
 from aerozarr.config.fields import ATTRIBUTES, NOT_A_FIELD
 from aerozarr.config.settings import settings_table, settings_yaml
 from aerozarr.source.datasets import load_preset, preset_names
@@ -70,6 +71,24 @@ def test_everything_that_the_library_needs_is_pinned() -> None:
     needed = {re.split(r"[<>=]", requirement)[0] for requirement in run_config["dependencies"]}
     pip = pinned((REPOSITORY / "requirements.txt").read_text(), r"^([\w-]+)==(\S+)$")
     assert needed <= set(pip)
+
+
+def test_the_table_of_environment_variables_has_them_all() -> None:
+    table = (REPOSITORY / "docs/design.md").read_text("utf-8")
+    names = {value for name, value in vars(environment).items() if name.isupper()}
+    assert names
+    for name in names:
+        assert f"`{name}`" in table
+    # None is named anywhere else.
+    for path in (REPOSITORY / "scripts").rglob("*.py"):
+        for call in re.findall(r"os\.(?:environ|getenv)[^\n]*", path.read_text("utf-8")):
+            assert not re.search(r"""[\[(]["'][A-Z_]+["']""", call), f"{path}: {call}"
+
+
+def test_the_table_of_run_json_has_every_key(place: Path) -> None:
+    table = (REPOSITORY / "docs/run-json.md").read_text("utf-8")
+    written = json.loads((place / "checkout/results/work/run.json").read_bytes())
+    assert all(f"`{key}`" in table for key in written)
 
 
 def test_citation_and_changelog_have_the_librarys_version() -> None:

@@ -21,7 +21,7 @@ import pytest
 import torch
 from numcodecs import blosc, zstd
 
-from aerozarr import Store
+from aerozarr import Normalizer, Store
 from aerozarr.errors import RemoteError, SettingsError, StoreError
 from aerozarr.store.format.shard_index import encode_index, index_size, new_index, with_checksum
 from reader.harness import CHUNK, put_json, shard
@@ -424,6 +424,15 @@ def test_all_points(original: Path) -> None:
     assert torch.equal(everything["surface_pressure"], store.read("a")["surface_pressure"])
     with pytest.raises(StoreError, match=r"for all: \{'surface': 'all'\}"):
         store.read("a", {"surface": 10**6})
+
+
+@pytest.mark.parametrize("found", [7, "0.5", ["0.5"], [[0.5]], {"0": 1}])
+def test_statistics_that_are_no_numbers(folder: Path, found: Any) -> None:
+    change_json(folder / "statistics.json", lambda s: s.update(surface_pressure_mean=found))
+    (folder / "statistics.train.json").unlink()
+    normalizer = Normalizer.of(Store(folder))
+    with pytest.raises(StoreError, match="'surface_pressure_mean' is no list of numbers"):
+        normalizer.normalize("surface_pressure", torch.zeros(3, 1))
 
 
 def test_a_skipped_sample_says_why(workspace: Workspace) -> None:

@@ -43,3 +43,6 @@ def test_a_sample_of_seven_fields_takes_at_most_20_requests(
         mine = [r for r in made[:merge] if f"{name}.zarr" in r.target]
         assert len(mine) <= 20, list(map(str, mine))
         assert {r.kind for r in mine} == {"PUT", "LIST"}
+    lease = [r for r in made[:merge] if r.kind == "GET" and r.target.endswith("/lease.json")]
+    # One a sample; when the run begins; and when the merge does.
+    assert len(lease) <= 3 + 4, list(map(str, lease))

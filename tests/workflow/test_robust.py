@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -132,7 +133,10 @@ def test_an_interrupted_run_ends_its_jobs_and_says_how_to_go_on(five: Workspace)
         assert time.monotonic() < deadline
         time.sleep(0.01)
     os.kill(process.pid, signal.SIGINT)
-    assert process.wait(timeout=60) != 0
+    code = process.wait(timeout=60)
+    ended = json.loads((five.work / "run.json").read_bytes())
+    assert ended["result"] in ("interrupted", "failed")
+    assert ended["exit_code"] == code != 0
     assert "the same command goes on from here" in (five.root / "output.txt").read_text()
     five.run()
     assert five.listed() == [f"s{n}" for n in range(SAMPLES)]

@@ -262,8 +262,7 @@ def convert_sample(run_config: RunConfig, *, table: Path, key: str, fragment: Pa
     """
     use_one_thread()
     settings = run_config.settings
-    if run_config.store.location.is_local:  # elsewhere it is a request, and left to the merge
-        run_config.check_lease()
+    run_config.check_lease()
     sample = find_sample(table, key)
     read_sizes: dict[str, int] = {}
     update: dict[str, object] = {"stored_as": run_config.stored_as_digest}

@@ -157,7 +157,15 @@ class Normalizer:
                 f"The statistics have no {name!r}.{did_you_mean(name, self._statistics)} "
                 "Run snakemake with the store's settings to have them written."
             )
-        numbers = [math.nan if number is None else number for number in self._statistics[name]]
+        found = self._statistics[name]
+        if not isinstance(found, list) or not all(
+            number is None or isinstance(number, int | float) for number in found
+        ):
+            raise StoreError(
+                f"The statistics are damaged: {name!r} is no list of numbers. Run snakemake with "
+                "the store's settings to have them written, or copy them again."
+            )
+        numbers = [math.nan if number is None else float(number) for number in found]
         return torch.tensor(numbers, dtype=torch.float64)
 
 
