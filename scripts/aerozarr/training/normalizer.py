@@ -158,7 +158,7 @@ class Normalizer:
                 "Run snakemake with the store's settings to have them written."
             )
         found = self._statistics[name]
-        if not isinstance(found, list) or not all(
+        if not isinstance(found, list | tuple) or not all(
             number is None or isinstance(number, int | float) for number in found
         ):
             raise StoreError(
