@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from aerozarr import Store
 from workflow.harness import Workspace, digests, write_sample
 
 GONE = "aerozarr_test_code_ran"
@@ -200,3 +201,31 @@ def test_what_rounding_loses_and_what_is_not_stored_is_told_once_a_run(
     # The remedy that is named:
     workspace.config["field_dtypes"] = {"surface_pressure": "float32"}
     assert "warning: surface_pressure" not in workspace.run().output
+
+
+def test_a_sign_that_torch_keeps_apart_is_stored(workspace: Workspace) -> None:
+    pressure = torch.randn(40)
+    write_sample(workspace.source / "a", 0, p=torch._neg_view(pressure))
+    workspace.run()
+    stored = Store(workspace.store).read("a", {"surface": "all"})["surface_pressure"][:, 0]
+    expected = (-pressure).half()
+    assert torch.equal(stored.sort().values, expected.sort().values)
+    workspace.run("verify")
+
+
+def test_a_folder_named_like_a_file_of_the_store_costs_its_sample_alone(
+    workspace: Workspace,
+) -> None:
+    names = ["manifest.json/x", "checksums.tsv/k", "train_design_ids.txt/k", ".aerozarr/k"]
+    for seed, name in enumerate(["a", *names]):
+        write_sample(workspace.source / name, seed)
+    workspace.run()
+    assert workspace.listed() == ["a"]
+    told = {row.id: row.kind for row in workspace.skipped().itertuples()}
+    assert told == dict.fromkeys(names, "invalid_id")
+
+
+def test_true_and_false_of_the_command_line_are_taken(workspace: Workspace) -> None:
+    write_sample(workspace.source / "a", 0)
+    workspace.run("--config", "take_over=true", "chunk_checksums=false")
+    assert workspace.listed() == ["a"]

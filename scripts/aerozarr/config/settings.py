@@ -60,6 +60,15 @@ def _digits_as_number(value: Any) -> Any:
 
 Text = Annotated[str, BeforeValidator(_number_as_text), Field(min_length=1)]
 Texts = Annotated[list[Text], BeforeValidator(_one_or_more), Field(min_length=1)]
+# As Snakemake hands on `--config key=true`, which YAML would have read as a bool.
+Switch = Annotated[
+    StrictBool,
+    BeforeValidator(
+        lambda value: (
+            {"true": True, "false": False}.get(value, value) if isinstance(value, str) else value
+        )
+    ),
+]
 Count = Annotated[StrictInt, Field(ge=1)]
 
 
@@ -145,7 +154,7 @@ class Settings(BaseModel):
         "Where the store goes: a folder or an fsspec URL.",
         "Give a folder or a URL",
     )
-    take_over: StrictBool = _setting(
+    take_over: Switch = _setting(
         False,
         "Whether this run may replace what another dataset's run wrote to the store, and go on "
         "where another run is said to be at work. Only for the one run that needs it.",
@@ -192,7 +201,7 @@ class Settings(BaseModel):
         "Give default, fast or fastest, or {cname: blosclz, lz4, lz4hc, zlib or zstd, clevel: "
         "0 to 9}",
     )
-    chunk_checksums: StrictBool = _setting(
+    chunk_checksums: Switch = _setting(
         True,
         "Whether each chunk carries a checksum (Zarr's codec crc32c, four bytes), which every "
         "reader checks: without it, most damaged chunks are read as other values.",

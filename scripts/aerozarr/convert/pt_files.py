@@ -236,7 +236,8 @@ def as_rows(value: object, field: Field) -> torch.Tensor:
     if value.layout != torch.strided or value.is_nested or value.is_quantized or value.is_meta:
         cause = "it holds a sparse, nested, quantized or empty-handed tensor"
         raise _broken(field, cause, one_tensor)
-    tensor = value.detach()
+    # Torch may keep a sign apart from the values, which are then read with the other one.
+    tensor = value.detach().resolve_neg()
     if tensor.is_complex():
         raise _broken(field, f"its values are complex ({tensor.dtype})", "save a real tensor")
     if tensor.dtype not in _REAL:

@@ -16,6 +16,7 @@ from aerozarr.messages import printable
 from aerozarr.store.format.layout import (
     GROUP_SUFFIX,
     PARTIAL_FOLDER,
+    is_beside_the_groups,
     safe_name,
     stays_inside,
 )
@@ -233,6 +234,8 @@ def why_invalid(sample_id: str) -> str | None:
         return "its folder would lie in another sample's group"
     if parts[0] == PARTIAL_FOLDER:
         return f"{PARTIAL_FOLDER} is where unfinished groups are written"
+    if len(parts) > 1 and is_beside_the_groups(parts[0]):
+        return f"{parts[0]} is a file of every store, and cannot be a folder too"
     if max(len(part.encode()) for part in parts) > 250 or len(sample_id.encode()) > 900:
         return "its name is longer than file systems and object stores allow"
     return None

@@ -179,6 +179,15 @@ def id_list_name(split: str) -> str:
     return f"{safe_name(split)}_design_ids.txt"
 
 
+def is_beside_the_groups(name: str) -> bool:
+    """Whether a name at the root is that of a file, or of a folder of records, of a store."""
+    if name in (MANIFEST, SKIPPED, CHECKSUMS, PROVENANCE, STATISTICS, SPLITS, RECORDS_FOLDER):
+        return True
+    return name.endswith("_design_ids.txt") or (
+        name.startswith("statistics.") and name.endswith(".json")
+    )
+
+
 def stays_inside(path: str) -> bool:
     """Whether a relative path leads to a place below the folder that it starts from."""
     parts = path.split("/")
