@@ -90,6 +90,7 @@ CASES: dict[str, list[Case]] = {
     ],
     "someone deleted or changed the manifest or a file beside it": [
         Case(lambda w: (w.store / "manifest.json").unlink(), [], EVERY),
+        Case(lambda w: _edit_the_manifest(w), [], EVERY),
         Case(lambda w: (w.store / "statistics.json").unlink(), [], EVERY),
         Case(lambda w: _flip(w, "statistics.json"), [], EVERY),
         Case(lambda w: _flip(w, "checksums.tsv"), [], EVERY),
@@ -105,6 +106,10 @@ CASES: dict[str, list[Case]] = {
     ],
     "another run, from another work folder, is at work in the store": [Case(_lease, [], None)],
 }
+
+
+def _edit_the_manifest(w: Workspace) -> None:
+    (w.store / "manifest.json").write_text((w.store / "manifest.json").read_text() + " ")
 
 
 def _flip(w: Workspace, name: str) -> None:

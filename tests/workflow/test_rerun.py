@@ -80,7 +80,7 @@ def damage_the_manifest(w: Workspace) -> None:
     (w.store / "manifest.json").write_text("{}")
 
 
-def put_another_runs_manifest(w: Workspace) -> None:
+def edit_the_manifest(w: Workspace) -> None:
     manifest = {**w.manifest(), "dataset_name": "another run's"}
     (w.store / "manifest.json").write_text(json.dumps(manifest))
 
@@ -116,7 +116,7 @@ def swap_two_numbers(w: Workspace) -> None:
         (delete_the_store, ALL),
         (delete_the_manifest, []),
         (damage_the_manifest, []),
-        (put_another_runs_manifest, ALL),
+        (edit_the_manifest, []),
         pytest.param(settings(shuffle_seed=1), ALL, id="shuffle_seed"),
         pytest.param(settings(chunk_points=16), ALL, id="chunk_points"),
         pytest.param(settings(shard_points=4096), ALL, id="shard_points"),

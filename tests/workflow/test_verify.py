@@ -259,7 +259,7 @@ def test_values_that_are_not_the_sources_are_no_rounding_error(converted: Worksp
         (cut_a_shard, ["b"]),
         (remove_a_group, ["b"]),
         (change_a_value_of_the_source, ["b"]),
-        (put_an_older_manifest_back, ["a", "b", "deep%2Fc", "new"]),
+        (put_an_older_manifest_back, []),
         (add_a_sample_to_the_source, ["new"]),
     ],
 )

@@ -20,7 +20,7 @@ from aerozarr.messages import plural, redacted
 from aerozarr.run_config import INCOMPLETE, MERGED, SAMPLES, RunConfig
 from aerozarr.source.sample_table import read_samples, skipped_table, table_of
 from aerozarr.source.samples import Listing, Sample
-from aerozarr.store.format.layout import MANIFEST
+from aerozarr.store.format.layout import CHECKSUMS, MANIFEST
 from aerozarr.store.format.manifest import Manifest
 from aerozarr.store.write.root import StoreRoot
 from aerozarr.workflow.replaced import check_replaced
@@ -149,6 +149,9 @@ def look(run_config: RunConfig, listing: Listing | None, files: Mapping[str, int
         summary = None  # the last run in this work folder was for another store
     manifest = run_config.store.read(MANIFEST)
     digests = _digests(run_config.store, summary, files)
+    if manifest and summary and digest_of(manifest) != summary.manifest_digest:
+        # Who wrote the groups, its neighbour tells.
+        digests[CHECKSUMS] = digest_of(run_config.store.read(CHECKSUMS) or b"")
     restamped: dict[str, Fragment] = {}
     if listing is not None:
         replaced, restamped = check_replaced(run_config, listing, fragments)
@@ -243,12 +246,16 @@ def _changed_files(state: State) -> list[str]:
 def _whose(state: State) -> tuple[bool, bool]:
     """Return whether the store's manifest is the one merged last, and whether another run wrote it.
 
-    One that is damaged was not written by anybody: it is merged again, from the fragments.
+    One that is damaged was not written by anybody, nor was one that was edited, beside checksums
+    that are still those of the last merge: it is merged again, from the fragments.
     """
     if state.manifest is None or state.summary is None:
         return False, False
     if digest_of(state.manifest) == state.summary.manifest_digest:
         return True, False
+    _, recorded = state.summary.recorded.get(CHECKSUMS, (0, ""))
+    if recorded and state.digests.get(CHECKSUMS) == recorded:
+        return False, False
     try:
         Manifest.parse(state.manifest, MANIFEST)
     except StoreError:
