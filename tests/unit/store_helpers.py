@@ -137,7 +137,7 @@ def write_with_zarr(
             chunks=(chunk, width),
             shards={"shape": (shard, width), "index_location": "start"},  # type: ignore[arg-type]
             compressors=[
-                BloscCodec(cname=cname, clevel=clevel),  # type: ignore[arg-type]
+                BloscCodec(cname=cname, clevel=clevel),  # type: ignore[arg-type] # text is taken
                 *([Crc32cCodec()] if chunk_checksums else []),
             ],
             dimension_names=("points", {1: "scalar", 3: "xyz"}[width]),

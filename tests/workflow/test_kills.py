@@ -139,6 +139,7 @@ def test_a_run_that_is_terminated_while_jobs_finish_ends_within_seconds(
         wanted = drawn.randrange(1, 11)
         logs = workspace.root / "output.txt"
         while process.poll() is None and logs.read_bytes().count(b"Finished jobid") < wanted:
+            # By chance, so that the signal comes at another moment of a job's end each time.
             time.sleep(drawn.uniform(0, 0.01))
         process.send_signal(signal.SIGTERM)
         process.wait(timeout=20)

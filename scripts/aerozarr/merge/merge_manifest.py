@@ -17,12 +17,7 @@ from aerozarr.convert.fragment import (
 from aerozarr.errors import StoreError
 from aerozarr.filesystems.files import read_or_none, sync_file_system, write_atomically
 from aerozarr.merge.report import Outcome, report_of
-from aerozarr.merge.sidecars import (
-    checksums,
-    files_named_by,
-    provenance,
-    sidecars,
-)
+from aerozarr.merge.sidecars import checksums, files_named_by, provenance, sidecars
 from aerozarr.merge.summary import Summary, digest_of, digest_of_tables
 from aerozarr.messages import first_lines, plural, printable, redacted
 from aerozarr.run_config import EXPECTED_TABLES, INCOMPLETE, SAMPLES, RunConfig
@@ -187,8 +182,9 @@ def _publish(
         store.withdraw_manifest()
     files = {CHECKSUMS: digests, **files}
     files = {PROVENANCE: provenance(run_config, counts, [*files, PROVENANCE]), **files}
-    recorded = _read_recorded(store)
-    for gone in sorted({*before} - {*files}):
+    unwanted = sorted({*before} - {*files})
+    recorded = _read_recorded(store) if unwanted else {}
+    for gone in unwanted:
         if gone not in recorded or _is_as_recorded(store, gone, recorded):
             store.withdraw(gone)
     for name, content in files.items():
