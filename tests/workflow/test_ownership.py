@@ -40,6 +40,12 @@ def test_remove_orphans_leaves_what_others_wrote_below_the_store(
     assert converted.run().nothing_to_do
 
 
+def shown(store: Path) -> dict[str, str]:
+    """Return what any reader sees of a store: not what a stopped run has half-written."""
+    found = digests(store)
+    return {path: d for path, d in found.items() if not path.startswith(".aerozarr-partial")}
+
+
 def other_source(w: Workspace) -> dict[str, str]:
     write_sample(w.root / "elsewhere" / "z", 1)
     return {"source_url": "elsewhere"}
@@ -60,7 +66,7 @@ def test_the_store_of_another_dataset_is_refused_before_anything_is_written(
     for options in (("--dry-run",), ()):
         run = converted.run(*options, ok=False)
         assert "set take_over: true" in run.output
-        assert "'results/store' holds example from " in run.output
+        assert "'results/store' holds custom (dataset: example) from " in run.output
         assert files(converted.store) == before
     converted.config = original
     assert converted.run().nothing_to_do
@@ -87,6 +93,55 @@ def test_a_foreign_group_in_a_samples_place_is_refused_before_anything_is_writte
     assert files(converted.store) == before
     converted.config["take_over"] = True
     assert converted.run().converted == ["mine"]
+
+
+def test_somebodys_own_files_in_a_group_are_neither_replaced_nor_removed(
+    converted: Workspace,
+) -> None:
+    w = converted
+    mine = w.store / "b.zarr/volume/notes.txt"
+    mine.write_text("mine")
+    (w.store / "a.zarr/.DS_Store").write_text("a desktop's")
+    assert w.run().nothing_to_do, "a group that is left alone is no matter"
+    before = files(w.store)
+    w.config["shuffle_seed"] = 5
+    for options in (("--dry-run",), ()):
+        run = w.run(*options, ok=False)
+        assert "holds 1 file that aerozarr did not write" in run.output
+        assert "b.zarr/volume/notes.txt" in run.output
+        assert files(w.store) == before
+    mine.rename(w.root / "notes.txt")
+    assert w.run().converted == ALL
+
+    (w.root / "notes.txt").rename(mine)
+    for sample in ("a", "b"):
+        shutil.rmtree(w.source / sample)
+    w.run()
+    dry = w.run("remove_orphans", "--dry-run")
+    assert "a run would remove 1 group\n" in dry.output
+    for run in (dry, w.run("remove_orphans", ok=False)):
+        assert "1 group not removed, because of files that aerozarr did not write" in run.output
+        assert "b.zarr/volume/notes.txt" in run.output
+    assert (mine.read_text(), w.groups()) == ("mine", ["b", "deep/c"])
+    mine.rename(w.root / "notes.txt")
+    w.run("remove_orphans")
+    assert w.groups() == ["deep/c"]
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "statistics.json", "provenance.json"])
+def test_a_folder_in_a_files_place_is_told_before_anything_is_converted(
+    converted: Workspace, name: str
+) -> None:
+    (converted.store / name).unlink()
+    (converted.store / name).mkdir()
+    (converted.store / name / "mine").write_text("mine")
+    converted.config["shuffle_seed"] = 5
+    run = converted.run(ok=False)
+    assert f"{name} is a folder, where aerozarr keeps a file of that name" in run.output
+    assert run.converted == []
+    assert "Traceback" not in run.output
+    (converted.store / name).rename(converted.root / "mine")
+    assert converted.run().converted == ALL
 
 
 def test_a_store_whose_work_folder_was_lost_is_gone_on_with(converted: Workspace) -> None:
@@ -154,11 +209,11 @@ def test_a_run_whose_store_was_taken_over_publishes_nothing(converted: Workspace
         time.sleep(0.005)
     os.killpg(first.pid, signal.SIGSTOP)
     converted.run(*("--config", "workdir=results/other_work", "shuffle_seed=9", "take_over=True"))
-    expected = digests(converted.store)
+    expected = shown(converted.store)
     os.killpg(first.pid, signal.SIGCONT)
     assert first.wait(timeout=120) != 0
     assert "another run has taken the store over" in (converted.root / "output.txt").read_text()
-    assert digests(converted.store) == expected
+    assert shown(converted.store) == expected
     # The next plain run of the first settings has the store to itself again.
     assert converted.run().converted == ALL
     assert json.loads((converted.store / "manifest.json").read_text())["shuffle_seed"] == 5

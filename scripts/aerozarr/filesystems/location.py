@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 from urllib.parse import quote, unquote
 
+from fsspec import available_protocols
 from fsspec.implementations.local import LocalFileSystem
 from fsspec.spec import AbstractFileSystem
 from fsspec.utils import get_protocol
@@ -225,10 +226,22 @@ def options_by_protocol(place: object, options: Mapping[str, Any]) -> dict[str, 
     ------
     SettingsError
         When it cannot be told which protocol they are for.
+    TypeError
+        When they are no options.
     """
+    if not isinstance(options, Mapping):
+        raise TypeError(
+            "storage_options takes options by protocol, e.g. {'s3': {'endpoint_url': …}}, and not "
+            f"{type(options).__name__}."
+        )
     alone = [name for name, own in options.items() if not isinstance(own, Mapping)]
     if not alone:
         return {name: dict(own) for name, own in options.items()}
+    if alone[0] in available_protocols():
+        raise SettingsError(
+            f"storage_options: the options of {alone[0]!r} are no mapping. Give each by its name, "
+            f"e.g. {{{alone[0]!r}: {{'endpoint_url': …}}}}."
+        )
     if not isinstance(place, str) or "://" not in place or "::" in place:
         raise SettingsError(
             f"storage_options: {alone[0]!r} is no protocol. Give the options by protocol, e.g. "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,36 +12,73 @@ from aerozarr.filesystems.files import write_atomically
 from aerozarr.merge.summary import read_summary
 from aerozarr.messages import first_lines, plural, printable, redacted
 from aerozarr.run_config import RunConfig
-from aerozarr.store.format.layout import MANIFEST
+from aerozarr.store.format.layout import MANIFEST, group_path, is_foreign_in_group
 from aerozarr.store.format.manifest import Manifest
 from aerozarr.store.write.records import check_lease_can_be_taken, read_written, record_written
 from aerozarr.store.write.root import StoreRoot
 
 
 def remove_orphans(run_config: RunConfig, *, merged: Path) -> None:
-    """Remove orphans, and take them out of the summary: the job of `remove_orphans`."""
+    """Remove orphans, and take them out of the summary: the job of `remove_orphans`.
+
+    Raises
+    ------
+    StoreError
+        When there were orphans that were not removed, because they hold files of somebody's own.
+    """
     store = run_config.store
     check_lease_can_be_taken(
         store, run_config.lease_tokens, take_over=run_config.settings.take_over
     )
-    removed = remove_groups(store)
+    removed, kept = remove_groups(store)
     summary = read_summary(merged)
     if summary is not None:
-        write_atomically(merged, replace(summary, orphans=[]).to_json().encode("utf-8"))
+        write_atomically(merged, replace(summary, orphans=[*kept]).to_json().encode("utf-8"))
     head = f"{plural(len(removed), 'group')} removed that the manifest does not list"
     print(head, *first_lines(map(printable, removed)), sep="\n", file=sys.stderr)
+    if kept:
+        raise StoreError(kept_groups(kept))
 
 
-def remove_groups(store: StoreRoot) -> list[str]:
-    """Remove the groups that the manifest does not list, and return their ids; see `orphans_of`."""
+def remove_groups(store: StoreRoot) -> tuple[list[str], dict[str, str]]:
+    """Remove the groups that the manifest does not list; see `orphans_of`.
+
+    Returns
+    -------
+    removed, kept
+        The ids of those that were removed; and of those that were not, each with a file in it that
+        no run wrote.
+    """
     orphans = orphans_of(store)
-    for sample_id in orphans:
+    kept = foreign_files(store, orphans)
+    removed = [sample_id for sample_id in orphans if sample_id not in kept]
+    for sample_id in removed:
         store.remove_group(sample_id)
     written = read_written(store)
-    if orphans and written is not None:
-        record_written(store, replace(written, groups=written.groups - {*orphans}))
+    if removed and written is not None:
+        record_written(store, replace(written, groups=written.groups - {*removed}))
     store.clean()
-    return orphans
+    return removed, kept
+
+
+def foreign_files(store: StoreRoot, sample_ids: Iterable[str]) -> dict[str, str]:
+    """Return the samples in whose groups lie files that no run wrote, each with one of them."""
+    found = {}
+    for sample_id in sample_ids:
+        foreign = sorted(filter(is_foreign_in_group, store.files_of(sample_id)))
+        if foreign:
+            found[sample_id] = foreign[0]
+    return found
+
+
+def kept_groups(kept: Mapping[str, str]) -> str:
+    """Return what to say of groups that are not removed."""
+    head = (
+        f"{plural(len(kept), 'group')} not removed, because of files that aerozarr did not write; "
+        "move these away, and run snakemake remove_orphans again"
+    )
+    lines = (printable(f"{group_path(sample_id)}/{path}") for sample_id, path in kept.items())
+    return "\n".join([head, *first_lines(lines)])
 
 
 def orphans_of(store: StoreRoot) -> list[str]:

@@ -228,6 +228,8 @@ def why_invalid(sample_id: str) -> str | None:
         sample_id.encode("utf-8")
     except UnicodeEncodeError:
         return "its name is not valid UTF-8"
+    if "\\" in sample_id:
+        return "its name holds a backslash, which some systems take for the end of a folder's"
     if not stays_inside(sample_id):
         return "its id would leave the store"
     if any(part.endswith(GROUP_SUFFIX) for part in parts[:-1]):

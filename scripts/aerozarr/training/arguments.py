@@ -42,7 +42,15 @@ def choose_samples(store: Store, split: str | Iterable[str] | None) -> tuple[str
 
 def _samples_of_split(store: Store, split: str) -> tuple[str, ...]:
     if split in store.splits:
-        return store.splits[split]
+        samples, known = store.splits[split], set(store.samples)
+        unknown = [sample for sample in samples if sample not in known]
+        if unknown:
+            raise StoreError(
+                f"The split {split!r} has the sample {unknown[0]!r}, which is not in the store's "
+                "manifest: they are of different runs. If the store is a copy, copy it again. If "
+                "you converted it, run snakemake with its settings, which writes both anew."
+            )
+        return samples
     raise StoreError(
         f"The store has no split {split!r}.{did_you_mean(split, store.splits)} "
         + (

@@ -94,7 +94,14 @@ def collate(items: list[Any]) -> Any:
 
     A DataLoader's `collate_fn`. The tensors of items that `ChunkDataset.__getitems__` returns
     together already lie in memory as a batch.
+
+    Raises
+    ------
+    ValueError
+        When there are no items.
     """
+    if not items:
+        raise ValueError("A batch has no items. Give a batch sampler whose batches have some.")
     batch = items[0].batch if isinstance(items[0], Item) else None
     if (
         batch is None

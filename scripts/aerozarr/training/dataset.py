@@ -12,7 +12,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from aerozarr.errors import StoreError
-from aerozarr.store.read.contents import PointCount, Points
+from aerozarr.store.read.contents import PointCount, Points, field_names
 from aerozarr.store.read.store import Store
 from aerozarr.store.read.subsample import Subsample
 from aerozarr.training.arguments import (
@@ -119,7 +119,7 @@ class ChunkDataset(Dataset[dict[str, Any]]):
         self.samples = choose_samples(store, split)
         self.normalizer = choose_normalizer(store, normalize)
         self._points = choose_points(store, self.samples, points)
-        self._fields = None if fields is None else tuple(fields)
+        self._fields = None if fields is None else field_names(fields)
         if self._points == {} and geometry_points is None:
             raise StoreError("points names no domain. Name one or more, or leave it out for all.")
         for field in self._fields or ():
@@ -144,8 +144,17 @@ class ChunkDataset(Dataset[dict[str, Any]]):
         return int(self._epoch)
 
     def set_epoch(self, epoch: int) -> None:
-        """Begin an epoch: other subsamples than in any other, and always the same in this one."""
-        self._epoch.fill_(to_int(epoch))
+        """Begin an epoch: other subsamples than in any other, and always the same in this one.
+
+        Raises
+        ------
+        ValueError
+            When it is negative, or 2^63 or more.
+        """
+        number = to_int(epoch)
+        if not 0 <= number < 2**63:
+            raise ValueError(f"epoch is {number}; give a number from 0 on, below 2^63.")
+        self._epoch.fill_(number)
 
     def __len__(self) -> int:
         return len(self.samples)

@@ -10,6 +10,7 @@ import torch
 
 from aerozarr.errors import StoreError
 from aerozarr.messages import did_you_mean
+from aerozarr.store.read.contents import field_names
 from aerozarr.store.read.store import Store
 
 
@@ -34,6 +35,13 @@ class Normalizer:
     -----
     All tensors are of shape (…, components). Components that never vary (whose standard deviation
     is 0) are only shifted.
+
+    Raises
+    ------
+    ValueError
+        When `position_range` is not two finite numbers, the smaller one first.
+    TypeError
+        When `logscale` is a single name.
     """
 
     def __init__(
@@ -46,8 +54,8 @@ class Normalizer:
     ) -> None:
         self._statistics = statistics
         self._positions = frozenset(positions)
-        self._range = position_range
-        self._logscale = frozenset(logscale)
+        self._range = None if position_range is None else _checked_range(position_range)
+        self._logscale = frozenset(field_names(logscale, "logscale"))
         self._scales: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
 
     @classmethod
@@ -74,11 +82,13 @@ class Normalizer:
         Raises
         ------
         StoreError
-            When the store has no such statistics.
+            When the store has no such statistics, or no such field.
+        TypeError, ValueError
+            As for the class.
         """
         if split is None and store.has_statistics("train"):
             split = "train"
-        for name in logscale:
+        for name in field_names(logscale, "logscale"):
             store.domain_of(name)
         return cls(
             store.statistics(split),
@@ -116,7 +126,7 @@ class Normalizer:
             values.copy_(values.sign() * values.abs().log1p())
         elif field in self._positions and self._range is None:
             return values
-        shift, scale = self._scale_of(field)
+        shift, scale = self._scale_of(field, values)
         return values.sub_(shift.to(values.device)).div_(scale.to(values.device))
 
     def denormalize(self, field: str, values: torch.Tensor) -> torch.Tensor:
@@ -127,17 +137,25 @@ class Normalizer:
         StoreError
             When there are no statistics of the field.
         """
-        shift, scale = self._scale_of(field)
+        shift, scale = self._scale_of(field, values)
         values = values.float() * scale.to(values.device) + shift.to(values.device)
         if field in self._logscale:
             values = values.sign() * values.abs().expm1()
         return values
 
-    def _scale_of(self, field: str) -> tuple[torch.Tensor, torch.Tensor]:
+    def _scale_of(self, field: str, values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return what to subtract, and then divide by: float32, a number a component."""
         if field not in self._scales:
             self._scales[field] = self._make_scale(field)
-        return self._scales[field]
+        shift, scale = self._scales[field]
+        for numbers in (shift, scale):
+            if numbers.shape not in ((1,), tuple(values.shape[-1:])):
+                raise StoreError(
+                    f"The statistics of {field!r} are of {len(numbers)} components, and the values "
+                    f"have the shape {tuple(values.shape)}. Give values of that field, and the "
+                    "statistics of their store."
+                )
+        return shift, scale
 
     def _make_scale(self, field: str) -> tuple[torch.Tensor, torch.Tensor]:
         if field in self._positions:
@@ -149,6 +167,8 @@ class Normalizer:
             return (low - first * scale).float(), scale.float()
         kind = "_logscale" if field in self._logscale else ""
         scale = _no_zeros(self._numbers(f"{field}{kind}_std"))
+        if (scale < 0).any():
+            raise _damaged(f"{field}{kind}_std", "has a number below 0")
         return self._numbers(f"{field}{kind}_mean").float(), scale.float()
 
     def _numbers(self, name: str) -> torch.Tensor:
@@ -158,15 +178,36 @@ class Normalizer:
                 "Run snakemake with the store's settings to have them written."
             )
         found = self._statistics[name]
-        if not isinstance(found, list | tuple) or not all(
-            number is None or isinstance(number, int | float) for number in found
-        ):
-            raise StoreError(
-                f"The statistics are damaged: {name!r} is no list of numbers. Run snakemake with "
-                "the store's settings to have them written, or copy them again."
-            )
+        if not isinstance(found, list | tuple) or not all(map(_is_number_or_none, found)):
+            raise _damaged(name, "is no list of numbers")
         numbers = [math.nan if number is None else float(number) for number in found]
         return torch.tensor(numbers, dtype=torch.float64)
+
+
+def _is_number_or_none(number: object) -> bool:
+    if isinstance(number, bool) or not isinstance(number, int | float | None):
+        return False
+    return number is None or abs(number) < math.inf
+
+
+def _damaged(name: str, why: str) -> StoreError:
+    return StoreError(
+        f"The statistics are damaged: {name!r} {why}. Run snakemake with the store's settings to "
+        "have them written, or copy them again."
+    )
+
+
+def _checked_range(position_range: Any) -> tuple[float, float]:
+    try:
+        low, high = map(float, position_range)
+    except (TypeError, ValueError):
+        low = high = math.nan
+    if not -math.inf < low < high < math.inf:
+        raise ValueError(
+            f"position_range is {position_range!r}; give two finite numbers, the smaller one "
+            "first: (0.0, 1000.0)."
+        )
+    return low, high
 
 
 def _no_zeros(scale: torch.Tensor) -> torch.Tensor:

@@ -184,6 +184,58 @@ class _Batches(Iterator[Any]):
         return batch
 
 
+_ORIGIN = "Give what state_dict() of a loader from ChunkDataset.loader returned."
+
+
+def check_state(state: Any) -> None:
+    """Check that a state has the parts of one, each of its kind.
+
+    Raises
+    ------
+    ValueError
+        When it is of another version, or damaged.
+    TypeError
+        When it is no mapping.
+    """
+    if not isinstance(state, Mapping):
+        raise TypeError(f"The state is of type {type(state).__name__}, and no mapping. {_ORIGIN}")
+    if state.get("version") != VERSION:
+        raise ValueError(
+            f"The state has version {state.get('version')!r}; this aerozarr reads version "
+            f"{VERSION}. {_ORIGIN}"
+        )
+    loader, order = state.get("loader"), state.get("order")
+    loader = loader if isinstance(loader, Mapping) else {}
+    order = order if isinstance(order, Mapping) else {}
+    most = loader.get("n_batches")
+    n_generators = loader.get("n_generators")
+    is_right = {
+        "loader": bool(loader),
+        "epoch": _is_count(state.get("epoch"), 2**63 - 1),
+        "batches": _is_count(state.get("batches"), most if isinstance(most, int) else 2**63 - 1),
+        "mid_epoch": isinstance(state.get("mid_epoch"), bool),
+        "order: epochs": _is_list(order.get("epochs"), int, loader.get("n_samplers_with_epoch")),
+        "order: generators": _is_list(order.get("generators"), torch.Tensor, n_generators),
+        "order: global_generator": isinstance(order.get("global_generator"), torch.Tensor),
+        "order: samplers": _is_list(
+            order.get("samplers"), object, loader.get("n_stateful_samplers")
+        ),
+    }
+    wrong = [name for name, right in is_right.items() if not right]
+    if wrong:
+        raise ValueError(f"The state is damaged: {wrong[0]!r} is not what it was. {_ORIGIN}")
+
+
+def _is_count(number: object, most: int) -> bool:
+    return type(number) is int and 0 <= number <= most
+
+
+def _is_list(found: object, kind: type, length: object) -> bool:
+    if not isinstance(found, list | tuple) or len(found) != length:
+        return False
+    return all(isinstance(each, kind) for each in found)
+
+
 class ResumableLoader(DataLoader[Any]):
     """A DataLoader over a `ChunkDataset` with `state_dict` and `load_state_dict`.
 
@@ -249,13 +301,11 @@ class ResumableLoader(DataLoader[Any]):
         Raises
         ------
         ValueError
-            When the state is of another format, or of a loader that gives other batches.
+            When the state is of another format, damaged, or of a loader that gives other batches.
+        TypeError
+            When it is no mapping.
         """
-        if state.get("version") != VERSION:
-            raise ValueError(
-                f"The state has version {state.get('version')!r}; this aerozarr reads version "
-                f"{VERSION}. Give what state_dict() of a loader from ChunkDataset.loader returned."
-            )
+        check_state(state)
         saved, now = state["loader"], self._describe()
         differing = [name for name in {**saved, **now} if saved.get(name) != now.get(name)]
         if differing:

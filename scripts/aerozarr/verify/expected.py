@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
@@ -51,6 +52,48 @@ class Expected(BaseModel):
     source: Sample | None
 
 
+class Problem(NamedTuple):
+    """What is not as it should be.
+
+    Attributes
+    ----------
+    place
+        A file of the store, or a field.
+    what
+        What is wrong with it.
+    remedy
+        What mends it: a sentence without a final stop.
+    """
+
+    place: str
+    what: str
+    remedy: str
+
+
+# What mends what.
+CONVERT_ANEW = (
+    "remove the group of each of these samples (<sample>.zarr) and run snakemake again, which "
+    "converts it anew"
+)
+MERGE_ANEW = (
+    f"remove {MANIFEST} and run snakemake again, which writes all files beside the groups anew and "
+    "converts nothing"
+)
+RUN = "run snakemake again, which brings the store in line with the source"
+DROP = (
+    "run snakemake again, which takes it out of the manifest, and then snakemake remove_orphans, "
+    "which removes its group"
+)
+MOVE_AWAY = "move it away: aerozarr did not write it"
+REMOVE_ORPHANS = "run snakemake remove_orphans, which removes it"
+REMOVE_REST = "remove it: it is what a killed run left of a group"
+MEND_SOURCE = "mend the file, and verify again; what is stored may be right"
+SAME_SETTINGS = (
+    "verify with the settings that the store was made with, or run snakemake, which converts anew "
+    "with these"
+)
+
+
 class Findings(BaseModel):
     """What a verification found of one sample.
 
@@ -69,7 +112,7 @@ class Findings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     sample_id: str
-    problems: list[tuple[str, str]] = []
+    problems: list[Problem] = []
     rounding: dict[str, Rounding] = {}
     files: int = 0
     stored_bytes: int = 0

@@ -32,12 +32,23 @@ from aerozarr.store.format.layout import (
     ROOT_METADATA,
     Grid,
     group_path,
+    is_foreign_in_group,
     is_shard,
     shard_path,
 )
 from aerozarr.store.format.shuffle import permutation, seed_of
 from aerozarr.store.write.root import StoreRoot
-from aerozarr.verify.expected import Expected, Findings, verification_folder
+from aerozarr.verify.expected import (
+    CONVERT_ANEW,
+    DROP,
+    MEND_SOURCE,
+    MERGE_ANEW,
+    MOVE_AWAY,
+    Expected,
+    Findings,
+    Problem,
+    verification_folder,
+)
 
 # Rows that are compared together.
 _BLOCK = 2**18
@@ -53,14 +64,15 @@ def verify_sample(run_config: RunConfig, *, key: str, findings: Path) -> None:
     expected = Expected.model_validate_json(path.read_bytes())
     use_one_thread()
     result = check_sample(expected, run_config)
-    for place, problem in result.problems:
-        print(f"{printable(expected.sample_id)}: {place}: {problem}", file=sys.stderr)
+    for problem in result.problems:
+        where = f"{printable(expected.sample_id)}: {problem.place}"
+        print(f"{where}: {problem.what}; {problem.remedy}", file=sys.stderr)
     write_atomically(findings, result.model_dump_json().encode("utf-8"))
 
 
 def check_sample(expected: Expected, run_config: RunConfig) -> Findings:
     """Compare a sample's group with its checksums and, unless `verify` is `quick`, its source."""
-    problems: list[tuple[str, str]] = []
+    problems: list[Problem] = []
     group = _Group(run_config.store, expected.sample_id)
     problems += group.check_files(expected)
     intact = bool(expected.objects) and not problems
@@ -68,12 +80,8 @@ def check_sample(expected: Expected, run_config: RunConfig) -> Findings:
     if run_config.settings.verify == "full":
         problems += _check_layout(group, expected, run_config.domains)
         if expected.source is None:
-            problems.append(
-                (
-                    MANIFEST,
-                    "is not among the samples that source and settings (splits, limit) give",
-                )
-            )
+            what = "is not among the samples that source and settings (splits, limit) give"
+            problems.append(Problem(MANIFEST, what, DROP))
         elif group.has(ROOT_METADATA):
             load = loader_for(
                 expected.source, run_config.settings, run_config.dataset, run_config.source
@@ -120,22 +128,27 @@ class _Group:
             self.zarr = MemoryStore(buffers, read_only=True)
         self.read_bytes = sum(self._lengths.values())
 
-    def check_files(self, expected: Expected) -> Iterable[tuple[str, str]]:
+    def check_files(self, expected: Expected) -> Iterable[Problem]:
         """Yield what is missing, too much, or other than what was written."""
         if not expected.objects:
-            yield CHECKSUMS, "says nothing of this sample"
+            yield Problem(CHECKSUMS, "says nothing of this sample", MERGE_ANEW)
         for path in sorted({*self._digests, *expected.objects}):
             if path not in self._digests:
-                yield path, f"is missing{_ZEROS if is_shard(path) else ''}"
+                what = f"is missing{_ZEROS if is_shard(path) else ''}"
+                yield Problem(path, what, CONVERT_ANEW)
             elif path not in expected.objects:
                 if expected.objects:
-                    yield path, "is not a file that was written"
+                    remedy = MOVE_AWAY if is_foreign_in_group(path) else CONVERT_ANEW
+                    yield Problem(path, "is not a file that was written", remedy)
             else:
                 size, digest = expected.objects[path]
+                what = ""
                 if self._lengths[path] != size:
-                    yield path, f"has {self._lengths[path]} bytes, {size} were written"
+                    what = f"has {self._lengths[path]} bytes, {size} were written"
                 elif self._digests[path] != digest:
-                    yield path, "its bytes are not those that were written (SHA-256)"
+                    what = "its bytes are not those that were written (SHA-256)"
+                if what:
+                    yield Problem(path, what, CONVERT_ANEW)
 
     def has(self, path: str) -> bool:
         """Whether a file is there."""
@@ -156,40 +169,40 @@ class _Group:
 
 def _check_layout(
     group: _Group, expected: Expected, domains: tuple[Domain, ...]
-) -> Iterable[tuple[str, str]]:
+) -> Iterable[Problem]:
     """Yield where names, shapes, dtypes or grids are not what manifest and settings say."""
     if not group.has(ROOT_METADATA):
-        yield ROOT_METADATA, "is missing, so the group does not open"
+        yield Problem(ROOT_METADATA, "is missing, so the group does not open", CONVERT_ANEW)
         return
     wanted = {field.array_name for domain in domains for field in domain.fields}
     try:
         root = zarr.open_group(group.zarr, mode="r", use_consolidated=True)
         arrays = {name for name, item in root.members(max_depth=None) if _is_array(item)}
     except (ValueError, KeyError, TypeError) as error:
-        yield ROOT_METADATA, f"cannot be read: {type(error).__name__}"
+        yield Problem(ROOT_METADATA, f"cannot be read: {type(error).__name__}", CONVERT_ANEW)
         return
     for name in sorted(wanted - arrays):
-        yield name, "is not in the group's metadata"
+        yield Problem(name, "is not in the group's metadata", CONVERT_ANEW)
     for name in sorted(arrays - wanted):
-        yield name, "is no array of the dataset"
+        yield Problem(name, "is no array of the dataset", CONVERT_ANEW)
     for domain in domains:
         grid = expected.domains.get(domain.name)
         if grid is None:
-            yield domain.name, "is not in the manifest's entry"
+            yield Problem(domain.name, "is not in the manifest's entry", MERGE_ANEW)
             continue
         for field in domain.fields:
             if field.array_name in arrays:
                 yield from _check_array(group, field, grid)
                 for path in group.missing_shards(field, grid):
                     if path not in expected.objects:  # else it is said of the file
-                        yield path, f"is missing{_ZEROS}"
+                        yield Problem(path, f"is missing{_ZEROS}", CONVERT_ANEW)
 
 
 def _is_array(item: object) -> bool:
     return isinstance(item, zarr.Array)
 
 
-def _check_array(group: _Group, field: Field, grid: Grid) -> Iterable[tuple[str, str]]:
+def _check_array(group: _Group, field: Field, grid: Grid) -> Iterable[Problem]:
     array = group.array(field.array_name)
     expected = {
         "shape": (grid.n_points, field.width),
@@ -199,7 +212,8 @@ def _check_array(group: _Group, field: Field, grid: Grid) -> Iterable[tuple[str,
     }
     for name, value in expected.items():
         if getattr(array, name) != value:
-            yield field.array_name, f"its {name} is {getattr(array, name)}, and should be {value}"
+            what = f"its {name} is {getattr(array, name)}, and should be {value}"
+            yield Problem(field.array_name, what, CONVERT_ANEW)
 
 
 class _Comparison:
@@ -215,7 +229,7 @@ class _Comparison:
         self.intact = False  # whether the group's files are those that were written
         self.rounding: dict[str, Rounding] = {}
 
-    def run(self, load: Loader) -> Iterable[tuple[str, str]]:
+    def run(self, load: Loader) -> Iterable[Problem]:
         """Yield the fields that do not hold the source's values, and how many of them."""
         perm: npt.NDArray[np.int64] | None = None
         for field in self.domain.fields:
@@ -224,18 +238,20 @@ class _Comparison:
                 check_whole(value, field)
                 source = to_numpy(as_rows(value, field))
             except BrokenSample as error:
-                yield field.canonical, f"the source's file cannot be read: {error.cause}"
+                what = f"the source's file cannot be read: {error.cause}"
+                yield Problem(field.canonical, what, MEND_SOURCE)
                 continue
             if perm is None:
                 perm = permutation(len(source), self.seed)
             if len(source) != len(perm):
-                yield field.canonical, f"the source has {len(source)} rows, not {len(perm)}"
+                what = f"the source has {len(source)} rows, not {len(perm)}"
+                yield Problem(field.canonical, what, MEND_SOURCE)
                 continue
             yield from self._compare(field, source, perm)
 
     def _compare(
         self, field: Field, source: Array, perm: npt.NDArray[np.int64]
-    ) -> Iterable[tuple[str, str]]:
+    ) -> Iterable[Problem]:
         parts = []
         different = 0
         if self.grid is not None and self.group.missing_shards(field, self.grid):
@@ -243,7 +259,8 @@ class _Comparison:
         try:
             array = self.group.array(field.array_name)
             if array.shape != source.shape:
-                yield field.canonical, f"has shape {array.shape}, the source's is {source.shape}"
+                what = f"has shape {array.shape}, the source's is {source.shape}"
+                yield Problem(field.canonical, what, CONVERT_ANEW)
                 return
             for first in range(0, len(perm), _BLOCK):
                 rows = np.take(source, perm[first : first + _BLOCK], axis=0)
@@ -252,7 +269,8 @@ class _Comparison:
                 parts.append(Rounding.of(rows, stored))
         except (ValueError, KeyError, RuntimeError, TypeError) as error:
             # What zarr-python and its codecs raise for bytes that are none of theirs.
-            yield field.canonical, f"cannot be decoded: {type(error).__name__}"
+            what = f"cannot be decoded: {type(error).__name__}"
+            yield Problem(field.canonical, what, CONVERT_ANEW)
             return
         if not different:
             self.rounding[field.canonical] = Rounding.merged(parts)
@@ -260,10 +278,8 @@ class _Comparison:
         why = (
             "; the files are as they were written, so the source has changed" if self.intact else ""
         )
-        yield (
-            field.canonical,
-            f"{different} of {source.size} values are not the source's, shuffled and cast{why}",
-        )
+        what = f"{different} of {source.size} values are not the source's, shuffled and cast{why}"
+        yield Problem(field.canonical, what, CONVERT_ANEW)
 
 
 def _count_different(source: Array, stored: Array) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -25,8 +26,21 @@ from aerozarr.store.format.layout import (
 )
 from aerozarr.store.format.manifest import Manifest
 from aerozarr.store.format.tables import read_table, table_text
+from aerozarr.store.write.records import read_written
 from aerozarr.store.write.root import StoreRoot
-from aerozarr.verify.expected import Findings, read_manifest, read_recorded, verification_folder
+from aerozarr.verify.expected import (
+    MERGE_ANEW,
+    MOVE_AWAY,
+    REMOVE_ORPHANS,
+    REMOVE_REST,
+    RUN,
+    SAME_SETTINGS,
+    Findings,
+    Problem,
+    read_manifest,
+    read_recorded,
+    verification_folder,
+)
 
 SHOWN = 20
 
@@ -42,7 +56,7 @@ class Verdict:
     samples, files, stored_bytes, values
         What was looked at.
     problems
-        Sample (empty for the store as a whole), place, and what is wrong.
+        Sample (empty for the store as a whole), place, what is wrong, and what mends it.
     rounding
         What the cast changed, by canonical field name, over all values.
     notes
@@ -58,7 +72,7 @@ class Verdict:
     files: int
     stored_bytes: int
     values: int
-    problems: list[tuple[str, str, str]]
+    problems: list[tuple[str, str, str, str]]
     rounding: dict[str, dict[str, float]]
     notes: list[str] = field(default_factory=list)
     skipped: int | None = None
@@ -67,7 +81,7 @@ class Verdict:
         """Return the verdict for the person at the terminal; the last line is the result."""
         lines = _rounding_table(self.rounding)
         lines += [printable(f"warning: {note}") for note in self.notes]
-        for sample_id, place, problem in self.problems[:SHOWN]:
+        for sample_id, place, problem, _ in self.problems[:SHOWN]:
             where = ": ".join(part for part in (sample_id, place) if part)
             lines.append(printable(f"{where}: {problem}"))
         if len(self.problems) > SHOWN:
@@ -81,7 +95,11 @@ class Verdict:
         if self.skipped:
             looked_at += f"; {plural(self.skipped, 'sample')} skipped, see {SKIPPED}"
         if self.problems:
-            lines += self._remedies()
+            counts = Counter(remedy for *_, remedy in self.problems)
+            lines += [
+                f"what to do about {plural(count, 'problem')}: {remedy}"
+                for remedy, count in counts.most_common()
+            ]
             wrong = len({sample_id for sample_id, *_ in self.problems if sample_id})
             lines.append(
                 f"{self.store} is NOT as it should be: {plural(len(self.problems), 'problem')}, "
@@ -90,21 +108,6 @@ class Verdict:
         else:
             lines.append(f"{self.store} is as it should be ({looked_at})")
         return lines
-
-    def _remedies(self) -> list[str]:
-        of_samples = [problem for sample_id, _, problem in self.problems if sample_id]
-        remedies = []
-        if of_samples:
-            remedies.append(
-                "what to do: run snakemake again, which converts samples that lack a file or whose "
-                "source has changed; remove other damaged groups (<sample>.zarr) first"
-            )
-        if len(of_samples) < len(self.problems):
-            remedies.append(
-                f"for files beside the groups: remove {MANIFEST} and run snakemake again, which "
-                "writes all of them anew and converts nothing"
-            )
-        return remedies
 
 
 def _rounding_table(rounding: Mapping[str, Mapping[str, float]]) -> list[str]:
@@ -153,9 +156,7 @@ def verify(run_config: RunConfig, *, table: Path, verdict: Path) -> None:
         for sample_id in manifest.samples
     ]
     source = json.loads((folder / "source.json").read_bytes())["source"]
-    problems = [
-        ("", place, problem) for place, problem in check_store(run_config, manifest, source)
-    ]
+    problems = [("", *problem) for problem in check_store(run_config, manifest, source)]
     problems += [(one.sample_id, *problem) for one in found for problem in one.problems]
     names = dict.fromkeys(name for one in found for name in one.rounding)
     result = Verdict(
@@ -178,17 +179,15 @@ def verify(run_config: RunConfig, *, table: Path, verdict: Path) -> None:
         ),
         skipped=None if (skipped := _skipped(run_config.store)) is None else len(skipped),
     )
-    columns = ("sample", "place", "problem")
+    columns = ("sample", "place", "problem", "remedy")
     write_atomically(table, table_text(problems, columns).encode("utf-8"))
     write_atomically(verdict, json.dumps(asdict(result), indent=2).encode("utf-8"))
     if problems:
         raise StoreError(f"not everything is as it should be; {table} has the list")
 
 
-def check_store(
-    run_config: RunConfig, manifest: Manifest, source: list[str]
-) -> Iterable[tuple[str, str]]:
-    """Yield what is wrong with a store besides its samples: place, and what.
+def check_store(run_config: RunConfig, manifest: Manifest, source: list[str]) -> Iterable[Problem]:
+    """Yield what is wrong with a store besides its samples.
 
     Parameters
     ----------
@@ -205,40 +204,47 @@ def check_store(
     for key in ("dataset_name", "shuffle_seed", "coords_dtype", "values_dtype", "compressor"):
         stored, wanted = getattr(manifest, key), getattr(expected, key)
         if stored != wanted:
-            yield MANIFEST, f"{key} is {stored!r}, and the settings say {wanted!r}"
+            what = f"{key} is {stored!r}, and the settings say {wanted!r}"
+            yield Problem(MANIFEST, what, SAME_SETTINGS)
     if manifest.domains != expected.domains:
-        yield MANIFEST, "its domains are not those of the settings"
+        yield Problem(MANIFEST, "its domains are not those of the settings", SAME_SETTINGS)
     recorded = read_recorded(store)
     if not recorded:
-        yield CHECKSUMS, "is not there, so nothing says what was written"
+        yield Problem(CHECKSUMS, "is not there, so nothing says what was written", MERGE_ANEW)
     for path, (size, digest) in recorded.items():
         if split_path(path) is not None:
             continue
         content = store.read(path)
         if content is None:
-            yield path, "is missing"
+            yield Problem(path, "is missing", MERGE_ANEW)
         elif len(content) != size or hashlib.sha256(content).hexdigest() != digest:
-            yield path, "is not what was written last"
+            yield Problem(path, "is not what was written last", MERGE_ANEW)
     listed = set(manifest.samples)
     for sample_id in sorted(_samples_of(recorded) - listed):
-        yield sample_id, f"is in {CHECKSUMS} and not in {MANIFEST}"
+        yield Problem(sample_id, f"is in {CHECKSUMS} and not in {MANIFEST}", MERGE_ANEW)
     skipped = _skipped(store)
     known = listed | (skipped or set())
     for sample_id in source if skipped is not None else ():
         if sample_id not in known:
-            yield sample_id, f"is in the source and not in {MANIFEST}; run snakemake"
+            yield Problem(sample_id, f"is in the source and not in {MANIFEST}", RUN)
     # Lists that training code opens may be the person's own; see `merge_manifest`.
     own = {*recorded, *always_there(run_config.dataset.rule), CHECKSUMS, PROVENANCE}
     orphans: dict[str, int] = {}
+    written = read_written(store)
+    ours = written.groups if written is not None else frozenset()
+    whole = store.group_ids()
     for path in store.all_files():
         place = split_path(path)
         if place is not None and place[0] not in listed:
             orphans[place[0]] = orphans.get(place[0], 0) + 1
         elif place is None and recorded and path not in own:
-            yield path, "is not a file of the store"
+            yield Problem(path, "is not a file of the store", MOVE_AWAY)
     for sample_id, files in sorted(orphans.items()):
         what = f"{plural(files, 'file')} that {MANIFEST} does not list"
-        yield group_path(sample_id), f"{what}; the target remove_orphans removes whole groups"
+        remedy = MOVE_AWAY if sample_id not in ours else REMOVE_ORPHANS
+        if sample_id in ours - whole:
+            remedy = REMOVE_REST
+        yield Problem(group_path(sample_id), what, remedy)
 
 
 def _samples_of(recorded: Iterable[str]) -> set[str]:

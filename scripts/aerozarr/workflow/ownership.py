@@ -10,14 +10,22 @@ from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
-from aerozarr.errors import AerozarrError, SettingsError
+from aerozarr.errors import AerozarrError, SettingsError, StoreError
 from aerozarr.example import example_files
 from aerozarr.filesystems.files import write_atomically
 from aerozarr.filesystems.location import is_url
 from aerozarr.merge.summary import digest_of
 from aerozarr.messages import first_lines, plural, printable, redacted
 from aerozarr.run_config import LEASE_TOKEN, MERGED, RunConfig
-from aerozarr.store.format.layout import group_path, groups_in
+from aerozarr.store.format.layout import (
+    MANIFEST,
+    group_path,
+    groups_in,
+    is_beside_the_groups,
+    is_foreign_in_group,
+    split_path,
+)
+from aerozarr.store.format.manifest import Manifest
 from aerozarr.store.write.records import (
     Lease,
     Written,
@@ -59,7 +67,7 @@ def check_store_is_ours(run_config: RunConfig, state: State, plan: Plan) -> Writ
         groups = written.groups if written else frozenset()
         written = Written(settings.dataset, sources_of(run_config), groups)
     if not settings.take_over:
-        _check_dataset(run_config, written)
+        _check_dataset(run_config, written, _name_in(state.manifest))
     check_lease_can_be_taken(store, run_config.lease_tokens, take_over=settings.take_over)
     # An earlier version kept no record: what a fragment tells of was written by this work folder.
     known = written.groups | {f.sample_id for f in state.fragments.values() if f is not None}
@@ -67,22 +75,37 @@ def check_store_is_ours(run_config: RunConfig, state: State, plan: Plan) -> Writ
     if run_config.is_example:
         wanted |= {name.rpartition("/")[0] for name in example_files()}
     _check_groups(run_config, (groups_in(state.files) & wanted) - known)
+    _check_files_in_groups(run_config, state, wanted)
+    _check_folders(run_config, state)
     return Written(settings.dataset, sources_of(run_config), frozenset(known | wanted))
 
 
-def _check_dataset(run_config: RunConfig, written: Written) -> None:
+def _name_in(manifest: bytes | None) -> str | None:
+    """Return the dataset's name that a manifest has, None where there is none that can be read."""
+    with contextlib.suppress(StoreError):
+        return Manifest.parse(manifest, MANIFEST).dataset_name if manifest else None
+    return None
+
+
+def _check_dataset(run_config: RunConfig, written: Written, name: str | None) -> None:
     settings = run_config.settings
     names = {*sources_of(run_config), redacted(run_config.source)}
     if written.dataset == settings.dataset and not names.isdisjoint(written.sources):
         return
-    theirs = written.dataset or "a dataset that is not known"
+    theirs = _described(name, written.dataset) or "a dataset that is not known"
+    ours = _described(settings.dataset_name or run_config.dataset.name, settings.dataset)
     source = next(iter(written.sources), "a source that is not known")
     raise SettingsError(
         f"store: {redacted(settings.store)!r} holds {printable(theirs)} from {printable(source)}; "
-        f"this run is for {settings.dataset} from {redacted(run_config.source)}. Set store (and "
+        f"this run is for {printable(ours)} from {redacted(run_config.source)}. Set store (and "
         "workdir) to a place of its own. If this run may replace what is there, or the source "
         "was moved, set take_over: true."
     )
+
+
+def _described(name: str | None, dataset: str) -> str:
+    """Return a dataset's name, with the setting `dataset` where that is another."""
+    return f"{name} (dataset: {dataset})" if name and dataset not in ("", name) else name or dataset
 
 
 def _check_groups(run_config: RunConfig, foreign: Collection[str]) -> None:
@@ -94,6 +117,37 @@ def _check_groups(run_config: RunConfig, foreign: Collection[str]) -> None:
         "own; if they may be replaced, set take_over: true."
     )
     raise SettingsError("\n".join([head, *first_lines(map(printable, sorted(foreign)))]))
+
+
+def _check_files_in_groups(run_config: RunConfig, state: State, wanted: Collection[str]) -> None:
+    """Check that no group that is to be replaced holds files of somebody's own."""
+    if run_config.settings.take_over:
+        return
+    places = ((path, split_path(path)) for path in state.files)
+    foreign = [
+        path
+        for path, place in places
+        if place is not None and place[0] in wanted and is_foreign_in_group(place[1])
+    ]
+    if foreign:
+        head = (
+            f"store: {redacted(run_config.settings.store)!r} holds {plural(len(foreign), 'file')} "
+            "that aerozarr did not write, inside groups that this run would replace. Move what is "
+            "to be kept away; if all of it may go, set take_over: true."
+        )
+        raise SettingsError("\n".join([head, *first_lines(map(printable, sorted(foreign)))]))
+
+
+def _check_folders(run_config: RunConfig, state: State) -> None:
+    """Check that no folder of somebody's own is where a file beside the groups is to be put."""
+    folders = {path.partition("/")[0] for path in state.files if "/" in path}
+    blocking = sorted(filter(is_beside_the_groups, folders))
+    if blocking and run_config.store.location.is_local:
+        place = printable(f"{redacted(run_config.settings.store)}/{blocking[0]}")
+        raise SettingsError(
+            f"store: {place} is a folder, where aerozarr keeps a file of that name. Move it away, "
+            "or set store to a place of its own."
+        )
 
 
 def sources_of(run_config: RunConfig) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ from aerozarr import __version__
 from aerozarr.environment import STARTED
 from aerozarr.errors import AerozarrError
 from aerozarr.filesystems.files import write_atomically
-from aerozarr.merge.remove_orphans import orphans_of
+from aerozarr.merge.remove_orphans import foreign_files, kept_groups, orphans_of
 from aerozarr.merge.summary import read_summary
 from aerozarr.messages import first_lines, plural, printable, redacted, tell
 from aerozarr.run_config import MERGED, RUN_JSON, RunConfig
@@ -169,13 +169,14 @@ def forecast_lines(run: Run) -> list[str]:
     """Return what a run would do."""
     if "remove_orphans" in run.targets:
         try:
-            orphans = sorted(map(printable, orphans_of(run.config.store)))
+            orphans = orphans_of(run.config.store)
+            kept = foreign_files(run.config.store, orphans)
         except AerozarrError as error:
             return [str(error)]
-        return [
-            f"a run would remove {plural(len(orphans), 'group')}",
-            *(f"  {orphan}" for orphan in orphans),
-        ]
+        removed = sorted(printable(each) for each in orphans if each not in kept)
+        head = f"a run would remove {plural(len(removed), 'group')}"
+        lines = [head, *(f"  {orphan}" for orphan in removed)]
+        return [*lines, *kept_groups(kept).split("\n")] if kept else lines
     if run.verifies:
         return [f"a run would verify {plural(len(run.verified), 'sample')}"]
     return [run.forecast or "a run would make the example, or convert what it lacks"]

@@ -547,9 +547,9 @@ def test_remove_orphans_removes_them_and_nothing_else(make, url):
     for name in ("run_9", "old/run_1", "run_1/x"):
         put_group(run_config, name)
     record(run_config, "run_9", "old/run_1", "run_1/x", "other_store/run_9", "long_gone")
-    assert remove_groups(run_config.store) == ["old/run_1", "run_1/x", "run_9"]
+    assert remove_groups(run_config.store) == (["old/run_1", "run_1/x", "run_9"], {})
     assert files_of_samples(url) == before
-    assert remove_groups(run_config.store) == []
+    assert remove_groups(run_config.store) == ([], {})
     assert files_of_samples(url) == before
 
 
@@ -558,9 +558,24 @@ def test_what_is_put_where_a_removed_group_was_is_not_removed(make, url):
     merge_fragments(run_config, [converted(run_config, "run_1")], [])
     put_group(run_config, "run_9")
     record(run_config, "run_9")
-    assert remove_groups(run_config.store) == ["run_9"]
+    assert remove_groups(run_config.store) == (["run_9"], {})
     put_group(run_config, "run_9")
-    assert remove_groups(run_config.store) == []
+    assert remove_groups(run_config.store) == ([], {})
+
+
+def test_a_group_that_holds_somebodys_own_files_is_not_removed(make, url):
+    run_config = make()
+    merge_fragments(run_config, [converted(run_config, "run_1")], [])
+    for name in ("run_8", "run_9"):
+        put_group(run_config, name)
+    record(run_config, "run_8", "run_9")
+    put_file(url, "run_8.zarr/.DS_Store", b"what a desktop leaves")
+    put_file(url, "run_9.zarr/volume/notes.txt", b"mine")
+    before = files_of_samples(url)
+    removed, kept = remove_groups(run_config.store)
+    assert (removed, kept) == (["run_8"], {"run_9": "volume/notes.txt"})
+    assert files_of_samples(url) == {p: c for p, c in before.items() if "run_8.zarr" not in p}
+    assert remove_groups(run_config.store) == ([], kept), "it is still known as ours"
 
 
 @pytest.mark.parametrize("orphan", ODD_IDS)
@@ -571,7 +586,7 @@ def test_remove_orphans_takes_no_id_for_a_pattern(make, url, orphan):
     before = files_of_samples(url)
     put_group(run_config, orphan)
     record(run_config, orphan)
-    assert remove_groups(run_config.store) == [orphan]
+    assert remove_groups(run_config.store) == ([orphan], {})
     assert files_of_samples(url) == before
 
 

@@ -23,6 +23,7 @@ from aerozarr.convert.fragment import Fragment
 from aerozarr.convert.loader import loader_for
 from aerozarr.convert.sample import convert
 from aerozarr.environment import STARTED
+from aerozarr.errors import StoreError
 from aerozarr.merge.merge_manifest import merge_fragments
 from aerozarr.merge.report import report_of
 from aerozarr.merge.sidecars import files_named_by
@@ -707,6 +708,6 @@ def test_the_manifest_comes_last(make, url, name):
     run_config = make()
     samples = split_samples(run_config, train="a")
     put_file(url, f"{name}/folder.txt", b"a folder, which no file can take the place of")
-    with pytest.raises(OSError):
+    with pytest.raises(StoreError, match="is a folder, where aerozarr keeps a file"):
         merge_fragments(run_config, samples, [])
     assert MANIFEST not in beside(url)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated
@@ -162,6 +163,20 @@ def shard_folder(array_name: str) -> str:
 def shard_path(array_name: str, shard: int) -> str:
     """Return where in a group a shard of an array lies."""
     return f"{shard_folder(array_name)}/{shard}/0"
+
+
+# What aerozarr and other Zarr writers put into a group: metadata, and chunks or shards by number.
+_OF_A_GROUP = re.compile(r"([^/]+/){0,2}zarr\.json|[^/]+/[^/]+/c/\d+/\d+")
+# What desktops and network file systems put into any folder.
+_LITTER = re.compile(r"\._.*|\.DS_Store|Thumbs\.db|desktop\.ini|\.nfs[0-9a-f]+", re.IGNORECASE)
+
+
+def is_foreign_in_group(path: str) -> bool:
+    """Whether a file of a group, by its path in the group, is one that no writer of groups makes.
+
+    Nothing that is foreign is removed with a group; what operating systems leave in folders is.
+    """
+    return not _OF_A_GROUP.fullmatch(path) and not _LITTER.fullmatch(path.rpartition("/")[2])
 
 
 def is_shard(path: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Self
 
@@ -167,6 +168,7 @@ class Manifest(_Entry):
                 f"{FORMAT_VERSION}. Use the aerozarr that wrote it, or convert again."
             )
         manifest._check_domains(where)
+        manifest._check_places(where)
         return manifest
 
     def _check_domains(self, where: str) -> None:
@@ -194,6 +196,24 @@ class Manifest(_Entry):
                         f"{printable(name)!r} do not fit each other ({grid}). Run snakemake with "
                         "the store's settings, which writes it again, or copy the store again."
                     )
+
+    def _check_places(self, where: str) -> None:
+        """Check that no two samples have the same group, and no two fields the same array."""
+        places: list[tuple[str, Iterable[str]]] = [
+            ("sample", (sample.relpath for sample in self.samples.values()))
+        ]
+        places += [
+            ("field", (array.array_name for array in domain.arrays.values()))
+            for domain in self.domains.values()
+        ]
+        for what, paths in places:
+            twice = [path for path, count in Counter(paths).items() if count > 1]
+            if twice:
+                raise StoreError(
+                    f"{where} is damaged: {printable(twice[0])!r} is the place of more than one "
+                    f"{what}. Run snakemake with the store's settings, which writes it again, or "
+                    "copy the store again."
+                )
 
     def to_bytes(self) -> bytes:
         """Return the manifest as it is stored: indented by two, no newline at the end."""

@@ -94,6 +94,7 @@ class Layout:
         try:
             if metadata["zarr_format"] != 3 or metadata["node_type"] != "array":
                 raise Unreadable("it is no Zarr v3 array")
+            _check_extensions(metadata)
             return cls._of(metadata)
         except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
             # Cut, since the error may repeat a value of any length.
@@ -110,7 +111,7 @@ class Layout:
             sharding = codecs[0]["configuration"]
             chunk_shape = _counts(sharding["chunk_shape"])
             codecs = [*sharding["codecs"], *codecs[1:]]
-            index_at_end = sharding.get("index_location", "end") == "end"
+            index_at_end = ("start", "end").index(sharding.get("index_location", "end")) == 1
             if _known(sharding["index_codecs"]) != _INDEX_CODECS or len(metadata["codecs"]) > 1:
                 raise Unreadable("its shards are encoded in a way that this reader does not know")
         separator = encoding.get("configuration", {}).get("separator", "/")
@@ -280,6 +281,34 @@ def _to_values(raw: bytes | bytearray, metadata: Mapping[str, Any], separator: s
     store = MemoryStore({path: cpu.Buffer.from_bytes(data) for path, data in files.items()})
     array = zarr.open_array(store, mode="r", zarr_format=3)
     return np.asarray(array[:])
+
+
+# Of an array's metadata, in Zarr's specification.
+_KEYS = frozenset(
+    {
+        "zarr_format",
+        "node_type",
+        "shape",
+        "data_type",
+        "chunk_grid",
+        "chunk_key_encoding",
+        "codecs",
+        "fill_value",
+        "attributes",
+        "dimension_names",
+        "storage_transformers",
+    }
+)
+
+
+def _check_extensions(metadata: Mapping[str, Any]) -> None:
+    """Refuse what Zarr says has to be understood, and is not here."""
+    for name, value in metadata.items():
+        ignorable = isinstance(value, Mapping) and value.get("must_understand") is False
+        if name not in _KEYS and not ignorable:
+            raise Unreadable(f"it uses {name[:40]!r}, which this reader does not know")
+    if metadata.get("storage_transformers"):
+        raise Unreadable("it has storage transformers, which this reader does not know")
 
 
 def _known(codecs: list[Any]) -> list[Any]:

@@ -127,7 +127,7 @@ class Contents:
             if not 0 < count <= n_points:
                 raise StoreError(
                     f"{count} points of the {domain} of {sample} were asked for; it has "
-                    f"{n_points}. Ask for at most as many, or for all: {{{domain!r}: 'all'}}."
+                    f"{n_points}. Ask for 1 to {n_points}, or for all: {{{domain!r}: 'all'}}."
                 )
             chunk = grid.chunk_points
             rows = choose_rows(n_points, count, generator, chunk if whole_chunks else None)
@@ -177,7 +177,7 @@ class Contents:
     ) -> dict[str, tuple[int | None, list[str]]]:
         """Return points and fields by domain, in the manifest's order."""
         asked = self.counts_of(points)
-        names = None if fields is None else set(fields)
+        names = None if fields is None else set(field_names(fields))
         for field in names or ():
             domain = self.domain_of(field)
             if domain not in asked:
@@ -190,6 +190,21 @@ class Contents:
             if domain in asked and (names is None or field in names):
                 chosen.setdefault(domain, (asked[domain], []))[1].append(field)
         return chosen
+
+
+def field_names(fields: Iterable[str], argument: str = "fields") -> tuple[str, ...]:
+    """Return names of fields that the caller gave.
+
+    Raises
+    ------
+    TypeError
+        When it is a single name, whose letters would be taken for names, or no names at all.
+    """
+    if isinstance(fields, str | bytes) or not isinstance(fields, Iterable):
+        raise TypeError(
+            f"{argument} is {fields!r}; it takes several names: {argument}=['surface_pressure']."
+        )
+    return tuple(fields)
 
 
 def _count(argument: str, domain: str, count: Any) -> int | None:

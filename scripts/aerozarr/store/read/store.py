@@ -70,6 +70,8 @@ class Store(Contents):
         When there is no manifest, or one that is damaged or of another format version.
     SettingsError
         When the URL cannot be opened.
+    TypeError
+        When `place` or `storage_options` is of another type.
     RemoteError
         When what is behind it cannot be reached, or refuses.
 
@@ -87,7 +89,7 @@ class Store(Contents):
         fill_missing: bool = False,
         cache_bytes: int = 2**27,
     ) -> None:
-        self._place = _absolute(place) if isinstance(place, str | os.PathLike) else place
+        self._place = _checked_place(place)
         self._options = options_by_protocol(self._place, storage_options or {})
         self._fill_missing = fill_missing
         self._cache_bytes = cache_bytes
@@ -114,7 +116,10 @@ class Store(Contents):
             fetcher = ObstoreFetcher(self._place)
             self._name = repr(self._place)
         else:
-            location = open_location(self._place, self._options, key="place")
+            try:
+                location = open_location(self._place, self._options, key="place")
+            except FileNotFoundError as error:  # an archive that is to be read in
+                raise StoreError(f"{error}. Check the path.") from None
             fetcher = LocalFetcher(location.path) if location.is_local else FsspecFetcher(location)
             self._name = location.url
         self._reader = ChunkReader(
@@ -194,6 +199,8 @@ class Store(Contents):
             for name, ids in content.items():
                 if not isinstance(ids, list) or not all(isinstance(id_, str) for id_ in ids):
                     raise self._damaged(SPLITS, f"{printable(name)!r} is no list of ids")
+                if len({*ids}) < len(ids):
+                    raise self._damaged(SPLITS, f"{printable(name)!r} names a sample twice")
             self._splits = {name: tuple(ids) for name, ids in content.items()}
         return self._splits
 
@@ -324,10 +331,19 @@ def _digest(content: bytes) -> bytes:
     return hashlib.sha256(content).digest()
 
 
-def _absolute(place: str | os.PathLike[str]) -> str:
-    """Return a path that holds in any working directory; a URL as it is."""
-    path = os.fspath(place)
-    return path if "://" in path else os.path.abspath(os.path.expanduser(path))
+def _checked_place(place: Any) -> Any:
+    """Return a path that holds in any working directory; a URL or a store of obstore as it is."""
+    path = os.fspath(place) if isinstance(place, os.PathLike) else place
+    if isinstance(path, str):
+        if "\0" in path:
+            raise StoreError(f"{path!r} is no path of a store: it holds a NUL character.")
+        return path if "://" in path else os.path.abspath(os.path.expanduser(path))
+    if not any(base.__module__.partition(".")[0] == "obstore" for base in type(place).__mro__):
+        raise TypeError(
+            f"place is {place!r}; give the path or URL of a store, or a store of the package "
+            "obstore."
+        )
+    return place
 
 
 # What is left behind when a store is pickled.

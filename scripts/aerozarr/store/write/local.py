@@ -11,10 +11,13 @@ import hashlib
 import os
 import shutil
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
+from aerozarr.errors import StoreError
 from aerozarr.filesystems.files import sync_file_system, sync_folder
 from aerozarr.filesystems.location import Location
+from aerozarr.messages import printable
 from aerozarr.store.format.layout import (
     GROUP_SUFFIX,
     MANIFEST,
@@ -82,13 +85,14 @@ class LocalRoot(StoreRoot):
 
     def publish(self, name: str, content: bytes) -> None:
         place = self.root / name
-        place.parent.mkdir(parents=True, exist_ok=True)
-        partial = self.new_partial()
-        with partial.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(place)
+        with self._no_folder(name):
+            place.parent.mkdir(parents=True, exist_ok=True)
+            partial = self.new_partial()
+            with partial.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(place)
         sync_folder(place.parent)
 
     def sync(self) -> None:
@@ -97,14 +101,31 @@ class LocalRoot(StoreRoot):
 
     def read(self, name: str) -> bytes | None:
         try:
-            return (self.root / name).read_bytes()
+            with self._no_folder(name):
+                return (self.root / name).read_bytes()
         except FileNotFoundError:
             return None
 
     def withdraw(self, name: str) -> None:
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(FileNotFoundError), self._no_folder(name):
             (self.root / name).unlink()
             sync_folder((self.root / name).parent)
+
+    @contextlib.contextmanager
+    def _no_folder(self, name: str) -> Iterator[None]:
+        """Say what is wrong where a folder of somebody's own is in a file's place."""
+        try:
+            yield
+        except (IsADirectoryError, NotADirectoryError, FileExistsError, PermissionError) as error:
+            place = self.root / name
+            folder = "a folder" if place.is_dir() else ""
+            blocking = place.parent if not place.parent.is_dir() else place
+            if not folder and blocking == place:
+                raise  # what it says is so
+            raise StoreError(
+                f"{printable(str(blocking))} is {folder or 'a file'}, where aerozarr keeps "
+                f"{'a file' if folder else 'a folder'} of that name. Move it away."
+            ) from error
 
     def clean(self) -> None:
         shutil.rmtree(self.partial, ignore_errors=True)
