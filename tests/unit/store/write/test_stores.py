@@ -46,6 +46,7 @@ IDS = (
 
 # Ids that a server on this machine, not its provider, cannot list again.
 CANNOT = {"s3": {"a\nb"}, "azure": {"a\nb", "a\tb"}}
+SCHEMES = {"s3": "s3://", "azure": "abfs://"}
 
 
 @pytest.fixture(params=[*PLACES, *BACKENDS])
@@ -281,29 +282,32 @@ def test_group_ids_ignores_groups_that_are_being_written(store, url):
 ALIKE = ("run_1", "run_2", "run1", "run_10", "run_?", "run_*", "run[1]", "run_{1,2}", "a", "a/b/c")
 
 
-@pytest.mark.parametrize("sample_id", IDS)
-def test_remove_group_removes_that_group_and_no_other(store, url, sample_id):
-    ids = {sample_id, *ALIKE}
-    for other in ids:
-        write(store, other, NEW)
+def test_remove_group_removes_that_group_and_no_other(store, url):
+    cannot = next((CANNOT[kind] for kind in CANNOT if url.startswith(SCHEMES[kind])), set())
+    left = list(dict.fromkeys([*(each for each in IDS if each not in cannot), *ALIKE]))
+    for sample_id in left:
+        write(store, sample_id, NEW)
     store.publish("statistics.json", b"{}")
-    store.remove_group(sample_id)
-    expected = {
-        f"{other}.zarr/{path}": data for other in ids - {sample_id} for path, data in NEW.items()
-    }
-    assert seen(url) == expected | {"statistics.json": b"{}"}
-    assert store.group_ids() == ids - {sample_id}
-    assert not store.has_group(sample_id)
+    while left:
+        sample_id = left.pop(0)
+        store.remove_group(sample_id)
+        assert not store.has_group(sample_id)
+        files = {f"{other}.zarr/{path}" for other in left for path in NEW}
+        assert {*store.all_files()} == files | {"statistics.json"}, sample_id
+        if len(left) == 5:
+            assert all(group_files(url, other) == NEW for other in left)
+    assert seen(url) == {"statistics.json": b"{}"}
 
 
-@pytest.mark.parametrize("sample_id", ["run_*", "run_?", "run[1]", "run_{1,2}"])
-def test_a_commit_over_an_id_like_a_pattern_touches_no_other_group(store, url, sample_id):
+def test_a_commit_over_an_id_like_a_pattern_touches_no_other_group(store, url):
+    patterns = ("run_*", "run_?", "run[1]", "run_{1,2}")
     for other in ALIKE:
         write(store, other, OLD)
-    write(store, sample_id, NEW)
-    assert store.group_ids() == set(ALIKE)
+    for sample_id in patterns:
+        write(store, sample_id, NEW)
+        assert store.group_ids() == set(ALIKE)
     for other in ALIKE:
-        assert group_files(url, other) == (NEW if other == sample_id else OLD)
+        assert group_files(url, other) == (NEW if other in patterns else OLD)
 
 
 def test_remove_group_removes_a_half_written_group(store, url):
