@@ -70,7 +70,7 @@ def memory(wildcards, attempt):
     return memory_mb(
         RUN.verified.get(wildcards.key) or sample_of(wildcards),
         buffers_sample=is_url(RUN_CONFIG.settings.store),
-        reads_ahead=is_url(RUN_CONFIG.source),
+        reads_ahead=is_url(RUN_CONFIG.source_url),
         beside_snakemake=not workflow.local_exec,
         attempt=attempt,
     )

@@ -31,6 +31,8 @@ from aerozarr.filesystems.files import check_writable, read_or_none
 from aerozarr.filesystems.location import import_backend_for
 from aerozarr.messages import redacted
 from aerozarr.source.datasets import Dataset, resolve_dataset
+from aerozarr.source.open_source import open_source
+from aerozarr.source.source import Source
 from aerozarr.store.format.layout import (
     BYTES_VERSION,
     BYTES_VERSION_WITHOUT_CHECKSUMS,
@@ -151,9 +153,14 @@ class RunConfig:
         return self.settings.source_url or self.settings.source_root
 
     @property
-    def source(self) -> str:
+    def source_url(self) -> str:
         """The folder or URL that is listed."""
         return self.source_setting or str(self.place("example_source"))
+
+    @cached_property
+    def source(self) -> Source:
+        """The source; it is opened when it is first asked for something."""
+        return open_source(self.settings, self.dataset, self.source_url)
 
     @cached_property
     def store(self) -> StoreRoot:
@@ -194,7 +201,7 @@ class RunConfig:
 
     def prepare(self) -> None:
         """Import what source and store need: for a process that forks one child a job."""
-        for place in (self.source, self.settings.store):
+        for place in (self.source_url, self.settings.store):
             import_backend_for(place, self.settings.storage_options)
 
     @property
@@ -217,9 +224,12 @@ class RunConfig:
                 "shard_points": s.shard_points,
                 "compression": s.compression.label,
                 "domains": [domain.described() for domain in self.domains],
-                "class": s.dataset if self.dataset.sample_class else None,
+                "class": self.source.class_name,
+                # Left out where there are none, as it was before there could be any.
+                **({"class_args": s.dataset_args} if s.dataset_args else {}),
             },
             sort_keys=True,
+            default=str,
         )
 
     @property

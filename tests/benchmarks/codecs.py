@@ -18,8 +18,8 @@ from aerozarr.config.fields import domains_of
 from aerozarr.config.settings import COMPRESSIONS, Compression, load_settings
 from aerozarr.convert.cast import ReusableBuffer, RoundingSample, cast_field
 from aerozarr.convert.encode import encode_shards
-from aerozarr.convert.pt_files import as_rows
 from aerozarr.run_config import RunConfig
+from aerozarr.source.files.rows import as_rows
 from aerozarr.store.format.layout import Grid
 
 

@@ -33,12 +33,11 @@ from compare import (
 LISTING = """
 import sys, time
 sys.path.insert(0, sys.argv[1])
-from aerozarr.source.listing import list_source
 from aerozarr.run_config import RunConfig
 from aerozarr.config.settings import load_settings
 run_config = RunConfig.of(load_settings({"dataset": "shapenet_car", "source_url": sys.argv[2]}))
 start = time.perf_counter()
-listing = list_source(run_config.settings, run_config.dataset, run_config.source)
+listing = run_config.source.list()
 print(len(listing.samples), time.perf_counter() - start)
 """
 

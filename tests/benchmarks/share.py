@@ -25,11 +25,9 @@ from compare import DATASETS, describe_machine, make_data
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
 from aerozarr.convert import cast
-from aerozarr.convert.loader import loader_for
 from aerozarr.convert.rounding import Rounding
 from aerozarr.convert.statistics import Moments
 from aerozarr.run_config import RunConfig
-from aerozarr.source.listing import list_source
 from aerozarr.source.samples import Sample
 
 ROUNDS = {"drivaernet": 42, "shapenet": 420}
@@ -85,14 +83,12 @@ def converter(kind: str, samples: int, scratch: Path) -> tuple[list[Sample], Cal
 
     def convert(sample: Sample) -> float:
         shutil.rmtree(store, ignore_errors=True)
-        load = loader_for(
-            sample, settings, run_config.dataset, run_config.source, run_config.domains
-        )
+        load = run_config.source.loader(sample, run_config.domains)
         start = time.process_time()
         convert(sample, load, run_config.domains, settings, run_config.store)
         return (time.process_time() - start) * 1e3
 
-    return list_source(settings, run_config.dataset, run_config.source).samples, convert
+    return run_config.source.list().samples, convert
 
 
 def measure(kind: str, scratch: Path) -> str:

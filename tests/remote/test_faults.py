@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from aerozarr.convert.download import read_file
 from aerozarr.errors import RemoteError, SourceChangedError
 from aerozarr.filesystems.location import Location, open_location
+from aerozarr.source.files.download import read_file
 from remote.proxy import Proxy, Request, of_kind
 from remote.s3 import KEY, SECRET, Bucket, hashes, told, use
 from workflow.harness import Workspace, digests, write_sample

@@ -14,7 +14,7 @@ import torch
 
 from aerozarr.config.settings import load_settings
 from aerozarr.source.datasets import resolve_dataset
-from aerozarr.source.listing import list_source
+from aerozarr.source.open_source import open_source
 from aerozarr.store.write import open_root
 from remote.proxy import Proxy, of_kind
 from remote.s3 import Bucket, hashes, make_bucket, use
@@ -181,7 +181,7 @@ def listed(bucket: Bucket, **config: object) -> list[tuple[str, str]]:
     settings = load_settings({**place, **options, **config})
     url = settings.source_root or settings.source_url
     assert url
-    listing = list_source(settings, resolve_dataset(settings), url)
+    listing = open_source(settings, resolve_dataset(settings), url).list()
     return [(sample.split, sample.id) for sample in listing.samples]
 
 

@@ -15,7 +15,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from aerozarr.config.settings import load_settings
 from aerozarr.source.datasets import resolve_dataset
-from aerozarr.source.listing import list_source
+from aerozarr.source.open_source import open_source
 from aerozarr.source.samples import Listing
 
 # Two files are enough for a sample to be complete, incomplete, or not one at all.
@@ -115,7 +115,7 @@ def listing_of(**config: Any) -> Listing:
     settings = load_settings({"filemap": FILEMAP, **config})
     url = settings.source_url or settings.source_root
     assert url is not None
-    return list_source(settings, resolve_dataset(settings), url)
+    return open_source(settings, resolve_dataset(settings), url).list()
 
 
 def ids(listing: Listing) -> list[str]:

@@ -343,7 +343,7 @@ def test_each_store_has_fragments_of_its_own():
 )
 def test_source(settings, source, is_example):
     run_config = RunConfig.of(load_settings({"workdir": "w", **settings}))
-    assert (run_config.source, run_config.is_example) == (source, is_example)
+    assert (run_config.source_url, run_config.is_example) == (source, is_example)
     assert run_config.source_setting == (None if is_example else source)
 
 

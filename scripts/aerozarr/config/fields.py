@@ -7,16 +7,18 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, NamedTuple
 
-from aerozarr.config.settings import Dtype, Settings
+from aerozarr.config.settings import Dtype, FieldSetting, Settings
 from aerozarr.errors import SettingsError
 from aerozarr.messages import did_you_mean
 
 FileMap = dict[str, str]
 """Attribute (a key of `ATTRIBUTES`, or `design_parameters`) to file name, in `ATTRIBUTES` order.
 
-A file name may say which columns of the file are the field's: `points.pt[:, 0:3]`."""
+It may go on with the key of an array in the file, and with the columns that are the field's:
+`points.npz::surface[:, 0:3]`. See `FilePart`."""
 
 _COLUMNS = re.compile(r"(?P<file>.+?)\s*\[:,\s*(?P<first>\d{1,6})(?::(?P<stop>\d{1,6}))?\]")
+_KEY = "::"
 # What an attribute that is meant to be one of a file map begins with.
 FIELD_NAMES = ("surface_", "volume_", "design_")
 
@@ -52,6 +54,25 @@ ATTRIBUTES: dict[str, Attribute] = {
 NOT_A_FIELD = "design_parameters"
 
 
+class FilePart(NamedTuple):
+    """Where a field's values are: what a value of a file map says.
+
+    Attributes
+    ----------
+    file
+        The file's name.
+    key
+        The key of the array in it, for a file that holds several; or None.
+    columns
+        The first of the array's columns that are the field's, and the one after the last; None for
+        the first ones.
+    """
+
+    file: str
+    key: str | None
+    columns: tuple[int, int] | None
+
+
 @dataclass(frozen=True)
 class Field:
     """One physical quantity of a sample, and how it is stored.
@@ -63,12 +84,17 @@ class Field:
     width
         Number of components; the array's shape is `(n_points, width)`.
     file
-        The `.pt` file of a sample's folder that holds it.
+        The file of a sample's folder that holds it.
     dtype
         Storage dtype.
     columns
         The first of the file's columns that are the field's, and the one after the last; None for
         the first `width`.
+    key
+        The key of the array in the file, for one that holds several: `points` in
+        `sample.npz::points`.
+    unit, long_name
+        What its array says of it, as the attributes `units` and `long_name`; None for nothing.
     """
 
     domain: str
@@ -77,6 +103,14 @@ class Field:
     file: str
     dtype: Dtype
     columns: tuple[int, int] | None = None
+    key: str | None = None
+    unit: str | None = None
+    long_name: str | None = None
+
+    @property
+    def file_and_key(self) -> str:
+        """What a file map says, but for the columns: `points.pt`, `sample.npz::points`."""
+        return self.file if self.key is None else f"{self.file}{_KEY}{self.key}"
 
     @property
     def canonical(self) -> str:
@@ -100,9 +134,10 @@ class Domain:
         """Return all that it is, as JSON has it: the text that decides what converts again."""
         content = asdict(self)
         for field in content["fields"]:
-            # As it was when files had no columns to choose from.
-            if field["columns"] is None:
-                del field["columns"]
+            # As it was when there was nothing of these to be said.
+            for name in ("columns", "key", "unit", "long_name"):
+                if field[name] is None:
+                    del field[name]
         return content
 
     @property
@@ -111,7 +146,9 @@ class Domain:
         return self.fields[0]
 
 
-def read_filemap(source: object, *, where: str) -> FileMap:
+def read_filemap(
+    source: object, *, where: str, is_of_class: bool = False, may_be_empty: bool = False
+) -> FileMap:
     """Return the file map that an object stands for.
 
     Parameters
@@ -121,6 +158,10 @@ def read_filemap(source: object, *, where: str) -> FileMap:
         dataclass …). An attribute that is absent or `None` is a field the dataset does not have.
     where
         What to call the file map in an error message.
+    is_of_class
+        Whether a class loads what it names, which then need not be the name of a file.
+    may_be_empty
+        Whether there are other fields, so that it need not have any.
 
     Raises
     ------
@@ -142,14 +183,10 @@ def read_filemap(source: object, *, where: str) -> FileMap:
         values = {name: getattr(source, name, None) for name in known}
     filemap = {name: value for name, value in values.items() if value is not None}
     for name, value in filemap.items():
-        if not isinstance(value, str) or not value or "/" in value or value in (".", ".."):
-            raise SettingsError(
-                f"{where}: {name}: {value!r} is no file name. Give the name of a file that lies "
-                "directly in a sample's folder."
-            )
-        _check_columns(name, value, where)
+        _check_file(name, value, where, is_of_class=is_of_class)
+        _check_columns(name, value, where, ATTRIBUTES[name].width if name in ATTRIBUTES else 0)
     _check_shared(filemap, where)
-    _check_domains(filemap, where)
+    _check_domains(filemap, where, may_be_empty=may_be_empty)
     return filemap
 
 
@@ -168,29 +205,49 @@ def _attributes_of(source: object) -> list[str]:
     return [name for name in fields if isinstance(getattr(source, name, None), str)]
 
 
-def file_and_columns(text: str) -> tuple[str, tuple[int, int] | None]:
-    """Return the file that a value of a file map names, and the columns, if it says which.
+def parse_file(text: str) -> FilePart:
+    """Return what a value of a file map says.
 
-    `points.pt[:, 0:3]` names the first three columns, `points.pt[:, 3]` the fourth.
+    `points.pt[:, 0:3]` names the first three columns, `points.pt[:, 3]` the fourth;
+    `sample.npz::points` the array of that key.
     """
     match = _COLUMNS.fullmatch(text)
-    if match is None:
-        return text, None
-    first = int(match["first"])
-    return match["file"], (first, int(match["stop"]) if match["stop"] else first + 1)
+    columns = None
+    if match is not None:
+        text, first = match["file"], int(match["first"])
+        columns = (first, int(match["stop"]) if match["stop"] else first + 1)
+    file, found, key = text.partition(_KEY)
+    return FilePart(file, key if found else None, columns)
 
 
-def files_in(filemap: FileMap) -> list[str]:
-    """Return the names of the files that a file map names, each once."""
-    return list(dict.fromkeys(file_and_columns(text)[0] for text in filemap.values()))
+def files_in(texts: Iterable[str]) -> list[str]:
+    """Return the names of the files that values of a file map name, each once."""
+    return list(dict.fromkeys(parse_file(text).file for text in texts))
 
 
-def _check_columns(name: str, text: str, where: str) -> None:
+def _check_file(name: str, text: object, where: str, *, is_of_class: bool) -> None:
+    """Refuse what names no file of a sample's folder."""
+    part = parse_file(text) if isinstance(text, str) else FilePart("", None, None)
+    is_a_path = "/" in part.file or part.file in (".", "..")
+    if not part.file or (is_a_path and not is_of_class):
+        raise SettingsError(
+            f"{where}: {name}: {text!r} is no file name. Give the name of a file that lies "
+            "directly in a sample's folder."
+        )
+    if part.key is not None and (not part.key.strip("/") or part.file.lower().endswith(".npy")):
+        is_nothing = not part.key.strip("/")
+        why = "names no array" if is_nothing else "a .npy file holds one array, without a key"
+        raise SettingsError(
+            f"{where}: {name}: {text!r}: {why}. Write it like sample.npz::points, or "
+            "points.npy[:, 0:3]."
+        )
+
+
+def _check_columns(name: str, text: str, where: str, width: int) -> None:
     """Refuse columns of another number than the field has."""
-    _, columns = file_and_columns(text)
+    columns = parse_file(text).columns
     if columns is None:
         return
-    width = ATTRIBUTES[name].width if name in ATTRIBUTES else 0
     if columns[1] - columns[0] != width:
         how = "[:, 0]" if width == 1 else "[:, 0:3]"
         raise SettingsError(
@@ -200,12 +257,13 @@ def _check_columns(name: str, text: str, where: str) -> None:
 
 
 def _check_shared(filemap: FileMap, where: str) -> None:
-    """Refuse one file for several fields, unless each says which columns are its own."""
+    """Refuse one array for several fields, unless each says which columns are its own."""
     sharing: dict[str, list[str]] = {}
     for name, text in filemap.items():
-        sharing.setdefault(file_and_columns(text)[0], []).append(name)
+        part = parse_file(text)
+        sharing.setdefault(part.file + _KEY + part.key if part.key else part.file, []).append(name)
     for file, names in sharing.items():
-        unsaid = [name for name in names if file_and_columns(filemap[name])[1] is None]
+        unsaid = [name for name in names if parse_file(filemap[name]).columns is None]
         if len(names) > 1 and unsaid:
             raise SettingsError(
                 f"{where}: {file!r} is the file of {' and of '.join(names)}. Say which of its "
@@ -214,19 +272,23 @@ def _check_shared(filemap: FileMap, where: str) -> None:
             )
 
 
-def attribute_of(field: Field) -> str:
-    """Return the attribute of file maps that stands for a field."""
-    return next(
-        name for name, known in ATTRIBUTES.items() if known[:2] == (field.domain, field.name)
-    )
+# By canonical name, the attributes of file maps.
+_KNOWN = {f"{known.domain}_{known.name}": name for name, known in ATTRIBUTES.items()}
 
 
-def _check_domains(filemap: FileMap, where: str) -> None:
+def setting_of(field: Field, text: str) -> str:
+    """Return how the settings say that a field is in a file: `filemap: {surface_area: 'a.pt'}`."""
+    if field.canonical in _KNOWN:
+        return f"filemap: {{{_KNOWN[field.canonical]}: '{text}'}}"
+    return f"fields: {{{field.canonical}: {{file: '{text}'}}}}"
+
+
+def _check_domains(filemap: FileMap, where: str, *, may_be_empty: bool) -> None:
     of_domain: dict[str, list[str]] = {}
     for name in filemap:
         if name != NOT_A_FIELD:
             of_domain.setdefault(ATTRIBUTES[name].domain, []).append(name)
-    if not of_domain:
+    if not of_domain and not may_be_empty:
         raise SettingsError(
             f"{where}: the file map holds no field. Set at least one position attribute, "
             "such as surface_position."
@@ -240,30 +302,108 @@ def _check_domains(filemap: FileMap, where: str) -> None:
             )
 
 
-def domains_of(filemap: FileMap, settings: Settings) -> tuple[Domain, ...]:
-    """Return the domains of a file map, by ascending name, with the settings' storage dtypes.
+# Of fields and domains of one's own: they become names of folders.
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9]*(_[A-Za-z0-9]+)*")
+
+
+def own_fields(filemap: FileMap, settings: Settings) -> dict[str, Attribute]:
+    """Return what the fields of the setting `fields` stand for, by their canonical names.
+
+    Without known ones, of which only units and the like are said there.
 
     Raises
     ------
     SettingsError
-        When `field_dtypes` names a field that the file map does not have.
+        When a name cannot be one, a file is missing or shared, or a known field is declared again.
     """
-    grouped: dict[str, list[Field]] = {}
-    for attribute, file in filemap.items():
-        if attribute == NOT_A_FIELD:
+    known = {f"{ATTRIBUTES[n].domain}_{ATTRIBUTES[n].name}" for n in filemap if n in ATTRIBUTES}
+    domains = {known_one.domain for known_one in ATTRIBUTES.values()}
+    domains |= {said.domain for said in settings.fields.values() if said.domain}
+    own: dict[str, Attribute] = {}
+    for canonical, said in settings.fields.items():
+        if canonical in _KNOWN:
+            _check_known(canonical, said, known)
             continue
-        domain, name, width, kind = ATTRIBUTES[attribute]
+        if said.file is None:
+            raise SettingsError(
+                f"fields: {canonical} has no file.{did_you_mean(canonical, _KNOWN)} "
+                f"Give one: {{{canonical}: {{file: …}}}}."
+            )
+        _check_file(canonical, said.file, "fields", is_of_class=False)
+        _check_columns(canonical, said.file, "fields", said.width)
+        domain = said.domain or _domain_in(canonical, domains)
+        name = canonical.removeprefix(f"{domain}_")
+        if name == canonical or not _NAME.fullmatch(domain) or not _NAME.fullmatch(name):
+            raise SettingsError(
+                f"fields: {canonical!r} is no name of a field. It has to be <domain>_<name>, of "
+                f"letters, digits and single _, like {said.domain or 'wake'}_temperature."
+            )
+        own[canonical] = Attribute(domain, name, said.width, said.kind)
+    texts = {name: said.file for name, said in settings.fields.items() if said.file}
+    _check_shared({**filemap, **texts}, "fields")
+    return own
+
+
+def _domain_in(canonical: str, domains: Iterable[str]) -> str:
+    """Return the longest known domain that a field's name begins with, else its first word."""
+    known = [domain for domain in domains if canonical.startswith(f"{domain}_")]
+    return max(known, key=len, default=canonical.partition("_")[0])
+
+
+def _check_known(canonical: str, said: FieldSetting, known: set[str]) -> None:
+    attribute = _KNOWN[canonical]
+    if canonical not in known:
+        raise SettingsError(
+            f"fields: {canonical} is a field of file maps, and this dataset's has none. Name its "
+            f"file there: filemap: {{{attribute}: …}}."
+        )
+    if said != FieldSetting(dtype=said.dtype, unit=said.unit, long_name=said.long_name):
+        raise SettingsError(
+            f"fields: {canonical} is a field of file maps, of which only dtype, unit and long_name "
+            f"are said here. Name its file in filemap: {{{attribute}: …}}."
+        )
+
+
+def domains_of(filemap: FileMap, settings: Settings) -> tuple[Domain, ...]:
+    """Return the domains of a file map and of the setting `fields`, by ascending name.
+
+    In a domain, the fields of file maps come first, in the order of `ATTRIBUTES`, then those of the
+    settings, in theirs.
+
+    Raises
+    ------
+    SettingsError
+        When `field_dtypes` names a field that there is not, or `fields` is contradictory.
+    """
+    own = own_fields(filemap, settings)
+    grouped: dict[str, list[Field]] = {}
+    positions: set[str] = set()
+    known = {name: ATTRIBUTES[name] for name in filemap if name != NOT_A_FIELD}
+    for attribute, (domain, name, width, kind) in [*known.items(), *own.items()]:
+        canonical = f"{domain}_{name}"
+        said = settings.fields.get(canonical, FieldSetting())
         usual = settings.coords_dtype if kind == "coord" else settings.values_dtype
-        dtype = settings.field_dtypes.get(f"{domain}_{name}", usual)
-        # Each domain's position comes first in ATTRIBUTES, so it does in a file map.
-        path, columns = file_and_columns(file)
-        grouped.setdefault(domain, []).append(Field(domain, name, width, path, dtype, columns))
+        dtype = settings.field_dtypes.get(canonical, said.dtype or usual)
+        path, key, columns = parse_file(filemap.get(attribute) or said.file or "")
+        field = Field(domain, name, width, path, dtype, columns, key, said.unit, said.long_name)
+        fields = grouped.setdefault(domain, [])
+        # Each known domain's position comes first in ATTRIBUTES, so it does in a file map.
+        if kind == "coord" and domain not in positions:
+            positions.add(domain)
+            fields.insert(0, field)
+        else:
+            fields.append(field)
+    for domain in grouped.keys() - positions:
+        raise SettingsError(
+            f"fields: the domain {domain!r} has {grouped[domain][0].canonical} but no positions. "
+            f"Add them: {{{domain}_position: {{file: …, width: 3, kind: coord}}}}."
+        )
     domains = tuple(Domain(name, tuple(grouped[name])) for name in sorted(grouped))
-    known = [field.canonical for domain in domains for field in domain.fields]
+    names = [field.canonical for domain in domains for field in domain.fields]
     for canonical in settings.field_dtypes:
-        if canonical not in known:
+        if canonical not in names:
             raise SettingsError(
                 f"field_dtypes: {canonical!r} is no field of this dataset."
-                f"{did_you_mean(canonical, known)} Its fields are {', '.join(known)}."
+                f"{did_you_mean(canonical, names)} Its fields are {', '.join(names)}."
             )
     return domains

@@ -77,6 +77,10 @@ def _setting(default: Any, means: str, expects: str) -> Any:
     return Field(default=default, description=means, json_schema_extra={"expects": expects})
 
 
+def _file_alone(value: Any) -> Any:
+    return {"file": value} if isinstance(value, str) else value
+
+
 class Compression(BaseModel):
     """Blosc's inner compressor and its level (0 to 9)."""
 
@@ -99,6 +103,36 @@ COMPRESSIONS = {
 }
 
 
+class FieldSetting(BaseModel):
+    """One entry of the setting `fields`: a field of one's own, or what is said of a known one.
+
+    Attributes
+    ----------
+    file
+        As a value of a file map; None for a field that the file map has.
+    width
+        Number of components.
+    kind
+        `coord` for positions, whose dtype is then `coords_dtype`; else `value`.
+    domain
+        Its domain, where its name does not begin with a known one.
+    dtype
+        Storage dtype; None for the usual one of its kind.
+    unit, long_name
+        What becomes the array's attributes `units` and `long_name`, after the CF conventions.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    file: Text | None = None
+    width: Annotated[Count, Field(le=1024)] = 1
+    kind: Literal["coord", "value"] = "value"
+    domain: Text | None = None
+    dtype: Dtype | None = None
+    unit: Text | None = None
+    long_name: Text | None = None
+
+
 def _named_compression(value: Any) -> Any:
     return COMPRESSIONS.get(value, value) if isinstance(value, str) else value
 
@@ -119,6 +153,19 @@ class Settings(BaseModel):
         "A file map of your own instead of the preset's: which file of a sample holds which field "
         "(`surface_position: points.pt`). The README lists the attributes.",
         "Give a mapping of attribute to file name, e.g. {surface_position: points.pt}",
+    )
+    fields: dict[Text, Annotated[FieldSetting, BeforeValidator(_file_alone)]] = _setting(
+        {},
+        "Fields of your own, besides those of the file map: `surface_temperature: T.pt`, or with "
+        "more to say `{file: T.pt, width: 3, kind: value, dtype: float32, unit: K, long_name: …}`. "
+        "Also units of known fields: `surface_pressure: {unit: Pa}`.",
+        "Give a mapping of field to file, e.g. {surface_temperature: {file: T.pt, unit: K}}",
+    )
+    dataset_args: dict[str, Any] = _setting(
+        {},
+        "Arguments for a dataset class with `source_root`, besides the root and the split: of its "
+        "`__init__`, or of the configuration object that it takes.",
+        "Give a mapping of argument to value, e.g. {normalize: false}",
     )
     source_url: Text | None = _setting(
         None,
@@ -290,7 +337,8 @@ def _contradictions(settings: Settings) -> list[str]:
             f"source_url: {url!r} and source_root: {root!r} are both set. Set one: source_url "
             "lists every sample below a folder, source_root follows the dataset's own layout."
         )
-    if not url and not root and (settings.dataset != EXAMPLE or settings.filemap):
+    own = settings.filemap or settings.fields
+    if not url and not root and (settings.dataset != EXAMPLE or own):
         problems.append(
             f"source_url: null and source_root: null, so there is nothing to convert for dataset "
             f"{settings.dataset!r}. Set source_root to the dataset's folder, or source_url to a "
@@ -300,6 +348,11 @@ def _contradictions(settings: Settings) -> list[str]:
         value = getattr(settings, key)
         if value and not root:
             problems.append(f"{key}: {value!r} needs source_root. Set that, or leave {key} out.")
+    if settings.dataset_args and not (root and "." in settings.dataset):
+        problems.append(
+            f"dataset_args: {settings.dataset_args!r} needs a class for dataset, and source_root. "
+            "Set those, or leave dataset_args out."
+        )
     if any(character in settings.workdir for character in "{}'\"\n\r"):
         problems.append(
             f"workdir: {settings.workdir!r} cannot be used in Snakemake's file patterns. "

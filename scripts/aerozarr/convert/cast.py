@@ -11,10 +11,10 @@ import torch
 from aerozarr.config.fields import Field
 from aerozarr.convert.accumulate import accumulator_for
 from aerozarr.convert.gather import Order, PackedRows, Rows, columns_for, rows_at
-from aerozarr.convert.pt_files import BLOCK, as_rows, blocks_of, to_numpy
 from aerozarr.convert.rounding import Rounding
 from aerozarr.convert.statistics import Moments
 from aerozarr.errors import BrokenSample
+from aerozarr.source.files.rows import BLOCK, as_rows, blocks_of, to_numpy
 
 
 class ReusableBuffer:

@@ -20,18 +20,15 @@ from aerozarr.config.settings import Settings
 from aerozarr.convert.cast import Cast, ReusableBuffer, RoundingSample, cast_field
 from aerozarr.convert.encode import encode_shards, use_one_thread
 from aerozarr.convert.fragment import FieldRecord, Fragment
-from aerozarr.convert.loader import Loader, loader_for
 from aerozarr.convert.peak_memory import peak_memory_mb, reset_peak_memory
 from aerozarr.convert.permutation_file import Shuffle, spill_if_long
-from aerozarr.convert.pt_files import as_rows, columns_note, looks_transposed
 from aerozarr.errors import BrokenSample, StoreError
 from aerozarr.filesystems.files import write_atomically
 from aerozarr.run_config import RunConfig
-from aerozarr.source.content import content_digest
-from aerozarr.source.listing import sample_folder_base
+from aerozarr.source.files.rows import as_rows, columns_note, looks_transposed
 from aerozarr.source.sample_table import find_sample
-from aerozarr.source.samples import UNKNOWN_SIZE, Sample, Skipped, stamp_of
-from aerozarr.source.scan import files_of
+from aerozarr.source.samples import UNKNOWN_SIZE, Sample, Skipped
+from aerozarr.source.source import Loader
 from aerozarr.store.format.layout import ROOT_METADATA, Grid, shard_path
 from aerozarr.store.format.metadata import metadata_files
 from aerozarr.store.format.shuffle import permutation, seed_of
@@ -48,7 +45,7 @@ def convert(
     sample
         The sample's row of the table.
     load
-        Loads its fields; see `loader_for`.
+        Loads its fields; see `Source.loader`.
     domains, settings
         What to store, and how.
     store
@@ -265,16 +262,10 @@ def convert_sample(run_config: RunConfig, *, table: Path, key: str, fragment: Pa
     run_config.check_lease()
     sample = find_sample(table, key)
     read_sizes: dict[str, int] = {}
-    update: dict[str, object] = {"stored_as": run_config.stored_as_digest}
-    if run_config.dataset.sample_class is None:
-        # Before the files are read: what changes meanwhile is noticed by the next run.
-        base = sample_folder_base(settings, run_config.dataset, run_config.source)
-        if base.is_local:
-            update["stamp"] = stamp_of(files_of(base, sample.id, set(sample.files)))
-            update["content"] = content_digest(base, sample.id, sample.files)
-    load = loader_for(
-        sample, settings, run_config.dataset, run_config.source, run_config.domains, read_sizes
-    )
+    # Before the files are read: what changes meanwhile is noticed by the next run.
+    signs = run_config.source.signs(sample)
+    update: dict[str, object] = {"stored_as": run_config.stored_as_digest, **signs._asdict()}
+    load = run_config.source.loader(sample, run_config.domains, read_sizes)
     made = convert(sample, load, run_config.domains, settings, run_config.store)
     if made.skipped is not None:
         print(f"aerozarr: broken: {made.skipped}", file=sys.stderr)

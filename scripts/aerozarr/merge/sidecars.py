@@ -13,7 +13,6 @@ import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import PurePosixPath
 from typing import Any
 
 from aerozarr import __version__
@@ -22,10 +21,8 @@ from aerozarr.environment import STARTED
 from aerozarr.merge.statistics import statistics
 from aerozarr.messages import redacted
 from aerozarr.run_config import RunConfig
-from aerozarr.source.listing import sample_folder_base
 from aerozarr.source.sample_table import rows_text
 from aerozarr.source.samples import Sample, Skipped, ids_by_split
-from aerozarr.source.splits import IdListsRule
 from aerozarr.store.format.layout import (
     SKIPPED,
     SPLITS,
@@ -73,22 +70,12 @@ def sidecars(
     by_id = {fragment.sample_id: fragment for fragment in fragments}
     if splits:
         files[SPLITS] = _json(splits)
-        files |= _blacklists(run_config)
+        files |= {k: v.encode("utf-8") for k, v in run_config.source.blacklists().items()}
     for split, ids in splits.items():
         of_split = [by_id[sample_id] for sample_id in ids]
         files[statistics_name(split)] = _json(statistics(run_config.domains, of_split))
         files[id_list_name(split)] = "".join(f"{id_}\n" for id_ in ids).encode("utf-8")
     return files
-
-
-def _blacklists(run_config: RunConfig) -> dict[str, bytes]:
-    """Return the dataset's own blacklists, which code that trains on it may look for."""
-    rule = run_config.dataset.rule
-    if not isinstance(rule, IdListsRule):
-        return {}
-    root = sample_folder_base(run_config.settings, run_config.dataset, run_config.source)
-    texts = {PurePosixPath(name).name: root.read_text(name) for name in rule.blacklists}
-    return {name: text.encode("utf-8") for name, text in texts.items() if text is not None}
 
 
 def checksums(fragments: Sequence[Fragment], beside: Mapping[str, bytes]) -> bytes:
@@ -134,7 +121,7 @@ def provenance_of(run_config: RunConfig) -> dict[str, Any]:
         "aerozarr": __version__,
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in PACKAGES},
-        "source": redacted(run_config.source),
+        "source": redacted(run_config.source_url),
         "settings": redacted(settings),
         "started": os.environ.get(STARTED, ""),
         "ended": datetime.now(UTC).isoformat(timespec="seconds"),

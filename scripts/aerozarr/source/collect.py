@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 
-from aerozarr.config.fields import files_in
 from aerozarr.config.settings import Settings
 from aerozarr.messages import did_you_mean, plural, printable
 from aerozarr.source.datasets import Dataset
@@ -41,7 +40,7 @@ class Collector:
 
     def __init__(self, settings: Settings, dataset: Dataset) -> None:
         self.warnings: list[str] = []
-        self._files = files_in(dataset.filemap)
+        self._files = dataset.files
         self._limit = settings.limit
         self._patterns = settings.exclude
         self._used: set[str] = set()

@@ -10,26 +10,29 @@ import importlib
 import inspect
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from aerozarr.config.fields import ATTRIBUTES, FIELD_NAMES, NOT_A_FIELD, FileMap, read_filemap
+from aerozarr.config.fields import (
+    ATTRIBUTES,
+    FIELD_NAMES,
+    NOT_A_FIELD,
+    FileMap,
+    files_in,
+    read_filemap,
+)
 from aerozarr.config.settings import EXAMPLE, Settings
 from aerozarr.errors import SettingsError
 from aerozarr.messages import did_you_mean
-from aerozarr.source.splits import Rule
+from aerozarr.source.class_samples import ClassSamples
+from aerozarr.source.splits import Rule, parse_split
 
 PRESETS = Path(__file__).resolve().parents[3] / "datasets"
-
-# What a class calls the arguments that say which split to build, and where it lies.
-_ROOT_ARGUMENTS = ("root", "source_root", "data_root", "dataset_root", "root_dir", "path")
-_SPLIT_ARGUMENTS = ("split", "mode", "subset")
 
 
 class Preset(BaseModel):
@@ -66,6 +69,10 @@ class Dataset:
         Folder layout and split rule of a dataset root.
     sample_class
         A class that brings its own samples when it is built for a split, or None.
+    lacks
+        What keeps a class from bringing its own samples; empty where nothing does.
+    own_files
+        What the setting `fields` names, as values of a file map.
     """
 
     name: str
@@ -73,6 +80,13 @@ class Dataset:
     subfolder: str | None = None
     rule: Rule | None = None
     sample_class: type | None = None
+    lacks: str = ""
+    own_files: tuple[str, ...] = ()
+
+    @property
+    def files(self) -> list[str]:
+        """The names of all files of a sample, each once."""
+        return files_in([*self.filemap.values(), *self.own_files])
 
 
 def preset_names() -> list[str]:
@@ -109,16 +123,35 @@ def resolve_dataset(settings: Settings) -> Dataset:
     SettingsError
         When the preset or class is not there, or has no usable file map.
     """
-    own_map = settings.filemap and read_filemap(settings.filemap, where="filemap")
     if "." in settings.dataset:
-        found = import_class(settings.dataset)
-        filemap = own_map or filemap_of(found, settings.dataset)
-        brings_samples = settings.source_root is not None and _brings_samples(found)
-        return Dataset(found.__name__, filemap, sample_class=found if brings_samples else None)
+        return _dataset_of_class(settings, import_class(settings.dataset))
+    own_files = tuple(said.file for said in settings.fields.values() if said.file)
+    if settings.dataset == EXAMPLE and own_files and settings.filemap is None:
+        return Dataset("custom", {}, own_files=own_files)
+    own_map = settings.filemap and read_filemap(
+        settings.filemap, where="filemap", may_be_empty=bool(own_files)
+    )
     preset = load_preset(settings.dataset)
     filemap = own_map or read_filemap(preset.filemap, where=f"datasets/{settings.dataset}.yaml")
     name = "custom" if own_map and settings.dataset == EXAMPLE else settings.dataset
-    return Dataset(name, filemap, preset.subfolder, preset.splits)
+    return Dataset(name, filemap, preset.subfolder, preset.splits, own_files=own_files)
+
+
+def _dataset_of_class(settings: Settings, found: type) -> Dataset:
+    """Return the dataset that a class stands for."""
+    lacks = "" if settings.source_root is None else _lacks(found)
+    brings_samples = settings.source_root is not None and not lacks
+    if settings.filemap:
+        filemap = read_filemap(settings.filemap, where="filemap", is_of_class=brings_samples)
+    else:
+        filemap = filemap_of(found, settings if brings_samples else None, settings.dataset)
+    return Dataset(
+        found.__name__,
+        filemap,
+        sample_class=found if brings_samples else None,
+        lacks=lacks,
+        own_files=tuple(said.file for said in settings.fields.values() if said.file),
+    )
 
 
 def import_class(dotted: str) -> type:
@@ -150,40 +183,78 @@ def import_class(dotted: str) -> type:
     return found
 
 
-def filemap_of(found: type, dotted: str) -> FileMap:
+def filemap_of(found: type, settings: Settings | None, dotted: str) -> FileMap:
     """Return the file map that a class carries.
 
     Looked for in this order: a `FILEMAP` attribute of the class; the default of an `__init__`
-    parameter `filemap`, of the class or of one of its bases; a file-map object in its module.
+    parameter `filemap`, of the class or of one of its bases; a file-map object in its module, or in
+    that of a base; the attribute `filemap` of an object of the class.
+
+    Parameters
+    ----------
+    found
+        The class.
+    settings
+        By which an object of it can be built, where it brings its own samples; else None. What its
+        file map then names is the class's own business, and need not be the name of a file.
+    dotted
+        Its dotted path, for error messages.
 
     Raises
     ------
     SettingsError
-        When there is none, or the module holds several that differ.
+        When there is none, or a module holds several that differ.
     """
-    where = f"dataset: {dotted!r}"
+    where, own = f"dataset: {dotted!r}", settings is not None
     if getattr(found, "FILEMAP", None) is not None:
-        return read_filemap(found.FILEMAP, where=f"{where}: FILEMAP")  # type: ignore[attr-defined]
+        return read_filemap(found.FILEMAP, where=f"{where}: FILEMAP", is_of_class=own)  # type: ignore[attr-defined]
     for base in found.__mro__:
         default = _default_filemap(base)
         if default is not None:
-            return read_filemap(default, where=f"{where}: default of filemap in {base.__name__}")
-    candidates = {
-        name: read_filemap(value, where=f"{where}: {name}")
-        for name, value in _filemap_objects(sys.modules[found.__module__])
-    }
-    distinct = {tuple(filemap.items()) for filemap in candidates.values()}
-    if len(distinct) == 1:
-        return dict(distinct.pop())
-    if distinct:
-        raise SettingsError(
-            f"{where}: its module holds several file maps ({', '.join(candidates)}). "
-            "Give the class a FILEMAP attribute, or set filemap."
-        )
+            place = f"{where}: default of filemap in {base.__name__}"
+            return read_filemap(default, where=place, is_of_class=own)
+    for module in dict.fromkeys(base.__module__ for base in found.__mro__[:-1]):
+        filemap = _filemap_in_module(sys.modules[module], where, is_of_class=own)
+        if filemap is not None:
+            return filemap
+    carried = None if settings is None else _filemap_of_object(found, settings, where)
+    if carried is not None:
+        return carried
     raise SettingsError(
         f"{where} carries no file map: no FILEMAP attribute, no default of an __init__ parameter "
-        "filemap, no file-map object in its module. Add one, or set filemap."
+        "filemap, no file-map object in its module or its bases', and no attribute filemap once it "
+        "is built. Add one, or set filemap."
     )
+
+
+def _filemap_in_module(module: ModuleType, where: str, *, is_of_class: bool) -> FileMap | None:
+    candidates = {
+        name: read_filemap(value, where=f"{where}: {name}", is_of_class=is_of_class)
+        for name, value in _filemap_objects(module)
+    }
+    distinct = {tuple(filemap.items()) for filemap in candidates.values()}
+    if len(distinct) > 1:
+        raise SettingsError(
+            f"{where}: the module {module.__name__} holds several file maps "
+            f"({', '.join(candidates)}). Give the class a FILEMAP attribute, or set filemap."
+        )
+    return dict(distinct.pop()) if distinct else None
+
+
+def _filemap_of_object(found: type, settings: Settings, where: str) -> FileMap | None:
+    """Return the file map that an object of a class has, built for the first split it knows."""
+    for text in settings.splits:
+        split, root = parse_split(text).name, settings.source_root or ""
+        try:
+            samples = ClassSamples(found, root, split, None, settings.dataset_args)
+        except SettingsError:
+            raise
+        except Exception:  # noqa: BLE001 - of the person's own class; the listing says what it is
+            continue
+        carried = getattr(samples.instance, "filemap", None)
+        if carried is not None:
+            return read_filemap(carried, where=f"{where}: filemap", is_of_class=True)
+    return None
 
 
 def _default_filemap(base: type) -> object | None:
@@ -214,90 +285,8 @@ def _filemap_objects(module: ModuleType) -> Iterator[tuple[str, object]]:
             yield name, value
 
 
-def _brings_samples(found: type) -> bool:
-    """Whether a class has a length and loads fields, besides carrying a file map."""
-    return all(callable(getattr(found, name, None)) for name in ("__len__", "_load"))
-
-
-class ClassSamples:
-    """The samples of one split, as a class of the person's own brings them.
-
-    Parameters
-    ----------
-    found
-        The class. It is built with the root and the split by the names that its `__init__`
-        gives them: `root` or `split`, or one of the other usual names.
-    root, split
-        What to build it for.
-    filemap
-        Handed over when `__init__` takes a `filemap` and has no default for it.
-
-    Raises
-    ------
-    SettingsError
-        When `__init__` does not take a root and a split.
-    """
-
-    def __init__(self, found: type, root: str, split: str, filemap: FileMap) -> None:
-        self._samples = found(**_arguments(found, root, split, filemap))
-        self._load: Callable[[int, str], Any] = self._samples._load
-
-    def __len__(self) -> int:
-        return len(self._samples)
-
-    def sample_id(self, index: int) -> str:
-        """Return the id of a sample: what the class calls it, else its index."""
-        if callable(getattr(self._samples, "sample_info", None)):
-            info = self._samples.sample_info(index)
-            for name in ("run_name", "design_id"):
-                if isinstance(info, Mapping) and info.get(name) is not None:
-                    return str(info[name])
-        design_ids = getattr(self._samples, "design_ids", None)
-        return str(index) if design_ids is None else str(design_ids[index])
-
-    def load(self, index: int, file: str) -> Any:
-        """Return what the class loads for a file of a sample."""
-        return self._load(index, file)
-
-
-def class_ids(found: type, root: str, split: str, filemap: FileMap) -> list[str]:
-    """Return the ids of the samples that a class brings for a split, in its order.
-
-    Raises
-    ------
-    ValueError, KeyError
-        As the class raises them, for a split that it does not know.
-    SettingsError
-        When it raises anything else, or cannot be built for a split.
-    """
-    try:
-        samples = ClassSamples(found, root, split, filemap)
-        return [samples.sample_id(index) for index in range(len(samples))]
-    except (ValueError, KeyError, SettingsError):
-        raise
-    except Exception as error:  # noqa: BLE001 - whatever a person's own class raises
-        raise SettingsError(
-            f"dataset: {found.__name__} failed for source_root {root!r} and split {split!r}: "
-            f"{type(error).__name__}: {error}. Check source_root, or the class."
-        ) from None
-
-
-def _arguments(found: type, root: str, split: str, filemap: FileMap) -> dict[str, Any]:
-    parameters = inspect.signature(found).parameters
-    takes_any = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
-    arguments: dict[str, Any] = {}
-    for names, value in ((_ROOT_ARGUMENTS, root), (_SPLIT_ARGUMENTS, split)):
-        name = next((name for name in names if name in parameters), None)
-        if name is None and takes_any:
-            name = names[0]
-        if name is None:
-            raise SettingsError(
-                f"dataset: {found.__name__}({', '.join(parameters)}) cannot be built for a split: "
-                f"its __init__ has no parameter {' or '.join(names)}. Add one, or list the "
-                "samples with source_url."
-            )
-        arguments[name] = value
-    own_map = parameters.get("filemap")
-    if own_map is not None and own_map.default is inspect.Parameter.empty:
-        arguments["filemap"] = filemap
-    return arguments
+def _lacks(found: type) -> str:
+    """Return what a class lacks to bring its own samples, besides carrying a file map."""
+    wanted = {"__len__": "a length (__len__)", "_load": "_load(index, file name)"}
+    lacking = [what for name, what in wanted.items() if not callable(getattr(found, name, None))]
+    return " and ".join(lacking)

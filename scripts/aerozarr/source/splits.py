@@ -296,3 +296,17 @@ def always_there(rule: object) -> list[str]:
         return []
     lists = [id_list_name(split) for split in rule.files]
     return [*lists, *(PurePosixPath(name).name for name in rule.blacklists)]
+
+
+def check_categories(settings: Settings, rule: Rule | None, name: str) -> None:
+    """Refuse the setting `categories` for a dataset that has none.
+
+    Raises
+    ------
+    SettingsError
+        When it is set, and the dataset of that name does not have any.
+    """
+    if settings.categories and not (isinstance(rule, IdListsRule) and rule.categories):
+        raise SettingsError(
+            f"categories: dataset {name!r} has none. Leave it out; DrivAerNet has them."
+        )

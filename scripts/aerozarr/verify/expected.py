@@ -19,7 +19,6 @@ from aerozarr.errors import StoreError
 from aerozarr.filesystems.files import write_atomically
 from aerozarr.messages import redacted
 from aerozarr.run_config import RunConfig
-from aerozarr.source.listing import list_source
 from aerozarr.source.samples import Sample, key_of
 from aerozarr.store.format.layout import CHECKSUMS, MANIFEST, Grid, split_path
 from aerozarr.store.format.manifest import Manifest
@@ -195,7 +194,7 @@ def prepare_verification(run_config: RunConfig, *, write: bool) -> dict[str, Sam
     manifest, checksums = read_manifest(run_config.store), read_recorded(run_config.store)
     source: list[Sample] = []
     if run_config.settings.verify == "full":
-        source = list_source(run_config.settings, run_config.dataset, run_config.source).samples
+        source = run_config.source.list().samples
     made = expected_of(manifest, checksums, source)
     if write:
         folder = verification_folder(run_config)

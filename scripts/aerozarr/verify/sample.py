@@ -19,13 +19,13 @@ from zarr.storage import MemoryStore
 
 from aerozarr.config.fields import Domain, Field
 from aerozarr.convert.encode import use_one_thread
-from aerozarr.convert.loader import Loader, loader_for
-from aerozarr.convert.pt_files import as_rows, check_whole, to_numpy
 from aerozarr.convert.rounding import Rounding
 from aerozarr.errors import BrokenSample
 from aerozarr.filesystems.files import write_atomically
 from aerozarr.messages import printable
 from aerozarr.run_config import RunConfig
+from aerozarr.source.files.rows import as_rows, check_whole, to_numpy
+from aerozarr.source.source import Loader
 from aerozarr.store.format.layout import (
     CHECKSUMS,
     MANIFEST,
@@ -83,9 +83,7 @@ def check_sample(expected: Expected, run_config: RunConfig) -> Findings:
             what = "is not among the samples that source and settings (splits, limit) give"
             problems.append(Problem(MANIFEST, what, DROP))
         elif group.has(ROOT_METADATA):
-            load = loader_for(
-                expected.source, run_config.settings, run_config.dataset, run_config.source
-            )
+            load = run_config.source.loader(expected.source)
             for domain in run_config.domains:
                 compared = _Comparison(group, expected, domain, run_config.settings.shuffle_seed)
                 compared.intact = intact

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from aerozarr.convert.encode import use_one_thread
 from aerozarr.convert.fragment import Fragment
-from aerozarr.convert.loader import loader_for
 from aerozarr.convert.sample import convert
 from aerozarr.errors import StoreError
 from aerozarr.filesystems.location import is_url
@@ -129,7 +128,7 @@ def estimate_of(run_config: RunConfig, listing: Listing) -> Estimate:
             memory_mb(
                 sample,
                 buffers_sample=is_url(run_config.settings.store),
-                reads_ahead=is_url(run_config.source),
+                reads_ahead=is_url(run_config.source_url),
                 attempt=1,
             )
             for sample in listing.samples
@@ -152,5 +151,5 @@ def _few(samples: list[Sample]) -> list[Sample]:
 def _convert(run_config: RunConfig, sample: Sample, folder: Path) -> tuple[Sample, Fragment]:
     # Into a folder and not into the store: nothing of an estimate is to stay.
     store = open_root(str(folder / "store"), {}, owner=str(folder))
-    load = loader_for(sample, run_config.settings, run_config.dataset, run_config.source)
+    load = run_config.source.loader(sample)
     return sample, convert(sample, load, run_config.domains, run_config.settings, store)

@@ -5,16 +5,12 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from aerozarr.config.fields import files_in
 from aerozarr.convert.fragment import read_fragment
 from aerozarr.errors import StoreError
 from aerozarr.filesystems.files import write_atomically
-from aerozarr.filesystems.location import Location
 from aerozarr.run_config import HANDED_OVER, RunConfig
-from aerozarr.source.listing import list_source, sample_folder_base
 from aerozarr.source.sample_table import skipped_table, table_of
 from aerozarr.source.samples import Listing
-from aerozarr.source.scan import is_there
 
 
 def read_listing(run_config: RunConfig) -> Listing:
@@ -23,7 +19,7 @@ def read_listing(run_config: RunConfig) -> Listing:
     The example is listed anew: its source did not exist then.
     """
     if run_config.is_example:
-        return list_source(run_config.settings, run_config.dataset, run_config.source)
+        return run_config.source.list()
     return Listing.from_json(run_config.place(HANDED_OVER).read_text(encoding="utf-8"))
 
 
@@ -34,8 +30,7 @@ def list_samples(run_config: RunConfig, *, table: Path, incomplete: Path) -> Non
     is converted again.
     """
     listing = read_listing(run_config)
-    if run_config.dataset.sample_class is None:
-        _forget_gone(run_config, listing)
+    _forget_gone(run_config, listing)
     write_atomically(incomplete, skipped_table(listing.skipped))
     write_atomically(table, table_of(listing.samples))
     run_config.place(HANDED_OVER).unlink(missing_ok=True)
@@ -48,16 +43,15 @@ def _forget_gone(run_config: RunConfig, listing: Listing) -> None:
     Those that it holds and that are not asked for just now (`limit`, `splits`) stay: asking for
     them again then converts nothing.
     """
-    base = sample_folder_base(run_config.settings, run_config.dataset, run_config.source)
     listed = {run_config.fragment(sample.key) for sample in listing.samples}
     for path in Path(run_config.fragments).glob("*.json"):
-        if path not in listed and not _still_there(path, base, run_config):
+        if path not in listed and not _still_there(path, run_config):
             path.unlink()
 
 
-def _still_there(path: Path, base: Location, run_config: RunConfig) -> bool:
+def _still_there(path: Path, run_config: RunConfig) -> bool:
     try:
         sample_id = read_fragment(path).sample_id
     except StoreError:
         return False
-    return is_there(base, sample_id, files_in(run_config.dataset.filemap))
+    return run_config.source.still_holds(sample_id)

@@ -89,7 +89,7 @@ def _name_in(manifest: bytes | None) -> str | None:
 
 def _check_dataset(run_config: RunConfig, written: Written, name: str | None) -> None:
     settings = run_config.settings
-    names = {*sources_of(run_config), redacted(run_config.source)}
+    names = {*sources_of(run_config), redacted(run_config.source_url)}
     if written.dataset == settings.dataset and not names.isdisjoint(written.sources):
         return
     theirs = _described(name, written.dataset) or "a dataset that is not known"
@@ -97,7 +97,7 @@ def _check_dataset(run_config: RunConfig, written: Written, name: str | None) ->
     source = next(iter(written.sources), "a source that is not known")
     raise SettingsError(
         f"store: {redacted(settings.store)!r} holds {printable(theirs)} from {printable(source)}; "
-        f"this run is for {printable(ours)} from {redacted(run_config.source)}. Set store (and "
+        f"this run is for {printable(ours)} from {redacted(run_config.source_url)}. Set store (and "
         "workdir) to a place of its own. If this run may replace what is there, or the source "
         "was moved, set take_over: true."
     )
@@ -156,7 +156,7 @@ def sources_of(run_config: RunConfig) -> tuple[str, ...]:
     A local source is known by its path, and by the way to it from a local store: so it is known
     again when both were moved together.
     """
-    source, store = run_config.source, run_config.store.location
+    source, store = run_config.source_url, run_config.store.location
     if is_url(source):
         return (redacted(source).rstrip("/"),)
     path = os.path.abspath(os.path.expanduser(redacted(source).removeprefix("file://")))

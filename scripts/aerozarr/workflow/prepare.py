@@ -20,7 +20,6 @@ from aerozarr.filesystems.location import Location
 from aerozarr.merge.summary import digest_of_tables
 from aerozarr.messages import did_you_mean, plural, redacted
 from aerozarr.run_config import EXPECTED_TABLES, HANDED_OVER, RunConfig
-from aerozarr.source.listing import list_source
 from aerozarr.source.samples import Listing
 from aerozarr.workflow.ownership import (
     begin_writing,
@@ -85,9 +84,9 @@ def prepare_run(
     messages = _check_urls(run_config)
     listing = None
     if not run_config.is_example:
-        listing = list_source(run_config.settings, run_config.dataset, run_config.source)
+        listing = run_config.source.list()
     store = run_config.store  # opened in any case: a dry run should say that it cannot be
-    if _is_same(store.location, run_config.source):
+    if _is_same(store.location, run_config.source_url):
         raise SettingsError(
             f"store: {redacted(store.location.url)!r} is the source itself. Give the "
             "store a folder or URL of its own."
@@ -176,6 +175,6 @@ def _listing_messages(listing: Listing, run_config: RunConfig) -> list[str]:
     name = run_config.settings.dataset_name or run_config.dataset.name
     messages.append(
         f"{plural(len(listing.samples), 'sample')} of {name} in "
-        f"{redacted(run_config.source)}{skipped}"
+        f"{redacted(run_config.source_url)}{skipped}"
     )
     return messages

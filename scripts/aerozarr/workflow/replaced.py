@@ -9,8 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 from aerozarr.convert.fragment import Fragment
 from aerozarr.filesystems.files import write_atomically
 from aerozarr.run_config import RunConfig
-from aerozarr.source.content import content_digest
-from aerozarr.source.listing import sample_folder_base
 from aerozarr.source.samples import Listing, Sample
 
 # A file's end is read in no time, and waited for over a network.
@@ -45,11 +43,10 @@ def check_replaced(
             asked.append((sample, fragment, stamp))
     if not asked:
         return {}, {}
-    base = sample_folder_base(run_config.settings, run_config.dataset, run_config.source)
 
     def digest(sample: Sample) -> str:
         try:
-            return content_digest(base, sample.id, sample.files)
+            return run_config.source.content(sample)
         except OSError:
             return ""  # the job will say what is wrong with it
 

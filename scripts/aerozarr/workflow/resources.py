@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
-from aerozarr.convert.download import AHEAD_BYTES
+from aerozarr.source.files.download import AHEAD_BYTES
 from aerozarr.source.samples import UNKNOWN_SIZE, Sample
 
 # Measured, in MiB: Python with torch and the rest imported, and room for one chunk of everything.

@@ -100,7 +100,7 @@ def test_fields_may_share_a_file_when_each_says_which_columns() -> None:
     fields = [f for d in domains(shared) for f in d.fields]
     assert [f.file for f in fields] == ["all.pt", "all.pt"]
     assert [f.columns for f in fields] == [(0, 3), (3, 4)]
-    assert files_in(read_filemap(shared, where="x")) == ["all.pt"]
+    assert files_in(read_filemap(shared, where="x").values()) == ["all.pt"]
 
 
 def test_columns_change_what_decides_reconversion_only_where_there_are_some() -> None:
@@ -109,6 +109,115 @@ def test_columns_change_what_decides_reconversion_only_where_there_are_some() ->
     )
     assert "columns" not in plain.described()["fields"][0]
     assert columns.described()["fields"][0]["columns"] == (3, 6)
+
+
+def test_a_file_may_say_which_of_its_arrays_is_the_field() -> None:
+    shared = {
+        "surface_position": "all.npz::points[:, 0:3]",
+        "surface_pressure": "all.npz::points[:, 3]",
+        "volume_position": "all.npz::volume/points",
+    }
+    fields = [f for d in domains(shared) for f in d.fields]
+    assert [f.file for f in fields] == ["all.npz"] * 3
+    assert [f.key for f in fields] == ["points", "points", "volume/points"]
+    assert [f.columns for f in fields] == [(0, 3), (3, 4), None]
+    assert files_in(read_filemap(shared, where="x").values()) == ["all.npz"]
+
+
+def test_a_key_changes_what_decides_reconversion_only_where_there_is_one() -> None:
+    (plain,), (keyed,) = (
+        domains({"surface_position": file}) for file in ("p.npz", "p.npz::points")
+    )
+    assert "key" not in plain.described()["fields"][0]
+    assert keyed.described()["fields"][0]["key"] == "points"
+
+
+@pytest.mark.parametrize(
+    ("file", "message"),
+    [
+        ("all.npz::", "names no array"),
+        ("all.npz::/", "names no array"),
+        ("p.npy::points", "a .npy file holds one array"),
+        ("::points", "is no file name"),
+        ("a/all.npz::points", "is no file name"),
+        ("all.npz::points[:, 0:2]", "names 2 columns, and the field has 3"),
+    ],
+)
+def test_a_key_that_cannot_be_is_refused(file: str, message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        read_filemap({"surface_position": file}, where="filemap")
+
+
+def test_fields_do_not_share_an_array_unless_each_says_which_columns() -> None:
+    shared = {"surface_position": "all.npz::a", "volume_position": "all.npz::a"}
+    with pytest.raises(SettingsError, match=r"'all\.npz::a' is the file of surface_pos"):
+        read_filemap(shared, where="filemap")
+
+
+# Fields of one's own
+
+
+def described(fields: dict[str, object], filemap: object = SMALL, **config: object) -> list[Domain]:
+    settings = load_settings({"source_url": "x", "filemap": filemap, "fields": fields, **config})
+    return list(domains_of(read_filemap(filemap, where="x", may_be_empty=True), settings))
+
+
+def test_a_field_of_ones_own_comes_after_those_of_the_file_map() -> None:
+    [surface] = described(
+        {"surface_temperature": "T.pt", "surface_flux": {"file": "q.pt[:, 1:3]", "width": 2}}
+    )
+    names = [field.canonical for field in surface.fields]
+    assert names[-2:] == ["surface_temperature", "surface_flux"]
+    temperature, flux = surface.fields[-2:]
+    assert (temperature.file, temperature.width, temperature.dtype) == ("T.pt", 1, "float16")
+    assert (flux.file, flux.width, flux.columns) == ("q.pt", 2, (1, 3))
+    assert flux.array_name == "surface/flux"
+
+
+def test_a_domain_of_ones_own_has_its_positions_first() -> None:
+    fields = {
+        "wake_speed": {"file": "speed.pt", "dtype": "float32"},
+        "wake_position": {"file": "wake.pt", "width": 3, "kind": "coord"},
+        "far_field_p": {"file": "p.pt", "domain": "far_field"},
+        "far_field_position": {"file": "f.pt", "width": 2, "kind": "coord", "domain": "far_field"},
+    }
+    far, wake = described(fields, {})
+    assert [f.canonical for f in wake.fields] == ["wake_position", "wake_speed"]
+    assert (wake.position.dtype, wake.fields[1].dtype) == ("float32", "float32")
+    assert (far.name, far.position.width, far.fields[1].name) == ("far_field", 2, "p")
+
+
+def test_units_are_said_of_known_fields_too() -> None:
+    [surface] = described({"surface_pressure": {"unit": "Pa", "long_name": "static pressure"}})
+    pressure = next(f for f in surface.fields if f.name == "pressure")
+    assert (pressure.unit, pressure.long_name) == ("Pa", "static pressure")
+    assert surface.described()["fields"][-1]["unit"] == "Pa"
+    assert "unit" not in surface.described()["fields"][0]
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"surface_temperature": {}}, "surface_temperature has no file"),
+        ({"surface_presure": {"unit": "Pa"}}, "Did you mean surface_pressure"),
+        ({"surface_pressure": "p2.pt"}, "is a field of file maps, of which only dtype, unit"),
+        ({"volume_velocity": {"unit": "m/s"}}, "this dataset's has none"),
+        ({"temperature": "T.pt"}, "'temperature' is no name of a field"),
+        ({"surface_../x": "T.pt"}, "is no name of a field"),
+        ({"surface_a__b": "T.pt"}, "is no name of a field"),
+        ({"wake_T": {"file": "T.pt", "domain": "far"}}, "is no name of a field"),
+        ({"surface_T": "p.pt"}, "'p.pt' is the file of surface_pressure and of surface_T"),
+        ({"surface_T": "a/T.pt"}, "is no file name"),
+        ({"surface_T": {"file": "T.pt[:, 0:3]"}}, "names 3 columns, and the field has 1"),
+        ({"wake_T": "T.pt"}, "the domain 'wake' has wake_T but no positions"),
+        ({"surface_T": {"file": "T.pt", "witdh": 3}}, "witdh"),
+        ({"surface_T": {"file": "T.pt", "width": 0}}, "width"),
+    ],
+)
+def test_a_field_that_cannot_be_is_refused(fields: dict[str, object], message: str) -> None:
+    with pytest.raises(SettingsError) as error:
+        described(fields)
+    assert message in str(error.value)
 
 
 # What a file map may be

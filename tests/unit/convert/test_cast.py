@@ -12,14 +12,16 @@ import numpy as np
 import pytest
 import torch
 
-from aerozarr.convert import cast, gather, pt_files
+from aerozarr.convert import cast, gather
 from aerozarr.convert.accumulate import moments_of
 from aerozarr.convert.cast import ReusableBuffer, RoundingSample, cast_field
 from aerozarr.convert.gather import Gatherer, columns_for
-from aerozarr.convert.pt_files import Mapped, as_rows, load_bytes, load_file, to_numpy
 from aerozarr.convert.rounding import Rounding
 from aerozarr.errors import BrokenSample, SourceChangedError
 from aerozarr.filesystems.location import open_location
+from aerozarr.source.files import rows as rows_module
+from aerozarr.source.files.read import load_bytes, load_file
+from aerozarr.source.files.rows import Mapped, as_rows, to_numpy
 from unit.store_helpers import field_of
 
 N = 23  # rows: several blocks, and one that is not full
@@ -30,9 +32,9 @@ LOOK = np.array([0, 3, 4, 7, 8, 15, 22])
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch):
     """Blocks of a few rows, with the file mapped anew for each."""
-    for module in (cast, pt_files):
+    for module in (cast, rows_module):
         monkeypatch.setattr(module, "BLOCK", 4)
-    monkeypatch.setattr(pt_files, "_MAPPED_BYTES", 1)
+    monkeypatch.setattr(rows_module, "_MAPPED_BYTES", 1)
 
 
 def whole(columns: int = 3) -> torch.Tensor:

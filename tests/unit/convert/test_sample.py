@@ -19,7 +19,6 @@ import torch
 from aerozarr.config.fields import Field
 from aerozarr.convert import permutation_file
 from aerozarr.convert.fragment import Fragment, read_fragment
-from aerozarr.convert.loader import loader_for
 from aerozarr.convert.sample import convert, convert_sample
 from aerozarr.errors import SourceChangedError, StoreError
 from aerozarr.run_config import RunConfig
@@ -70,7 +69,7 @@ def sample_on_disk(tmp_path: Path, sample_id: str, tensors: dict[str, Any]) -> S
 
 
 def convert_from(run_config: RunConfig, sample: Sample) -> Fragment:
-    load = loader_for(sample, run_config.settings, run_config.dataset, run_config.source)
+    load = run_config.source.loader(sample)
     return convert(sample, load, run_config.domains, run_config.settings, run_config.store)
 
 

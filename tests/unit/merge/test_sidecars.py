@@ -20,7 +20,6 @@ import zarr
 import aerozarr
 from aerozarr.config.fields import Field
 from aerozarr.convert.fragment import Fragment
-from aerozarr.convert.loader import loader_for
 from aerozarr.convert.sample import convert
 from aerozarr.environment import STARTED
 from aerozarr.errors import StoreError
@@ -30,7 +29,6 @@ from aerozarr.merge.sidecars import files_named_by
 from aerozarr.merge.summary import Summary
 from aerozarr.messages import redacted
 from aerozarr.run_config import RunConfig
-from aerozarr.source.listing import list_source
 from aerozarr.source.samples import Sample, Skipped
 from aerozarr.source.splits import IdListsRule
 from unit.store_helpers import (
@@ -100,9 +98,9 @@ def put_converted(
 
 def convert_listed(run_config: RunConfig) -> list[Sample]:
     """List the run_config's source, and convert all its samples from their files."""
-    listing = list_source(run_config.settings, run_config.dataset, run_config.source)
+    listing = run_config.source.list()
     for sample in listing.samples:
-        load = loader_for(sample, run_config.settings, run_config.dataset, run_config.source)
+        load = run_config.source.loader(sample)
         fragment = convert(sample, load, run_config.domains, run_config.settings, run_config.store)
         put_fragment(run_config, sample, fragment)
     return listing.samples
@@ -496,7 +494,7 @@ def test_provenance_tells_when_with_what_and_from_what(make, monkeypatch, url):
     assert told["packages"]["torch"] == torch.__version__
     assert told["packages"]["zarr"] == zarr.__version__
     assert told["packages"]["fsspec"] == version("fsspec")
-    assert told["source"] == run_config.source
+    assert told["source"] == run_config.source_url
     assert (told["settings"]["shuffle_seed"], told["settings"]["store"]) == (7, url)
     assert told["started"] == "2001-02-03T04:05:06+00:00"
     assert told["ended"] > told["started"]

@@ -14,7 +14,8 @@ import pytest
 from aerozarr.config.settings import load_settings
 from aerozarr.errors import SettingsError
 from aerozarr.source import datasets
-from aerozarr.source.datasets import ClassSamples, import_class, resolve_dataset
+from aerozarr.source.by_class import ClassSamples
+from aerozarr.source.datasets import import_class, resolve_dataset
 from unit.listing_helpers import FILEMAP, LocalTree, ids, listing_of, skipped
 
 SHAPENET_CAR = {
@@ -562,6 +563,131 @@ def test_a_field_is_loaded_by_index_and_file_name(module: Module) -> None:
 def test_a_class_brings_its_samples(config: dict[str, Any], brings: bool, module: Module) -> None:
     found = resolve(f"{module(SAMPLES)}.Cars", **config)
     assert (found.sample_class is not None) == brings
+
+
+CONFIGURED = """
+from __future__ import annotations
+import dataclasses
+from typing import Literal, Optional
+from pydantic import BaseModel
+
+{config}
+
+class Base:
+    def __init__(self, dataset_config: {hint}, scale: float = 1.0):
+        self.config, self.scale = dataset_config, scale
+    def __len__(self): return 1
+    def _load(self, index, filename): return self.config
+    def __getitem__(self, index): raise NotImplementedError
+
+class Cars(Base):
+    FILEMAP = {map}
+"""
+PYDANTIC = """
+class Config(BaseModel):
+    kind: str
+    root: str
+    split: Literal["train", "test"]
+    cutoff: int = 3
+"""
+DATACLASS = """
+@dataclasses.dataclass
+class Config:
+    root: str
+    split: str
+    kind: Literal["cars"]
+    cutoff: int = 3
+    names: list[str] = dataclasses.field(default_factory=list)
+"""
+
+
+def configured(config: str, hint: str = "Config") -> str:
+    return CONFIGURED.format(config=config, hint=hint, map=repr(FILEMAP))
+
+
+@pytest.mark.parametrize("hint", ["Config", "Config | None", "Optional[Config]"])
+@pytest.mark.parametrize(("config", "kind"), [(PYDANTIC, "{}.Cars"), (DATACLASS, "cars")])
+def test_a_class_with_a_configuration_object_is_built_from_the_type_hint(
+    config: str, kind: str, hint: str, module: Module
+) -> None:
+    name = module(configured(config, hint))
+    built = build(f"{name}.Cars", "/here", "test").load(0, "x")
+    assert (built.root, built.split, built.cutoff) == ("/here", "test", 3)
+    assert built.kind == kind.format(name)
+
+
+def test_arguments_go_to_the_configuration_object_or_to_the_class(module: Module) -> None:
+    found = import_class(f"{module(configured(PYDANTIC))}.Cars")
+    arguments = {"cutoff": 7, "scale": 0.5, "kind": "mine"}
+    samples = ClassSamples(found, "/here", "test", FILEMAP, arguments)
+    assert (samples.instance.config.cutoff, samples.instance.config.kind) == (7, "mine")
+    assert samples.instance.scale == 0.5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"cutof": 7}, "dataset_args: Cars takes no 'cutof'. Did you mean cutoff?"),
+        ({}, "Cars needs 'folder' to be built. Set dataset_args: {folder: …}"),
+    ],
+)
+def test_arguments_that_are_wrong_or_missing_are_named(
+    arguments: dict[str, Any], message: str, module: Module
+) -> None:
+    needs = "" if arguments else "    folder: str\n"
+    found = import_class(f"{module(configured(PYDANTIC + needs))}.Cars")
+    with pytest.raises(SettingsError) as error:
+        ClassSamples(found, "/here", "test", FILEMAP, arguments)
+    assert message in str(error.value)
+
+
+def test_a_plain_argument_that_is_missing_is_named(module: Module) -> None:
+    text = """
+        class Cars:
+            def __init__(self, root, split, scale): pass
+            def __len__(self): return 1
+            def _load(self, index, filename): pass
+        """
+    with pytest.raises(SettingsError, match=r"Cars needs 'scale'.*dataset_args: \{scale: …\}"):
+        build(f"{module(text)}.Cars")
+
+
+@pytest.mark.parametrize("carried", ["self.filemap = {map}", "type(self).filemap = {map}"])
+def test_the_file_map_of_an_object_counts_for_a_root(carried: str, module: Module) -> None:
+    text = f"""
+class Cars:
+    def __init__(self, root, split):
+        if split == "val": raise ValueError(split)
+        {carried.format(map=repr(FILEMAP))}
+    def __len__(self): return 1
+    def _load(self, index, filename): pass
+"""
+    name = module(text)
+    root = {"source_root": "/data", "source_url": None, "splits": ["val", "test"]}
+    assert resolve(f"{name}.Cars", **root).filemap == FILEMAP
+    with pytest.raises(SettingsError, match="carries no file map"):
+        resolve(f"{name}.Cars")
+
+
+def test_a_class_in_another_module_finds_the_file_map_beside_its_base(module: Module) -> None:
+    base = module(f"FILES = {FILEMAP}\nclass Base: pass")
+    name = module(f"from {base} import Base\nclass Cars(Base): pass")
+    assert resolve(f"{name}.Cars").filemap == FILEMAP
+
+
+def test_what_a_class_loads_by_is_its_own_business(module: Module) -> None:
+    paths = {"surface_position": "mesh/points.pt", "surface_pressure": "../p.pt"}
+    name = module(SAMPLES.replace(repr(FILEMAP), repr(paths)))
+    found = resolve(f"{name}.Cars", source_root="/data", source_url=None)
+    assert found.filemap == paths
+    with pytest.raises(SettingsError, match="is no file name"):
+        resolve(f"{name}.Cars")
+
+
+def test_a_class_that_cannot_load_a_field_is_told_what_it_lacks(module: Module) -> None:
+    name = module(SAMPLES.replace("_load", "__getitem__"))
+    found = resolve(f"{name}.Cars", source_root="/data", source_url=None)
+    assert found.lacks == "_load(index, file name)"
 
 
 @pytest.mark.parametrize("lacking", ["__len__", "_load"])

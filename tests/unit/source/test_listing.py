@@ -28,7 +28,7 @@ from aerozarr.filesystems.files import lock
 from aerozarr.filesystems.location import open_location
 from aerozarr.run_config import RunConfig
 from aerozarr.source.datasets import resolve_dataset
-from aerozarr.source.listing import list_source, sample_folder_base
+from aerozarr.source.open_source import open_source
 from aerozarr.source.sample_table import read_samples, read_skipped
 from aerozarr.source.samples import Listing
 from aerozarr.source.scan import is_there
@@ -951,7 +951,7 @@ def test_ids_are_paths_below(config: dict[str, str], below: str, tree: Tree) -> 
     settings = load_settings({key: text.format(tree=tree.url) for key, text in config.items()})
     url = settings.source_url or settings.source_root
     assert url is not None
-    base = sample_folder_base(settings, resolve_dataset(settings), url)
+    base = open_source(settings, resolve_dataset(settings), url).base
     assert base.path == open_location(f"{tree.url}{below}", {}, key="source_url").path
 
 
@@ -964,14 +964,14 @@ def test_listing_a_source_does_not_import_torch(local: LocalTree) -> None:
     code = f"""
         import sys
         import aerozarr.config.settings, aerozarr.config.fields, aerozarr.source.datasets
-        import aerozarr.source.splits, aerozarr.source.sample_table, aerozarr.source.listing
+        import aerozarr.source.splits, aerozarr.source.sample_table
         from aerozarr.config.settings import load_settings
         from aerozarr.source.datasets import resolve_dataset
-        from aerozarr.source.listing import list_source
+        from aerozarr.source.open_source import open_source
         def listed(**config):
             settings = load_settings(dict(config, filemap={FILEMAP}))
             url = settings.source_url or settings.source_root
-            listing = list_source(settings, resolve_dataset(settings), url)
+            listing = open_source(settings, resolve_dataset(settings), url).list()
             listing.digest()
             return [sample.id for sample in listing.samples]
         here = {local.url!r}
@@ -1005,7 +1005,7 @@ def test_listing_reads_no_file_of_a_sample(tree: Tree, monkeypatch: pytest.Monke
     for name in ("open", "_open", "cat_file", "get_file"):
         monkeypatch.setattr(type(location.fs), name, refuse)
     settings = load_settings({"source_url": tree.url, "filemap": FILEMAP})
-    assert ids(list_source(settings, resolve_dataset(settings), tree.url)) == ["a", "b"]
+    assert ids(open_source(settings, resolve_dataset(settings), tree.url).list()) == ["a", "b"]
 
 
 # The lock of a work folder

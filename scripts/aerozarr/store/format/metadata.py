@@ -8,9 +8,10 @@ many more requests. Tests compare both with what zarr-python writes.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
-from aerozarr.config.fields import Domain
+from aerozarr.config.fields import Domain, Field
 from aerozarr.config.settings import Compression
 from aerozarr.store.format.layout import ROOT_METADATA, Grid
 
@@ -21,7 +22,13 @@ _COMPONENTS = {1: "scalar", 3: "xyz"}
 
 
 def array_metadata(
-    grid: Grid, width: int, dtype: str, compression: Compression, *, chunk_checksums: bool
+    grid: Grid,
+    width: int,
+    dtype: str,
+    compression: Compression,
+    *,
+    chunk_checksums: bool,
+    attributes: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Return the Zarr v3 metadata of one array, of shape (n_points, width)."""
     index_codecs = [{"name": "bytes", "configuration": {"endian": "little"}}, {"name": "crc32c"}]
@@ -57,9 +64,9 @@ def array_metadata(
         "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
         "fill_value": 0.0,
         "codecs": [{"name": "sharding_indexed", "configuration": sharding}],
-        "attributes": {},
+        "attributes": dict(attributes or {}),
         # Without names xarray does not open a group. All arrays of a domain share their points.
-        "dimension_names": ["points", _COMPONENTS[width]],
+        "dimension_names": ["points", _COMPONENTS.get(width, f"components_{width}")],
         "zarr_format": 3,
         "node_type": "array",
         "storage_transformers": [],
@@ -77,6 +84,12 @@ def _group_metadata(members: dict[str, Any] | None = None) -> dict[str, Any]:
         }
     metadata["node_type"] = "group"
     return metadata
+
+
+def _attributes_of(field: Field) -> dict[str, str]:
+    """Return the attributes of a field's array, named as the CF conventions do."""
+    said = {"units": field.unit, "long_name": field.long_name}
+    return {name: text for name, text in said.items() if text is not None}
 
 
 def metadata_files(
@@ -102,6 +115,7 @@ def metadata_files(
                 field.dtype,
                 compression,
                 chunk_checksums=chunk_checksums,
+                attributes=_attributes_of(field),
             )
             members[field.array_name] = metadata
             files[f"{field.array_name}/{ROOT_METADATA}"] = _json(metadata)

@@ -1,39 +1,22 @@
-"""From a `.pt` file to a field's rows.
+"""A field's rows, from what any kind of file or class gave for it: one real array.
 
-What a file holds is not trusted: it is inspected before it is loaded (`inspect_pt`), loaded with
-`weights_only=True`, and compared with its checksum while its rows are read. Whatever is wrong with
-the content is the sample's fault (`BrokenSample`). What is wrong with reaching the file (missing,
-no permission, no memory) is not, and is raised as it comes.
+What is wrong with a value is the sample's fault (`BrokenSample`).
 """
 
 from __future__ import annotations
 
-import errno
-import io
 import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from aerozarr.config.fields import Field, attribute_of
-from aerozarr.convert.download import check_size, read_file
-from aerozarr.convert.inspect_pt import (
-    SAVE_AGAIN,
-    TRUNCATED,
-    Inspected,
-    NotATensorError,
-    damaged,
-    inspect_pt,
-    is_damaged,
-)
+from aerozarr.config.fields import Field, setting_of
 from aerozarr.errors import BrokenSample, SourceChangedError
-from aerozarr.filesystems.location import Location
-from aerozarr.source.zip_directory import Record
+from aerozarr.source.files.zip_directory import Record
 
 # What numpy knows too; other floats are widened first.
 _TORCH_FLOATS = (torch.float16, torch.float32, torch.float64)
@@ -52,42 +35,18 @@ BLOCK = 2**16
 _MAPPED_BYTES = 8 * 2**20
 
 
-def load_file(base: Location, file: str, size: int | None, field: Field) -> object:
-    """Read what a `.pt` file holds, without executing anything in it.
+def broken(field: Field, cause: str, remedy: str) -> BrokenSample:
+    """Return the error of a sample whose file for a field cannot be used."""
+    return BrokenSample(field=field.canonical, file=field.file, cause=cause, remedy=remedy)
 
-    Parameters
-    ----------
-    base
-        The sample's folder. A local file is mapped into memory and not copied: see `Mapped`.
-    file, size
-        Its name, and its size in bytes as listed; None when that is not known.
-    field
-        The field it is read for, for error messages.
 
-    Raises
-    ------
-    BrokenSample
-        When the content cannot be read as a tensor.
-    SourceChangedError
-        When the size is not the listed one.
-    OSError
-        When the file cannot be reached.
-    """
-    if not base.is_local:
-        return load_bytes(read_file(base, file, size), field)
-    path = Path(base.join(file))
-    with path.open("rb") as stream:
-        status = os.fstat(stream.fileno())
-        check_size(base, file, status.st_size, size)
-        inspected = _inspect(stream, status.st_size, field)
-        value = _unpickle(path, field, mmap=inspected.record is not None and inspected.is_plain)
-        record = inspected.record
-        if record is None:
-            return value
-        if not inspected.is_plain or not _is_whole_record(value, record):
-            _check_record(stream, record, field)
-            record = None
-    return Mapped(value, path, status, field, record) if inspected.is_plain else value
+def damaged(field: Field, record: Record) -> BrokenSample:
+    """Return the error of a zip record whose content is not what was written."""
+    return broken(
+        field,
+        f"it is damaged: the record {record.name!r} does not match its CRC-32",
+        "get the file itself again from where the dataset comes from, or write it again",
+    )
 
 
 class Mapped:
@@ -96,6 +55,15 @@ class Mapped:
     What was read counts as this process's memory. To give it back, the file is mapped anew: torch
     has no other way, and where its mapping begins and ends it does not tell.
 
+    Parameters
+    ----------
+    path, status
+        The file, and what its `stat` said when it was opened.
+    map_tensor
+        Maps the file, and returns the tensor.
+    unchecked
+        See below.
+
     Attributes
     ----------
     tensor
@@ -103,19 +71,21 @@ class Mapped:
     unchecked
         The zip record of its values, in the order of its rows, while nobody has compared them
         with its CRC-32; else None. `blocks_of` does that.
+    crc_before
+        CRC-32 of what the record holds before the values.
     """
 
     def __init__(
         self,
-        tensor: torch.Tensor,
         path: Path,
         status: os.stat_result,
-        field: Field,
-        unchecked: Record | None,
+        map_tensor: Callable[[], torch.Tensor],
+        unchecked: Record | None = None,
     ) -> None:
-        self.tensor = tensor
+        self.tensor = map_tensor()
         self.unchecked = unchecked
-        self._path, self._status, self._field = path, status, field
+        self.crc_before = 0
+        self._path, self._status, self._map_tensor = path, status, map_tensor
 
     def renew(self) -> None:
         """Map the file again.
@@ -133,79 +103,11 @@ class Mapped:
                 "complete."
             )
         del self.tensor
-        self.tensor = _unpickle(self._path, self._field, mmap=True)
+        self.tensor = self._map_tensor()
 
 
 def _identity(status: os.stat_result) -> tuple[int, ...]:
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
-
-
-def load_bytes(content: bytes, field: Field) -> object:
-    """Return what the content of a `.pt` file holds, as `load_file` does.
-
-    Raises
-    ------
-    BrokenSample
-        When it cannot be read as a tensor.
-    """
-    stream = io.BytesIO(content)
-    inspected = _inspect(stream, len(content), field)
-    if inspected.record is not None:
-        _check_record(stream, inspected.record, field)
-    stream.seek(0)
-    return _unpickle(stream, field, mmap=False)
-
-
-def _broken(field: Field, cause: str, remedy: str) -> BrokenSample:
-    return BrokenSample(field=field.canonical, file=field.file, cause=cause, remedy=remedy)
-
-
-def _inspect(stream: BinaryIO, size: int, field: Field) -> Inspected:
-    try:
-        return inspect_pt(stream, size)
-    except NotATensorError as error:
-        raise _broken(field, error.cause, error.remedy) from None
-
-
-def _check_record(stream: BinaryIO, record: Record, field: Field) -> None:
-    """Refuse a record whose content does not match its CRC-32."""
-    if is_damaged(stream, record):
-        raise _damaged(record, field)
-
-
-def _damaged(record: Record, field: Field) -> BrokenSample:
-    error = damaged(record)
-    return _broken(field, error.cause, error.remedy)
-
-
-def _is_whole_record(tensor: torch.Tensor, record: Record) -> bool:
-    """Whether a tensor's values are those of a record, in their order and without gaps."""
-    return (
-        tensor.is_contiguous()
-        and not tensor.is_neg()
-        and not tensor.is_conj()
-        and tensor.storage_offset() == 0
-        and tensor.ndim > 0
-        and tensor.nbytes == record.size
-    )
-
-
-def _unpickle(source: Path | io.BytesIO, field: Field, *, mmap: bool) -> torch.Tensor:
-    """Load a tensor from what was inspected."""
-    try:
-        value = torch.load(source, map_location="cpu", weights_only=True, mmap=mmap)
-    except Exception as error:
-        # A mapping that would begin behind the file's end: the file was cut. Other errors of the
-        # operating system, or of too little memory, are not the file's fault.
-        past_the_end = isinstance(error, OSError) and error.errno == errno.EINVAL
-        if isinstance(error, OSError | MemoryError) and not past_the_end:
-            raise
-        if "Cannot allocate memory" in str(error):  # what is asked for was compared with the file
-            raise MemoryError(str(error)) from None
-        raise _broken(field, f"{TRUNCATED} ({type(error).__name__})", SAVE_AGAIN) from None
-    if not isinstance(value, torch.Tensor):
-        raise _broken(field, f"it holds a {type(value).__name__}, not a tensor", SAVE_AGAIN)
-    return value
 
 
 def as_rows(value: object, field: Field) -> torch.Tensor:
@@ -230,37 +132,38 @@ def as_rows(value: object, field: Field) -> torch.Tensor:
         When the value is anything else.
     """
     value = value.tensor if isinstance(value, Mapped) else value
-    one_tensor = f"save one tensor of shape (n, {field.width})"
+    noun = "tensor" if field.file.endswith((".pt", ".pth")) else "array"
+    one_tensor = f"save one {noun} of shape (n, {field.width})"
     if not isinstance(value, torch.Tensor):
-        raise _broken(field, f"it holds a {type(value).__name__}, not a tensor", one_tensor)
+        raise broken(field, f"it holds a {type(value).__name__}, not a {noun}", one_tensor)
     if value.layout != torch.strided or value.is_nested or value.is_quantized or value.is_meta:
         cause = "it holds a sparse, nested, quantized or empty-handed tensor"
-        raise _broken(field, cause, one_tensor)
+        raise broken(field, cause, one_tensor)
     # Torch may keep a sign apart from the values, which are then read with the other one.
     tensor = value.detach().resolve_neg()
     if tensor.is_complex():
-        raise _broken(field, f"its values are complex ({tensor.dtype})", "save a real tensor")
+        raise broken(field, f"its values are complex ({tensor.dtype})", f"save a real {noun}")
     if tensor.dtype not in _REAL:
         cause = f"its values are of no number type ({tensor.dtype})"
-        raise _broken(field, cause, "save a float tensor")
+        raise broken(field, cause, f"save a float {noun}")
     shape = tuple(tensor.shape)
     if tensor.ndim not in (1, 2):
-        raise _broken(field, f"its shape {shape} is neither (n,) nor (n, columns)", one_tensor)
+        raise broken(field, f"its shape {shape} is neither (n,) nor (n, columns)", one_tensor)
     if tensor.numel() == 0:
-        raise _broken(field, f"its shape {shape} holds no values", "fill it, or exclude the sample")
+        raise broken(field, f"its shape {shape} holds no values", "fill it, or exclude the sample")
     rows = tensor.unsqueeze(1) if tensor.ndim == 1 else tensor
     first, stop = field.columns or (0, field.width)
     if rows.shape[1] < stop:
         wanted = f"{field.name} has {field.width}"
         if field.columns:
             wanted = f"the file map asks for column {stop - 1}, counted from 0"
-        raise _broken(field, f"its shape {shape} has too few columns: {wanted}", one_tensor)
+        raise broken(field, f"its shape {shape} has too few columns: {wanted}", one_tensor)
     is_row = rows.shape[0] == 1 and rows.shape[1] > _MOST_COLUMNS
     if field.width == 1 and rows.shape[1] > 1 and not field.columns and not is_row:
-        raise _broken(
+        raise broken(
             field,
             f"its shape {shape} has {rows.shape[1]} columns, and {field.name} is one",
-            f"say which: filemap: {{{attribute_of(field)}: '{field.file}[:, 0]'}}, or {one_tensor}",
+            f"say which: {setting_of(field, f'{field.file_and_key}[:, 0]')}, or {one_tensor}",
         )
     return rows[:, first:stop]
 
@@ -282,10 +185,10 @@ def columns_note(value: object, field: Field) -> str | None:
     columns = value.shape[1]
     if columns <= field.width:
         return None
+    others = f"{field.file_and_key}[:, {columns - field.width}:{columns}]"
     return (
-        f"{field.canonical} ({field.file}): of {columns} columns the first {field.width} are "
-        f"stored; to store others: filemap: {{{attribute_of(field)}: "
-        f"'{field.file}[:, {columns - field.width}:{columns}]'}}"
+        f"{field.canonical} ({field.file_and_key}): of {columns} columns the first {field.width} "
+        f"are stored; to store others: {setting_of(field, others)}"
     )
 
 
@@ -313,7 +216,7 @@ def blocks_of(
     n_rows = len(rows)
     a_row = rows.untyped_storage().nbytes() / n_rows
     record = value.unchecked if isinstance(value, Mapped) else None
-    read, crc = 0.0, 0
+    read, crc = 0.0, value.crc_before if isinstance(value, Mapped) else 0
     for first in range(0, n_rows, BLOCK):
         if isinstance(value, Mapped) and read >= _MAPPED_BYTES and not keep_mapping:
             del rows
@@ -328,7 +231,7 @@ def blocks_of(
         del part
     if record is not None and isinstance(value, Mapped):
         if record.crc not in (0, crc):
-            raise _damaged(record, field)
+            raise damaged(field, record)
         value.unchecked = None
 
 

@@ -12,17 +12,20 @@ import zlib
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from aerozarr.convert.pickle_tensor import (
+from aerozarr.messages import did_you_mean, printable
+from aerozarr.source.files.pickle_tensor import (
     Pickle,
     Tensor,
     UnreadablePickleError,
     calls_only_tensors,
+    entry_at,
     foreign_name,
+    keys_of,
     kind_of,
     read_pickle,
     tensor_of,
 )
-from aerozarr.source.zip_directory import (
+from aerozarr.source.files.zip_directory import (
     DamagedZipError,
     Record,
     crc_of,
@@ -69,7 +72,7 @@ class Inspected:
     is_plain: bool
 
 
-def inspect_pt(stream: BinaryIO, size: int) -> Inspected:
+def inspect_pt(stream: BinaryIO, size: int, key: str | None = None) -> Inspected:
     """Look at what a file holds, without loading it.
 
     Parameters
@@ -78,22 +81,24 @@ def inspect_pt(stream: BinaryIO, size: int) -> Inspected:
         The file, which can be moved in.
     size
         Its size in bytes.
+    key
+        The key of the tensor, where the file holds a dict.
 
     Raises
     ------
     NotATensorError
-        When it is not one plain tensor, or its parts do not fit each other.
+        When it is not one plain tensor, or no dict with one, or its parts do not fit each other.
     OSError
         When it cannot be read.
     """
     stream.seek(0)
     head = stream.read(512)
     if head.startswith(b"PK"):
-        return _inspect_zip(stream, size)
+        return _inspect_zip(stream, size, key)
     told = _told_by_head(head)
     if told is not None:
         raise told
-    return _inspect_legacy(stream, size)
+    return _inspect_legacy(stream, size, key)
 
 
 def is_damaged(stream: BinaryIO, record: Record) -> bool:
@@ -153,7 +158,7 @@ def _told_by_head(head: bytes) -> NotATensorError | None:
     return None
 
 
-def _inspect_zip(stream: BinaryIO, size: int) -> Inspected:
+def _inspect_zip(stream: BinaryIO, size: int, key: str | None) -> Inspected:
     try:
         records = read_directory(stream)
     except DamagedZipError:
@@ -171,7 +176,7 @@ def _inspect_zip(stream: BinaryIO, size: int) -> Inspected:
         pickle = _pickle_in(stream, by_name[pickles[0]])
     except DamagedZipError:
         raise NotATensorError(TRUNCATED) from None
-    tensor = _plain_tensor(pickle)
+    tensor = _plain_tensor(pickle, key)
     folder = pickles[0].removesuffix("data.pkl")
     for storage in pickle.storages.values():
         record = by_name.get(f"{folder}data/{storage.key}")
@@ -214,17 +219,35 @@ def _followed(stream: BinaryIO | _Limited) -> Pickle:
         raise NotATensorError(f"it is no file of torch.save, or damaged ({error})") from None
 
 
-def _plain_tensor(pickle: Pickle) -> Tensor:
-    """Return the tensor that a pickle is; refuse anything else."""
+def _plain_tensor(pickle: Pickle, key: str | None) -> Tensor:
+    """Return the tensor that a pickle is, or holds at a key; refuse anything else."""
     foreign = foreign_name(pickle)
     if foreign is not None:
         raise NotATensorError(
             f"it holds more than a tensor ({foreign}), which is not loaded because it could run "
             "code"
         )
-    tensor = tensor_of(pickle)
+    if key is not None and not keys_of(pickle):
+        raise NotATensorError(
+            f"it holds {kind_of(pickle)}, not a dict with {key!r}",
+            f"take ::{key} out of filemap, or write the file again: torch.save({{name: tensor}})",
+        )
+    if key is not None and entry_at(pickle, key) is None:
+        near = did_you_mean(key, keys_of(pickle))
+        raise NotATensorError(
+            f"it has no {key!r}; it has {_named(keys_of(pickle))}",
+            f"name one of them in filemap.{near}".removesuffix("."),
+        )
+    tensor = tensor_of(pickle, key)
+    if tensor is None and key is None and keys_of(pickle):
+        raise NotATensorError(
+            f"it holds {kind_of(pickle)}, not a tensor of plain values; it has "
+            f"{_named(keys_of(pickle))}",
+            f"name the tensor in filemap after the file, as in file.pt::name, or {SAVE_AGAIN}",
+        )
     if tensor is None:
-        raise NotATensorError(f"it holds {kind_of(pickle)}, not a tensor of plain values")
+        what = kind_of(pickle) if key is None else f"something else at {key!r}"
+        raise NotATensorError(f"it holds {what}, not a tensor of plain values")
     if not calls_only_tensors(pickle):
         raise NotATensorError("it holds more than a tensor")
     if pickle.protocol > _READ_PROTOCOL:
@@ -234,6 +257,11 @@ def _plain_tensor(pickle: Pickle) -> Tensor:
             "write the file again with torch.save(tensor, path), without pickle_protocol",
         )
     return tensor
+
+
+def _named(names: list[str]) -> str:
+    shown = ", ".join(printable(name) for name in names[:10])
+    return f"{shown} …" if len(names) > 10 else shown
 
 
 def _check_view(tensor: Tensor) -> None:
@@ -251,7 +279,7 @@ def _check_view(tensor: Tensor) -> None:
         )
 
 
-def _inspect_legacy(stream: BinaryIO, size: int) -> Inspected:
+def _inspect_legacy(stream: BinaryIO, size: int, key: str | None) -> Inspected:
     """Inspect a file as torch.save wrote it before version 1.6: pickles, then the values."""
     stream.seek(0)
     if stream.read(1) != b"\x80":
@@ -262,13 +290,13 @@ def _inspect_legacy(stream: BinaryIO, size: int) -> Inspected:
     if first.value != _LEGACY_MAGIC:
         foreign = foreign_name(first)
         if foreign is not None:
-            _plain_tensor(first)
+            _plain_tensor(first, None)
         raise NotATensorError(
             "it is a pickle, but no file of torch.save: it was written by pickle.dump or the like"
         )
     pickles = [first, *(_followed(limited) for _ in range(_LEGACY_PICKLES - 1))]
     pickle = pickles[3]
-    tensor = _plain_tensor(pickle)
+    tensor = _plain_tensor(pickle, key)
     for other in (*pickles[:3], pickles[4]):
         if other.calls or other.names:
             raise NotATensorError(TRUNCATED)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from aerozarr.filesystems.location import open_location
-from aerozarr.source.content import content_digest
+from aerozarr.source.files.content import content_digest
 
 FILES = ("points.pt", "pressure.pt")
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from aerozarr.filesystems.location import Location
-from aerozarr.source.zip_directory import DamagedZipError, read_directory
+from aerozarr.source.files.zip_directory import DamagedZipError, read_directory
 
 _PIECE = 2**20
 

@@ -21,9 +21,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aerozarr.convert.cast import ReusableBuffer, RoundingSample, cast_field
-from aerozarr.convert.pt_files import as_rows, columns_note, load_file
 from aerozarr.errors import BrokenSample, SourceChangedError
 from aerozarr.filesystems.location import Location, open_location
+from aerozarr.source.files.read import load_file
+from aerozarr.source.files.rows import as_rows, columns_note
 from unit.store_helpers import Array, field_of, put_file, url_of
 
 FILE = "velocity.pt"

@@ -79,10 +79,22 @@ class Storage(NamedTuple):
 
 
 class _Container:
-    """A list, dict or set, of which only the kind matters."""
+    """A list, dict or set, of which only the kind matters, and what a dict holds by name."""
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
+        self.entries: dict[str, Any] = {}
+
+    def __contains__(self, key: object) -> bool:
+        return key in self.entries
+
+    def __getitem__(self, key: str) -> Any:
+        return self.entries[key]
+
+    def put(self, items: list[Any]) -> None:
+        """Take up keys and values, in turn."""
+        pairs = zip(items[::2], items[1::2], strict=False)
+        self.entries.update({key: value for key, value in pairs if isinstance(key, str)})
 
 
 @dataclass(frozen=True)
@@ -123,9 +135,40 @@ class Tensor(NamedTuple):
     item_size: int
 
 
-def tensor_of(pickle: Pickle) -> Tensor | None:
-    """Return the plain tensor that a pickle is, or None when it is anything else."""
-    value = pickle.value
+def keys_of(pickle: Pickle) -> list[str]:
+    """Return the names in the dict that a pickle is; none when it is anything else."""
+    return list(pickle.value.entries) if isinstance(pickle.value, _Container) else []
+
+
+def entry_at(pickle: Pickle, key: str) -> Any:
+    """Return what a pickle holds at a key, None where it holds nothing there; see `at_key`."""
+    return at_key(pickle.value, key, _Container)
+
+
+def at_key(value: Any, key: str, mapping: type) -> Any:
+    """Return what a mapping holds at a key, or at a path of keys: `name`, `group/name`.
+
+    Parameters
+    ----------
+    value
+        The mapping.
+    key
+        The key; one that is in the mapping itself goes before a path.
+    mapping
+        The type of what has keys; others hold nothing.
+    """
+    if not isinstance(value, mapping):
+        return None
+    entries: Any = value
+    if key in entries:
+        return entries[key]
+    first, _, rest = key.partition("/")
+    return at_key(entries[first], rest, mapping) if rest and first in entries else None
+
+
+def tensor_of(pickle: Pickle, key: str | None = None) -> Tensor | None:
+    """Return the plain tensor that a pickle is, or holds at a key; None when there is none."""
+    value = pickle.value if key is None else entry_at(pickle, key)
     if isinstance(value, Call) and value.function == _WITH_TYPE:
         function, kind, arguments, *_ = (*value.arguments, None, None, None)
         if (
@@ -252,8 +295,10 @@ class _Machine:
         elif name in _EMPTY:
             stack.append(_Container(_EMPTY[name]))
         elif name in _FROM_MARK:
-            self._since_mark()
+            items = self._since_mark()
             stack.append(_Container(_FROM_MARK[name]))
+            if name == "DICT":
+                self._set(items)
         elif name in _TUPLES:
             taken = tuple(stack[-_TUPLES[name] :])
             if len(taken) != _TUPLES[name]:
@@ -264,12 +309,16 @@ class _Machine:
             stack.append(tuple(self._since_mark()))
         elif name == "MARK":
             stack.append(_MARK)
-        elif name in ("APPENDS", "SETITEMS", "ADDITEMS", "POP_MARK"):
+        elif name == "SETITEMS":
+            self._set(self._since_mark())
+        elif name in ("APPENDS", "ADDITEMS", "POP_MARK"):
             self._since_mark()
         elif name in ("APPEND", "POP"):
             stack.pop()
         elif name == "SETITEM":
+            items = stack[-2:]
             del stack[-2:]
+            self._set(items)
         elif name == "DUP":
             stack.append(stack[-1])
         elif name in ("PUT", "BINPUT", "LONG_BINPUT"):
@@ -321,19 +370,23 @@ class _Machine:
         del self.stack[place:]
         return taken
 
+    def _set(self, items: list[Any]) -> None:
+        if isinstance(self.stack[-1], _Container):
+            self.stack[-1].put(items)
+
     def _name(self, module: str, name: str) -> Name:
         text = f"{module}.{name}"
         self.names.add(text)
         return Name(text)
 
-    def _call(self, function: Any, arguments: Any) -> Call:
+    def _call(self, function: Any, arguments: Any) -> Call | _Container:
         if not isinstance(arguments, tuple):
             raise TypeError("call")
         call = Call(function.text if isinstance(function, Name) else "what it made", arguments)
         # With arguments, it could be asked for any amount of memory.
         is_empty = call.function == "collections.OrderedDict" and not arguments
         self.calls.add(call.function if is_empty or call.function not in _DATA else "data")
-        return call
+        return _Container("OrderedDict") if is_empty else call
 
     def _storage(self, identity: Any) -> Storage:
         kind, storage_class, key, _, count, *_ = identity

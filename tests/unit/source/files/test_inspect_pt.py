@@ -19,10 +19,11 @@ import pytest
 import torch
 
 from aerozarr.convert.cast import ReusableBuffer, RoundingSample, cast_field
-from aerozarr.convert.pt_files import as_rows, blocks_of, check_whole, load_file
 from aerozarr.errors import BrokenSample
 from aerozarr.filesystems.location import Location, open_location
-from aerozarr.source.zip_directory import read_directory, start_of
+from aerozarr.source.files.read import load_file
+from aerozarr.source.files.rows import as_rows, blocks_of, check_whole
+from aerozarr.source.files.zip_directory import read_directory, start_of
 from unit.store_helpers import field_of, put_file, url_of
 
 FILE = "velocity.pt"

@@ -1,0 +1,121 @@
+"""From the files of a sample to what they hold for a field, whatever their kind.
+
+What is wrong with a file's content is the sample's fault (`BrokenSample`). What is wrong with
+reaching it (missing, no permission, no memory) is not, and is raised as it comes.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import BinaryIO
+
+from aerozarr.config.fields import Field
+from aerozarr.filesystems.location import Location
+from aerozarr.source.files.download import ReadAhead, check_size, read_file
+from aerozarr.source.files.hdf5 import load_hdf5, load_hdf5_bytes
+from aerozarr.source.files.npy import load_npy, load_npy_bytes, load_npz, load_npz_bytes
+from aerozarr.source.files.pt import load_pt, load_pt_bytes
+
+Loader = Callable[[Field], object]
+"""Returns what a sample holds for a field, not yet checked: see `rows.as_rows`."""
+
+_Load = Callable[[Path, BinaryIO, os.stat_result, Field], object]
+_LoadBytes = Callable[[bytes, Field], object]
+
+# By the end of the file's name, how a local file is read, and one that is in memory.
+_KINDS: dict[str, tuple[_Load, _LoadBytes]] = {
+    ".npy": (load_npy, load_npy_bytes),
+    ".npz": (load_npz, load_npz_bytes),
+    ".h5": (load_hdf5, load_hdf5_bytes),
+    ".hdf5": (load_hdf5, load_hdf5_bytes),
+}
+_PT = (load_pt, load_pt_bytes)
+
+
+def _kind_of(file: str) -> tuple[_Load, _LoadBytes]:
+    return _KINDS.get(os.path.splitext(file)[1].lower(), _PT)
+
+
+def load_file(folder: Location, file: str, size: int | None, field: Field) -> object:
+    """Read what a file holds for a field, without executing anything in it.
+
+    Parameters
+    ----------
+    folder
+        The sample's folder. A local file is mapped into memory and not copied, where it can be.
+    file, size
+        Its name, and its size in bytes as listed; None when that is not known.
+    field
+        The field it is read for.
+
+    Raises
+    ------
+    BrokenSample
+        When the content is not what a field can be read from.
+    SourceChangedError
+        When the size is not the listed one.
+    SettingsError
+        When a package is missing that reads such a file.
+    OSError
+        When the file cannot be reached.
+    """
+    if not folder.is_local:
+        return load_bytes(read_file(folder, file, size), field)
+    path = Path(folder.join(file))
+    with path.open("rb") as stream:
+        status = os.fstat(stream.fileno())
+        check_size(folder, file, status.st_size, size)
+        return _kind_of(file)[0](path, stream, status, field)
+
+
+def load_bytes(content: bytes, field: Field) -> object:
+    """Return what the content of the field's file holds for it, as `load_file` does.
+
+    Raises
+    ------
+    BrokenSample, SettingsError
+        As `load_file` does.
+    """
+    return _kind_of(field.file)[1](content, field)
+
+
+def load_remote(
+    folder: Location,
+    fields: Iterable[Field],
+    size_of: Callable[[str], int | None],
+    read_sizes: dict[str, int] | None = None,
+) -> Loader:
+    """Return how the fields of a sample behind a URL are loaded: their files are read ahead, once.
+
+    Parameters
+    ----------
+    folder
+        The sample's folder.
+    fields
+        What will be loaded, in this order.
+    size_of
+        Returns a file's size in bytes as listed; None when that is not known.
+    read_sizes
+        Where the bytes read of each file are noted, by its name.
+    """
+    # A file of several fields is held until the last of them has been loaded.
+    wanted = Counter(field.file for field in fields)
+    ahead = ReadAhead(folder, {file: size_of(file) for file in wanted})
+    held: dict[str, bytes] = {}
+
+    def load(field: Field) -> object:
+        file = field.file
+        content = held.pop(file, None)
+        if content is None:
+            content = ahead.read(file)
+        wanted[file] -= 1
+        if wanted[file] > 0:
+            held[file] = content
+        if read_sizes is not None:
+            read_sizes[file] = len(content)
+        return load_bytes(content, field)
+
+    return load

@@ -1,0 +1,61 @@
+"""Sources whose samples are folders of files."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+from aerozarr.config.fields import Domain
+from aerozarr.filesystems.location import Location, open_location
+from aerozarr.source.collect import Collector
+from aerozarr.source.files.content import content_digest
+from aerozarr.source.samples import Sample, stamp_of
+from aerozarr.source.scan import files_of, is_there
+from aerozarr.source.source import Loader, Signs, Source
+
+
+class FolderSource(Source):
+    """A source each of whose samples is a folder with the files of the file map."""
+
+    @cached_property
+    def base(self) -> Location:
+        """The folder that sample ids are paths below."""
+        return open_location(self.url, self.settings.storage_options, key=self.key)
+
+    def loader(
+        self,
+        sample: Sample,
+        domains: tuple[Domain, ...] = (),
+        read_sizes: dict[str, int] | None = None,
+    ) -> Loader:
+        # Imported here: it takes torch, and listing needs none.
+        from aerozarr.source.files.read import load_file, load_remote
+
+        folder = self.base.below(sample.id)
+        if folder.is_local:
+            return lambda field: load_file(folder, field.file, sample.size_of(field.file), field)
+        fields = [field for domain in domains for field in domain.fields]
+        return load_remote(folder, fields, sample.size_of, read_sizes)
+
+    def signs(self, sample: Sample) -> Signs:
+        if not self.base.is_local:
+            return Signs()
+        stamp = stamp_of(files_of(self.base, sample.id, set(sample.files)))
+        return Signs(stamp, self.content(sample))
+
+    def content(self, sample: Sample) -> str:
+        return content_digest(self.base, sample.id, sample.files)
+
+    def still_holds(self, sample_id: str) -> bool:
+        return is_there(self.base, sample_id, self.dataset.files)
+
+
+def skip_unreadable(collector: Collector, folder: str, split: str, why: str) -> None:
+    """Skip a sample whose folder cannot be listed, and say so."""
+    collector.skip(
+        folder,
+        split,
+        "unreadable",
+        f"its folder cannot be listed: {why}",
+        "give the person who runs this the right to read it, or move it out of the source",
+    )
+    collector.warn(f"{folder} cannot be listed: {why}; what lies below it is skipped")

@@ -1,0 +1,27 @@
+"""A source of folders below one place, without splits: the setting `source_url`."""
+
+from __future__ import annotations
+
+from aerozarr.filesystems.location import Location
+from aerozarr.source.collect import Collector
+from aerozarr.source.folders import FolderSource, skip_unreadable
+from aerozarr.source.samples import Listing
+from aerozarr.source.scan import walk
+
+
+class PrefixSource(FolderSource):
+    """Every folder below a place that holds files of the file map, by ascending id."""
+
+    def _list(self, place: Location) -> Listing:
+        scan = walk(place, set(self.dataset.files))
+        scan.folders.pop("", None)  # the place itself is not a sample
+        collector = Collector(self.settings, self.dataset)
+        collector.begin("")
+        for sample_id in sorted(scan.folders):
+            collector.add(
+                sample_id, "", scan.folders[sample_id], near=scan.near_misses.get(sample_id)
+            )
+        for folder, why in sorted(scan.unreadable.items()):
+            skip_unreadable(collector, folder, "", why)
+        collector.warn_of_ignored(scan.ignored)
+        return collector.listing()

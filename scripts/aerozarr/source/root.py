@@ -1,0 +1,146 @@
+"""A dataset's own root, with its folders and splits: the setting `source_root`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import PurePosixPath
+
+from aerozarr.config.settings import Settings
+from aerozarr.errors import SettingsError
+from aerozarr.filesystems.location import Location
+from aerozarr.messages import did_you_mean
+from aerozarr.source.collect import Collector
+from aerozarr.source.datasets import Dataset
+from aerozarr.source.folders import FolderSource, skip_unreadable
+from aerozarr.source.samples import Listing
+from aerozarr.source.scan import Scan, files_of, names_in, near_misses, walk
+from aerozarr.source.splits import (
+    IdListsRule,
+    category_of,
+    check_categories,
+    no_split,
+    parse_split,
+    split_ids,
+    twice,
+)
+
+
+class RootSource(FolderSource):
+    """The samples of the splits asked for, each in the order of its own list."""
+
+    @cached_property
+    def base(self) -> Location:
+        root, subfolder = super().base, self.dataset.subfolder
+        # Each job asks this: no request for a root that is the subfolder already.
+        if subfolder and root.path.rpartition("/")[2] != subfolder:
+            below = root.below(subfolder)
+            if below.is_folder():
+                return below
+        return root
+
+    def blacklists(self) -> Mapping[str, str]:
+        rule = self.dataset.rule
+        if not isinstance(rule, IdListsRule):
+            return {}
+        texts = {PurePosixPath(name).name: self.base.read_text(name) for name in rule.blacklists}
+        return {name: text for name, text in texts.items() if text is not None}
+
+    def _list(self, place: Location) -> Listing:
+        return _list_root(self.settings, self.dataset, place, self.base)
+
+
+def _list_root(settings: Settings, dataset: Dataset, root: Location, base: Location) -> Listing:
+    if dataset.rule is None and not settings.split_files:
+        raise SettingsError(
+            f"source_root: dataset {dataset.name!r} brings no split rule"
+            + (f", nor its own samples: the class has no {dataset.lacks}" if dataset.lacks else "")
+            + ". Set split_files, e.g. {train: train_ids.txt}, or list every sample with "
+            "source_url."
+        )
+    check_categories(settings, dataset.rule, dataset.name)
+    _check_root(settings, dataset, base)
+    requests = [parse_split(text) for text in settings.splits]
+    ids_of = {
+        request.name: split_ids(request.name, dataset.rule, base, root, settings)
+        for request in requests
+    }
+    if settings.categories and isinstance(dataset.rule, IdListsRule):
+        others = set(dataset.rule.files) - set(ids_of)
+        known = [split_ids(split, dataset.rule, base, root, settings) for split in others]
+        ids_of = _of_categories(ids_of, known, settings.categories)
+    if all(ids is None for ids in ids_of.values()):
+        raise SettingsError(
+            f"splits: dataset {dataset.name!r} has none of {', '.join(settings.splits)}. "
+            "Set splits to those that it has."
+        )
+    collector = Collector(settings, dataset)
+    wanted = set(dataset.files)
+    # Behind a URL, one listing of everything is far cheaper than one a sample.
+    scan = None if base.is_local else walk(base, wanted)
+    for request in requests:
+        collector.begin(request.name)
+        ids = ids_of[request.name]
+        if ids is None:
+            collector.warn(no_split(request, dataset.name))
+            continue
+        for sample_id in request.of(ids):
+            if collector.is_in(sample_id, request.name):
+                collector.warn(twice(sample_id))
+            elif collector.is_known(sample_id):
+                collector.add_again(sample_id, request.name)
+            else:
+                _add_of_root(collector, sample_id, request.name, base, wanted, scan)
+    return collector.listing()
+
+
+def _add_of_root(
+    collector: Collector,
+    sample_id: str,
+    split: str,
+    base: Location,
+    wanted: set[str],
+    scan: Scan | None,
+) -> None:
+    """Take up a sample that a split of a dataset root names."""
+    if scan is not None:
+        files = scan.folders.get(sample_id, {})
+        collector.add(sample_id, split, files, near=scan.near_misses.get(sample_id))
+        return
+    try:
+        files = files_of(base, sample_id, wanted)
+        near = {} if files.keys() == wanted else near_misses(names_in(base, sample_id), wanted)
+    except OSError as error:
+        skip_unreadable(collector, sample_id, split, error.strerror or type(error).__name__)
+        return
+    collector.add(sample_id, split, files, near=near)
+
+
+def _of_categories(
+    ids_of: dict[str, list[str] | None], others: list[list[str] | None], categories: list[str]
+) -> dict[str, list[str] | None]:
+    """Keep the designs of some categories, each of which must have some in any split."""
+    known = {category_of(design) for ids in [*ids_of.values(), *others] for design in ids or []}
+    for category in categories:
+        if category not in known:
+            raise SettingsError(
+                f"categories: {category!r} has no design.{did_you_mean(category, known)} "
+                f"There are {', '.join(sorted(known))}."
+            )
+    return {
+        split: ids and [design for design in ids if category_of(design) in categories]
+        for split, ids in ids_of.items()
+    }
+
+
+def _check_root(settings: Settings, dataset: Dataset, base: Location) -> None:
+    """Refuse a root that holds nothing by which its dataset is known."""
+    if settings.split_files or dataset.rule is None:
+        return
+    marks = dataset.rule.marks()
+    if base.entries().keys().isdisjoint(marks):
+        raise SettingsError(
+            f"source_root: {settings.source_root!r} is no {dataset.name} dataset: it has none of "
+            f"{', '.join(marks[:3])}{' …' if len(marks) > 3 else ''}. Set source_root to the "
+            "dataset's own folder, or list any folder with source_url."
+        )

@@ -1,0 +1,138 @@
+"""Where a run's samples come from: what every kind of source can do.
+
+`prefix`, `root` and `by_class` are the kinds there are; `open_source` chooses among them, and
+nothing else asks which one it is.
+"""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from aerozarr.config.fields import Domain, Field
+from aerozarr.config.settings import Settings
+from aerozarr.errors import SettingsError
+from aerozarr.filesystems.location import Location, open_location
+from aerozarr.messages import redacted
+from aerozarr.source.datasets import Dataset
+from aerozarr.source.samples import Listing, Sample
+
+Loader = Callable[[Field], object]
+"""Returns what a sample holds for a field, not yet checked: see `files.rows.as_rows`."""
+
+
+class Signs(NamedTuple):
+    """By what a sample that was replaced is known again; empty where a source cannot tell.
+
+    Attributes
+    ----------
+    stamp
+        A hash over what changes with any writing to its files: inode and ctime.
+    content
+        A hash over the checksums in them.
+    """
+
+    stamp: str = ""
+    content: str = ""
+
+
+class Source(ABC):
+    """A source of samples.
+
+    Parameters
+    ----------
+    settings, dataset
+        The settings, and the dataset that they name.
+    url
+        The source: `source_url`, `source_root`, or the example's own folder.
+    """
+
+    def __init__(self, settings: Settings, dataset: Dataset, url: str) -> None:
+        self.settings = settings
+        self.dataset = dataset
+        self.url = url
+        self.key = "source_root" if settings.source_root else "source_url"
+
+    @property
+    def class_name(self) -> str | None:
+        """The class whose code decides what is stored, None where files alone do."""
+        return None
+
+    def list(self) -> Listing:
+        """List the samples, in order, with their fingerprints.
+
+        Raises
+        ------
+        SettingsError
+            When the source is not there, is not the dataset's, or holds no complete sample.
+        """
+        place = open_location(self.url, self.settings.storage_options, key=self.key)
+        if place.is_local or self.settings.source_root is not None:
+            _check_there(place)
+        listing = self._list(place)
+        if not listing.samples:
+            _check_there(place)
+            why = self._why_none(listing)
+            raise SettingsError(
+                f"{self.key}: no complete sample below {redacted(self.url)!r}. {why}"
+            )
+        return listing
+
+    @abstractmethod
+    def _list(self, place: Location) -> Listing:
+        """List what there is; samples may be none."""
+
+    @abstractmethod
+    def loader(
+        self,
+        sample: Sample,
+        domains: tuple[Domain, ...] = (),
+        read_sizes: dict[str, int] | None = None,
+    ) -> Loader:
+        """Return how the fields of a sample are loaded.
+
+        Parameters
+        ----------
+        sample
+            The sample's row of the table.
+        domains
+            What will be loaded, in this order; behind a URL it is then read ahead.
+        read_sizes
+            Where the bytes read of each file behind a URL are noted, by its name.
+        """
+
+    def signs(self, sample: Sample) -> Signs:
+        """Return by what a sample that is replaced from now on is known again."""
+        return Signs()
+
+    def content(self, sample: Sample) -> str:
+        """Return `signs` of a sample's content alone."""
+        return ""
+
+    def still_holds(self, sample_id: str) -> bool:
+        """Whether the source holds a sample, be it listed or not; True where that is not known."""
+        return True
+
+    def blacklists(self) -> Mapping[str, str]:
+        """Return the dataset's own blacklists by name, which code that trains on it may open."""
+        return {}
+
+    def _why_none(self, listing: Listing) -> str:
+        name, files = self.dataset.name, ", ".join(self.dataset.files)
+        if listing.skipped:
+            return (
+                f"{len(listing.skipped)} were skipped; the first: {listing.skipped[0]}. "
+                f"A sample of {name} is a folder with {files}."
+            )
+        return f"A sample of {name} is a folder below it with {files}; check dataset and filemap."
+
+
+def _check_there(place: Location) -> None:
+    if not place.is_folder():
+        where = f"; a relative one is looked up from {os.getcwd()}" if place.is_local else ""
+        raise SettingsError(
+            f"{place.key}: {redacted(place.url)!r} is not there, or is no folder. "
+            f"Check the path{where}."
+        )
