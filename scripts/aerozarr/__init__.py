@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         StoreError,
     )
     from aerozarr.store.read.store import Store
+    from aerozarr.store_writer import StoreWriter
     from aerozarr.training.dataset import ChunkDataset
     from aerozarr.training.normalizer import Normalizer
     from aerozarr.training.prefetch import LookAhead
@@ -30,11 +31,13 @@ __all__ = [
     "SkipSample",
     "Store",
     "StoreError",
+    "StoreWriter",
 ]
 
 # Where each public name is; imported when it is first asked for, because the reader needs torch.
 _MODULES = {
     "Store": "store.read.store",
+    "StoreWriter": "store_writer",
     "ChunkDataset": "training.dataset",
     "LookAhead": "training.prefetch",
     "Normalizer": "training.normalizer",

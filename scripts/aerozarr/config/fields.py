@@ -276,6 +276,11 @@ def _check_shared(filemap: FileMap, where: str) -> None:
 _KNOWN = {f"{known.domain}_{known.name}": name for name, known in ATTRIBUTES.items()}
 
 
+def attribute_named(name: str) -> str | None:
+    """Return the attribute of file maps that a name stands for: its own, or its canonical one."""
+    return name if name in ATTRIBUTES else _KNOWN.get(name)
+
+
 def setting_of(field: Field, text: str) -> str:
     """Return how the settings say that a field is in a file: `filemap: {surface_area: 'a.pt'}`."""
     if field.canonical in _KNOWN:
@@ -393,6 +398,12 @@ def domains_of(filemap: FileMap, settings: Settings) -> tuple[Domain, ...]:
             fields.insert(0, field)
         else:
             fields.append(field)
+    for domain in positions:
+        if grouped[domain][0].width != 3:
+            raise SettingsError(
+                f"fields: {grouped[domain][0].canonical} has width {grouped[domain][0].width}, and "
+                "positions have three components. Set width: 3, with zeros where there is no third."
+            )
     for domain in grouped.keys() - positions:
         raise SettingsError(
             f"fields: the domain {domain!r} has {grouped[domain][0].canonical} but no positions. "

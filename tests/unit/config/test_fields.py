@@ -179,12 +179,12 @@ def test_a_domain_of_ones_own_has_its_positions_first() -> None:
         "wake_speed": {"file": "speed.pt", "dtype": "float32"},
         "wake_position": {"file": "wake.pt", "width": 3, "kind": "coord"},
         "far_field_p": {"file": "p.pt", "domain": "far_field"},
-        "far_field_position": {"file": "f.pt", "width": 2, "kind": "coord", "domain": "far_field"},
+        "far_field_position": {"file": "f.pt", "width": 3, "kind": "coord", "domain": "far_field"},
     }
     far, wake = described(fields, {})
     assert [f.canonical for f in wake.fields] == ["wake_position", "wake_speed"]
     assert (wake.position.dtype, wake.fields[1].dtype) == ("float32", "float32")
-    assert (far.name, far.position.width, far.fields[1].name) == ("far_field", 2, "p")
+    assert (far.name, far.position.width, far.fields[1].name) == ("far_field", 3, "p")
 
 
 def test_units_are_said_of_known_fields_too() -> None:
@@ -212,6 +212,10 @@ def test_units_are_said_of_known_fields_too() -> None:
         ({"wake_T": "T.pt"}, "the domain 'wake' has wake_T but no positions"),
         ({"surface_T": {"file": "T.pt", "witdh": 3}}, "witdh"),
         ({"surface_T": {"file": "T.pt", "width": 0}}, "width"),
+        (
+            {"wake_position": {"file": "T.pt", "kind": "coord", "width": 2}},
+            "wake_position has width 2, and positions have three components",
+        ),
     ],
 )
 def test_a_field_that_cannot_be_is_refused(fields: dict[str, object], message: str) -> None:

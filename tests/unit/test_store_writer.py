@@ -1,0 +1,222 @@
+"""`StoreWriter`: a store from arrays in memory, the same as the workflow's, whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import re
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from aerozarr import BrokenSample, ChunkDataset, SettingsError, Store, StoreError, StoreWriter
+from workflow.harness import FILEMAP, REPOSITORY, Workspace, digests, tensors, write_sample
+
+SETTINGS = {"chunk_points": 16, "shard_points": 32}
+NAMES = {file: attribute for attribute, file in FILEMAP.items()}
+
+
+def arrays_of(seed: int) -> dict[str, torch.Tensor]:
+    return {NAMES[file]: tensor for file, tensor in tensors(seed).items()}
+
+
+def write_some(place: str, seeds: list[int]) -> None:
+    writer = StoreWriter(place, SETTINGS)
+    for seed in seeds:
+        writer.write(f"run_{seed}", arrays_of(seed))
+
+
+def test_four_processes_write_the_bytes_of_the_workflow(tmp_path: Path) -> None:
+    w = Workspace(tmp_path / "workspace")
+    for seed in range(8):
+        write_sample(w.source / f"run_{seed}", seed)
+    w.config |= SETTINGS
+    w.run()
+    place = str(tmp_path / "store")
+    spawn = multiprocessing.get_context("spawn")
+    workers = [spawn.Process(target=write_some, args=(place, [n, n + 4])) for n in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(120)
+        assert worker.exitcode == 0
+    lines = StoreWriter(place, SETTINGS).finish()
+    assert "manifest.json lists 8 samples of custom" in lines[-1]
+    ours, theirs = digests(Path(place)), digests(w.store)
+    assert ours == theirs
+
+
+def test_the_example_of_the_documents_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = (REPOSITORY / "docs/datasets.md").read_text(encoding="utf-8")
+    (code,) = (
+        part for part in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "finish" in part
+    )
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code, "datasets.md", "exec"), {})
+    assert "my_store/manifest.json lists 3 samples of my_runs" in capsys.readouterr().out
+    assert Store("my_store").splits == {"train": ("run_1", "run_2"), "test": ("run_0",)}
+
+
+def test_arrays_of_numpy_fields_of_ones_own_and_splits(tmp_path: Path) -> None:
+    settings = {
+        "dataset_name": "wind tunnel",
+        "fields": {
+            "surface_temperature": {"unit": "K", "dtype": "float32"},
+            "wake_position": {"kind": "coord", "width": 3},
+            "wake_stress": {"width": 6},
+            "surface_position": {"unit": "m"},
+        },
+    }
+    writer = StoreWriter(tmp_path / "store", settings)
+    drawn = np.random.default_rng(0)
+    for number in range(4):
+        writer.write(
+            f"run {number}",
+            {
+                "surface_position": np.asfortranarray(drawn.normal(size=(20, 3))),
+                "surface_temperature": drawn.normal(size=20)[::-1],
+                "wake_position": drawn.normal(size=(30, 3)).astype(">f4"),
+                "wake_stress": drawn.normal(size=(30, 6)),
+            },
+            split="test" if number == 1 else "train",
+        )
+    writer.finish()
+    store = Store(tmp_path / "store")
+    assert store.dataset_name == "wind tunnel"
+    assert store.splits == {"train": ("run 0", "run 2", "run 3"), "test": ("run 1",)}
+    assert ChunkDataset(store, "train", normalize=True)[0]["wake_stress"].shape == (30, 6)
+
+
+def test_a_finished_store_can_be_extended_and_samples_replaced(tmp_path: Path) -> None:
+    writer = StoreWriter(tmp_path / "store", SETTINGS)
+    writer.write("b", arrays_of(1))
+    writer.finish()
+    writer = StoreWriter(tmp_path / "store", SETTINGS)
+    writer.write("a", arrays_of(2))
+    assert Store(tmp_path / "store").samples == ["b"]
+    writer.finish()
+    assert Store(tmp_path / "store").samples == ["a", "b"]
+    before = Store(tmp_path / "store").read("b")["surface_pressure"]
+    writer.write("b", arrays_of(3))
+    writer.finish()
+    assert not torch.equal(Store(tmp_path / "store").read("b")["surface_pressure"], before)
+
+
+def killed_while_writing(place: str) -> None:
+    writer = StoreWriter(place, SETTINGS)
+    writer.write("a", arrays_of(1))
+    while True:
+        writer.write("b", arrays_of(2))
+
+
+def test_a_writer_that_is_killed_leaves_nothing_half_written(tmp_path: Path) -> None:
+    place = tmp_path / "store"
+    spawn = multiprocessing.get_context("spawn")
+    worker = spawn.Process(target=killed_while_writing, args=(str(place),))
+    worker.start()
+    deadline = time.monotonic() + 60
+    while not list(place.glob(".aerozarr/writer/fragments/*/b.json")):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    os.kill(worker.pid or 0, signal.SIGKILL)
+    worker.join()
+    writer = StoreWriter(place, SETTINGS)
+    writer.write("b", arrays_of(2))
+    writer.finish()
+    store = Store(place)
+    assert store.samples == ["a", "b"]
+    for sample in store.samples:
+        store.read(sample)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"surface_pressure": torch.ones(41)}, "it has 41 rows"),
+        ({"surface_pressure": torch.full((40,), 1e9)}, "too large for float16"),
+        ({"surface_pressure": np.array(["a"] * 40)}, "of no number type"),
+        ({"surface_pressure": np.array([object()] * 40)}, "of no number type"),
+        ({"surface_pressure": [1.0] * 40}, "it holds a list"),
+        ({"surface_pressure": torch.ones(40, 2)}, "has 2 columns"),
+        ({"surface_position": torch.ones(0, 3)}, "holds no values"),
+    ],
+)
+def test_a_broken_sample_is_an_error_and_leaves_no_group(
+    tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    writer = StoreWriter(tmp_path / "store")
+    writer.write("good", arrays_of(1))
+    writer.write("bad", arrays_of(2))
+    with pytest.raises(BrokenSample, match=message):
+        writer.write("bad", arrays_of(2) | changes)
+    assert not (tmp_path / "store/bad.zarr").exists()
+    writer.finish()
+    assert Store(tmp_path / "store").samples == ["good"]
+
+
+def test_samples_with_other_fields_or_settings_are_refused(tmp_path: Path) -> None:
+    writer = StoreWriter(tmp_path / "store")
+    writer.write("a", arrays_of(1))
+    fewer = {name: array for name, array in arrays_of(2).items() if name != "surface_pressure"}
+    writer.write("b", fewer)
+    with pytest.raises(StoreError, match="b was written with other fields or settings than a"):
+        writer.finish()
+    writer.write("b", arrays_of(2))
+    writer.finish()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"source_url": "x"}, "source_url is no setting of a StoreWriter"),
+        ({"chunk_pionts": 3}, "Did you mean chunk_points"),
+        ({"fields": {"surface_T": {"width": 0}}}, "width"),
+    ],
+)
+def test_settings_that_cannot_be_used(
+    tmp_path: Path, settings: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(SettingsError, match=message):
+        StoreWriter(tmp_path / "store", settings)
+
+
+def test_names_that_are_no_field_or_id(tmp_path: Path) -> None:
+    writer = StoreWriter(tmp_path / "store")
+    with pytest.raises(SettingsError, match=r"'surface_presure' is no field\. Did you mean"):
+        writer.write("a", {**arrays_of(1), "surface_presure": torch.ones(40)})
+    with pytest.raises(SettingsError, match="has volume_velocity but no position"):
+        writer.write("a", {"volume_velocity": torch.ones(40, 3)})
+    for sample_id in ("../a", "", "a.zarr/b", "/etc/passwd"):
+        with pytest.raises(StoreError, match="cannot be a sample's id"):
+            writer.write(sample_id, arrays_of(1))
+    with pytest.raises(StoreError, match="no sample was written"):
+        writer.finish()
+
+
+def test_what_no_writer_wrote_is_neither_replaced_nor_listed(tmp_path: Path) -> None:
+    w = Workspace(tmp_path / "workspace")
+    write_sample(w.source / "a", 1)
+    w.run()
+    before = digests(w.store)
+    with pytest.raises(SettingsError, match="take_over: true"):
+        StoreWriter(w.store)
+    group = tmp_path / "mine" / "a.zarr"
+    group.mkdir(parents=True)
+    (group / "zarr.json").write_text(json.dumps({"zarr_format": 3, "node_type": "group"}))
+    writer = StoreWriter(tmp_path / "mine")
+    with pytest.raises(StoreError, match="holds a group of a that no StoreWriter wrote"):
+        writer.write("a", arrays_of(1))
+    assert digests(w.store) == before
+    # And the other way round: a workflow run does not take a writer's store for its own.
+    writer.write("b", arrays_of(1))
+    writer.finish()
+    w.config["store"] = str(tmp_path / "mine")
+    assert "take_over: true" in w.run(ok=False).output
