@@ -32,6 +32,7 @@ from aerozarr.filesystems.location import import_backend_for
 from aerozarr.messages import redacted
 from aerozarr.source.datasets import Dataset, resolve_dataset
 from aerozarr.source.open_source import open_source
+from aerozarr.source.optional import settle_optional
 from aerozarr.source.source import Source
 from aerozarr.store.format.layout import (
     BYTES_VERSION,
@@ -96,6 +97,9 @@ class RunConfig:
             When a setting cannot be used.
         """
         settings = load_settings(config)
+        source = settings.source_url or settings.source_root
+        if source is not None:
+            settings = settle_optional(settings, resolve_dataset(settings), source)
         run_config = cls.of(settings)
         os.environ[SETTINGS] = settings_to_json(settings)
         os.environ.setdefault(STARTED, datetime.now(UTC).isoformat(timespec="seconds"))

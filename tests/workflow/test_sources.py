@@ -128,6 +128,28 @@ def test_fields_and_domains_of_ones_own(workspace: Workspace) -> None:
     assert w.run().nothing_to_do
 
 
+def test_an_optional_field_is_one_of_all_samples_or_of_none(workspace: Workspace) -> None:
+    w = workspace
+    w.config["filemap"] = {
+        "surface_position": "points.npy[:, 0:3]",
+        "surface_pressure": "points.npy[:, 3]",
+        "surface_area": "area.npy?",
+    }
+    for seed, sample in enumerate(("a", "b")):
+        write(w.source / sample, arrays_of(seed))
+    w.run()
+    assert Store(w.store).fields == ["surface_position", "surface_pressure"]
+    assert w.run().nothing_to_do
+    np.save(w.source / "b/area.npy", np.ones(40, np.float32))
+    assert w.run().converted == ["b"]
+    assert Store(w.store).fields == ["surface_position", "surface_pressure", "surface_area"]
+    assert w.listed() == ["b"]
+    assert "area.npy" in w.skipped().set_index("id").loc["a", "file"]
+    np.save(w.source / "a/area.npy", np.ones(40, np.float32))
+    assert w.run().converted == ["a"]
+    assert "is as it should be (2 samples" in w.run("verify").said[-1]
+
+
 FRAMEWORK = """
 from typing import Literal
 

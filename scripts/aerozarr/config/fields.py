@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -15,10 +15,12 @@ FileMap = dict[str, str]
 """Attribute (a key of `ATTRIBUTES`, or `design_parameters`) to file name, in `ATTRIBUTES` order.
 
 It may go on with the key of an array in the file, and with the columns that are the field's:
-`points.npz::surface[:, 0:3]`. See `FilePart`."""
+`points.npz::surface[:, 0:3]`; and with a `?` for a field that a dataset may lack.
+See `FilePart`."""
 
 _COLUMNS = re.compile(r"(?P<file>.+?)\s*\[:,\s*(?P<first>\d{1,6})(?::(?P<stop>\d{1,6}))?\]")
 _KEY = "::"
+_OPTIONAL = "?"
 # What an attribute that is meant to be one of a file map begins with.
 FIELD_NAMES = ("surface_", "volume_", "design_")
 
@@ -66,11 +68,14 @@ class FilePart(NamedTuple):
     columns
         The first of the array's columns that are the field's, and the one after the last; None for
         the first ones.
+    is_optional
+        Whether a dataset may lack the field, in all of its samples.
     """
 
     file: str
     key: str | None
     columns: tuple[int, int] | None
+    is_optional: bool = False
 
 
 @dataclass(frozen=True)
@@ -211,18 +216,45 @@ def parse_file(text: str) -> FilePart:
     `points.pt[:, 0:3]` names the first three columns, `points.pt[:, 3]` the fourth;
     `sample.npz::points` the array of that key.
     """
+    is_optional = text.endswith(_OPTIONAL)
+    text = text.removesuffix(_OPTIONAL)
     match = _COLUMNS.fullmatch(text)
     columns = None
     if match is not None:
         text, first = match["file"], int(match["first"])
         columns = (first, int(match["stop"]) if match["stop"] else first + 1)
     file, found, key = text.partition(_KEY)
-    return FilePart(file, key if found else None, columns)
+    return FilePart(file, key if found else None, columns, is_optional)
+
+
+def is_optional(text: str) -> bool:
+    """Whether a value of a file map is of a field that a dataset may lack."""
+    return parse_file(text).is_optional
+
+
+def with_optional(filemap: FileMap, files: Collection[str]) -> FileMap:
+    """Return a file map without optional fields: those whose file is there have to be, others go.
+
+    Parameters
+    ----------
+    filemap
+        The file map.
+    files
+        Names of the files of optional fields that some sample has.
+    """
+    return {
+        name: text.removesuffix(_OPTIONAL)
+        for name, text in filemap.items()
+        if not is_optional(text) or parse_file(text).file in files
+    }
 
 
 def files_in(texts: Iterable[str]) -> list[str]:
-    """Return the names of the files that values of a file map name, each once."""
-    return list(dict.fromkeys(parse_file(text).file for text in texts))
+    """Return the names of the files that values of a file map name, each once.
+
+    Without those of optional fields, which `source.optional` makes fields of all samples first.
+    """
+    return list(dict.fromkeys(parse_file(text).file for text in texts if not is_optional(text)))
 
 
 def _check_file(name: str, text: object, where: str, *, is_of_class: bool) -> None:
@@ -383,13 +415,14 @@ def domains_of(filemap: FileMap, settings: Settings) -> tuple[Domain, ...]:
     own = own_fields(filemap, settings)
     grouped: dict[str, list[Field]] = {}
     positions: set[str] = set()
+    filemap = with_optional(filemap, ())
     known = {name: ATTRIBUTES[name] for name in filemap if name != NOT_A_FIELD}
     for attribute, (domain, name, width, kind) in [*known.items(), *own.items()]:
         canonical = f"{domain}_{name}"
         said = settings.fields.get(canonical, FieldSetting())
         usual = settings.coords_dtype if kind == "coord" else settings.values_dtype
         dtype = settings.field_dtypes.get(canonical, said.dtype or usual)
-        path, key, columns = parse_file(filemap.get(attribute) or said.file or "")
+        path, key, columns, _ = parse_file(filemap.get(attribute) or said.file or "")
         field = Field(domain, name, width, path, dtype, columns, key, said.unit, said.long_name)
         fields = grouped.setdefault(domain, [])
         # Each known domain's position comes first in ATTRIBUTES, so it does in a file map.

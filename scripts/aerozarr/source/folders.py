@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from functools import cached_property
 
 from aerozarr.config.fields import Domain
@@ -9,7 +10,7 @@ from aerozarr.filesystems.location import Location, open_location
 from aerozarr.source.collect import Collector
 from aerozarr.source.files.content import content_digest
 from aerozarr.source.samples import Sample, stamp_of
-from aerozarr.source.scan import files_of, is_there
+from aerozarr.source.scan import files_of, is_there, walk
 from aerozarr.source.source import Loader, Signs, Source
 
 
@@ -44,6 +45,18 @@ class FolderSource(Source):
 
     def content(self, sample: Sample) -> str:
         return content_digest(self.base, sample.id, sample.files)
+
+    def which_are_there(self, files: Collection[str]) -> set[str]:
+        wanted, found = {*files}, set[str]()
+        if not self.base.is_local:  # one listing of everything is cheaper than one a sample
+            for there in walk(self.base, wanted).folders.values():
+                found |= there.keys()
+            return found
+        for sample in self.list().samples:
+            if found == wanted:
+                break
+            found |= files_of(self.base, sample.id, wanted).keys()
+        return found
 
     def still_holds(self, sample_id: str) -> bool:
         return is_there(self.base, sample_id, self.dataset.files)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import NamedTuple
 
 from aerozarr.config.fields import Domain, Field
@@ -114,6 +114,16 @@ class Source(ABC):
     def still_holds(self, sample_id: str) -> bool:
         """Whether the source holds a sample, be it listed or not; True where that is not known."""
         return True
+
+    def which_are_there(self, files: Collection[str]) -> set[str]:
+        """Return which of some files any sample has; all of them where that is not known.
+
+        Raises
+        ------
+        SettingsError
+            As `list` does.
+        """
+        return {*files}
 
     def blacklists(self) -> Mapping[str, str]:
         """Return the dataset's own blacklists by name, which code that trains on it may open."""

@@ -9,7 +9,14 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from aerozarr.config.fields import Domain, domains_of, files_in, read_filemap
+from aerozarr.config.fields import (
+    Domain,
+    domains_of,
+    files_in,
+    is_optional,
+    read_filemap,
+    with_optional,
+)
 from aerozarr.config.settings import load_settings
 from aerozarr.errors import SettingsError
 
@@ -152,6 +159,15 @@ def test_fields_do_not_share_an_array_unless_each_says_which_columns() -> None:
     shared = {"surface_position": "all.npz::a", "volume_position": "all.npz::a"}
     with pytest.raises(SettingsError, match=r"'all\.npz::a' is the file of surface_pos"):
         read_filemap(shared, where="filemap")
+
+
+def test_an_optional_field_stays_where_its_file_is_there() -> None:
+    filemap = read_filemap({**SMALL, "surface_area": "all.npz::a[:, 2]?"}, where="x")
+    assert with_optional(filemap, ()) == SMALL
+    settled = with_optional(filemap, {"all.npz"})
+    assert settled == {**SMALL, "surface_area": "all.npz::a[:, 2]"}
+    assert not is_optional(settled["surface_area"])
+    assert is_optional(filemap["surface_area"])
 
 
 # Fields of one's own

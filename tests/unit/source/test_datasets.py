@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from aerozarr.config.fields import with_optional
 from aerozarr.config.settings import load_settings
 from aerozarr.errors import SettingsError
 from aerozarr.source import datasets
@@ -95,7 +96,16 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Module]:
 
 @pytest.mark.parametrize("name", FILE_MAPS)
 def test_the_file_map_of_a_preset_is_that_of_the_format(name: str) -> None:
-    assert resolve(name).filemap == FILE_MAPS[name]
+    assert with_optional(resolve(name).filemap, ()) == FILE_MAPS[name]
+
+
+@pytest.mark.parametrize("name", ["drivaerml", "ahmedml"])
+def test_normals_and_areas_are_optional(name: str) -> None:
+    found = with_optional(resolve(name).filemap, {"surface_normal_vtp.pt", "surface_area_vtp.pt"})
+    assert found == FILE_MAPS[name] | {
+        "surface_normals": "surface_normal_vtp.pt",
+        "surface_area": "surface_area_vtp.pt",
+    }
 
 
 @pytest.mark.parametrize("name", FILE_MAPS)

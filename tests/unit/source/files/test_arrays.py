@@ -45,7 +45,7 @@ def folder(place: str, tmp_path: Path) -> Location:
 
 
 def field_at(text: str, width: int = 3) -> Field:
-    file, key, columns = parse_file(text)
+    file, key, columns, _ = parse_file(text)
     return replace(field_of(width=width), file=file, key=key, columns=columns)
 
 
