@@ -26,6 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
 from aerozarr.convert import cast
 from aerozarr.convert.rounding import Rounding
+from aerozarr.convert.sample import convert
 from aerozarr.convert.statistics import Moments
 from aerozarr.run_config import RunConfig
 from aerozarr.source.samples import Sample
@@ -81,14 +82,14 @@ def converter(kind: str, samples: int, scratch: Path) -> tuple[list[Sample], Cal
     )
     settings = run_config.settings
 
-    def convert(sample: Sample) -> float:
+    def timed(sample: Sample) -> float:
         shutil.rmtree(store, ignore_errors=True)
         load = run_config.source.loader(sample, run_config.domains)
         start = time.process_time()
         convert(sample, load, run_config.domains, settings, run_config.store)
         return (time.process_time() - start) * 1e3
 
-    return run_config.source.list().samples, convert
+    return run_config.source.list().samples, timed
 
 
 def measure(kind: str, scratch: Path) -> str:
