@@ -97,10 +97,12 @@ class RunConfig:
             When a setting cannot be used.
         """
         settings = load_settings(config)
+        dataset = resolve_dataset(settings)
         source = settings.source_url or settings.source_root
-        if source is not None:
-            settings = settle_optional(settings, resolve_dataset(settings), source)
-        run_config = cls.of(settings)
+        settled = settings if source is None else settle_optional(settings, dataset, source)
+        if settled is not settings:
+            settings, dataset = settled, resolve_dataset(settled)
+        run_config = cls(settings, dataset, domains_of(dataset.filemap, settings))
         os.environ[SETTINGS] = settings_to_json(settings)
         os.environ.setdefault(STARTED, datetime.now(UTC).isoformat(timespec="seconds"))
         return run_config

@@ -125,7 +125,7 @@ def test_a_writer_that_is_killed_leaves_nothing_half_written(tmp_path: Path) -> 
     deadline = time.monotonic() + 60
     while not list(place.glob(".aerozarr/writer/fragments/*/b.json")):
         assert time.monotonic() < deadline
-        time.sleep(0.01)
+        time.sleep(0.01)  # another process is writing, and tells nobody
     os.kill(worker.pid or 0, signal.SIGKILL)
     worker.join()
     writer = StoreWriter(place, SETTINGS)

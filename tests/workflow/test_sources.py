@@ -123,7 +123,7 @@ def test_fields_and_domains_of_ones_own(workspace: Workspace) -> None:
     ]
     item = ChunkDataset(store, points={"surface": 7, "wake": 9}, normalize=True)[0]
     assert item["wake_stress"].shape == (9, 2)
-    w.config["fields"]["surface_temperature"]["unit"] = "degC"  # type: ignore[index]
+    w.config["fields"]["surface_temperature"]["unit"] = "degC"  # type: ignore[index] # settings are plain objects here
     assert w.run().converted == ["a"]
     assert w.run().nothing_to_do
 

@@ -207,7 +207,7 @@ def filemap_of(found: type, settings: Settings | None, dotted: str) -> FileMap:
     """
     where, own = f"dataset: {dotted!r}", settings is not None
     if getattr(found, "FILEMAP", None) is not None:
-        return read_filemap(found.FILEMAP, where=f"{where}: FILEMAP", is_of_class=own)  # type: ignore[attr-defined]
+        return read_filemap(found.FILEMAP, where=f"{where}: FILEMAP", is_of_class=own)  # type: ignore[attr-defined] # just asked for
     for base in found.__mro__:
         default = _default_filemap(base)
         if default is not None:

@@ -83,7 +83,7 @@ def check_sample(expected: Expected, run_config: RunConfig) -> Findings:
             what = "is not among the samples that source and settings (splits, limit) give"
             problems.append(Problem(MANIFEST, what, DROP))
         elif group.has(ROOT_METADATA):
-            load = run_config.source.loader(expected.source)
+            load = run_config.source.loader(expected.source, run_config.domains)
             for domain in run_config.domains:
                 compared = _Comparison(group, expected, domain, run_config.settings.shuffle_seed)
                 compared.intact = intact

@@ -151,5 +151,5 @@ def _few(samples: list[Sample]) -> list[Sample]:
 def _convert(run_config: RunConfig, sample: Sample, folder: Path) -> tuple[Sample, Fragment]:
     # Into a folder and not into the store: nothing of an estimate is to stay.
     store = open_root(str(folder / "store"), {}, owner=str(folder))
-    load = run_config.source.loader(sample)
+    load = run_config.source.loader(sample, run_config.domains)
     return sample, convert(sample, load, run_config.domains, run_config.settings, store)
