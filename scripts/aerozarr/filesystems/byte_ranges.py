@@ -13,9 +13,8 @@ import stat
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fsspec.asyn import get_loop, sync
 from fsspec.spec import AbstractFileSystem
@@ -29,8 +28,7 @@ if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
 
-@dataclass(frozen=True)
-class ByteRange:
+class ByteRange(NamedTuple):
     """A part of an object.
 
     Attributes
@@ -82,6 +80,7 @@ class LocalFetcher(Fetcher):
     def __init__(self, root: str) -> None:
         self.root = root
         self._inside = os.path.join(os.path.realpath(root), "")
+        self._checked: set[str] = set()
 
     def fetch(self, spans: Sequence[ByteRange]) -> Iterator[bytes | None]:
         for path, group in groupby(spans, key=lambda span: span.path):
@@ -93,11 +92,19 @@ class LocalFetcher(Fetcher):
                 continue
             try:
                 is_file = stat.S_ISREG(os.fstat(file).st_mode)
-                self._check_inside(file, path)
+                if path not in self._checked:
+                    self._check_inside(file, path)
+                    self._remember(path)
                 for span in group:
                     yield _read(file, span) if is_file else None
             finally:
                 os.close(file)
+
+    def _remember(self, path: str) -> None:
+        """Note that a path does not lead out: each is asked for again in every epoch."""
+        if len(self._checked) >= _MOST_CHECKED:
+            self._checked.clear()
+        self._checked.add(path)
 
     def _check_inside(self, file: int, path: str) -> None:
         """Check that an open file lies below the root, or that the root's owner put it there."""
@@ -121,6 +128,9 @@ class LocalFetcher(Fetcher):
                     f"{self.root}. If it is meant to be there, copy what it leads to in its place."
                 )
 
+
+# Paths that are known to lie inside: some 20 MB of them.
+_MOST_CHECKED = 2**17
 
 # More than this is asked of a file only after its size was looked at: a length may be a damaged
 # number, and memory for it would be taken before anything is read.

