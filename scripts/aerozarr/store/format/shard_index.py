@@ -33,10 +33,9 @@ def with_checksum(content: bytes) -> bytes:
     return content + checksum.to_bytes(CHECKSUM_BYTES, "little")
 
 
-def fits_checksum(content: bytes | memoryview) -> bool:
+def fits_checksum(content: bytes | npt.NDArray[np.uint8]) -> bool:
     """Whether bytes end in the crc32c of those before."""
-    # The library takes no memoryview.
-    found: int = google_crc32c.value(bytes(content))
+    found: int = google_crc32c.value(content)
     return found == _WITH_ITS_CHECKSUM
 
 

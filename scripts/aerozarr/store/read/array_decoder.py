@@ -214,7 +214,7 @@ class Layout:
 
     def decode(
         self,
-        content: bytes | memoryview,
+        content: Array,
         places: Sequence[Place],
         values: torch.Tensor,
         scratch: Scratch,
@@ -224,7 +224,7 @@ class Layout:
         Parameters
         ----------
         content
-            The chunk as it is stored.
+            The chunk as it is stored: of uint8, one axis.
         places
             Which of its rows go where.
         values
@@ -240,7 +240,7 @@ class Layout:
         if self.has_checksums:
             if not fits_checksum(content):
                 raise Unreadable("is damaged: its checksum does not fit")
-            content = memoryview(content)[:-CHECKSUM_BYTES]
+            content = content[:-CHECKSUM_BYTES]
         try:
             if self.codec == "blosc" and self.chunk_metadata is None:
                 check_blosc(content, self.chunk_nbytes)
@@ -257,9 +257,10 @@ class Layout:
             raise Unreadable(f"cannot be decoded: {error}") from None
         # By torch, since numpy casts float16 many times slower.
         for place, first, count in places:
-            values[place : place + count].copy_(rows[first : first + count])
+            part = rows if count == self.chunk_rows else rows[first : first + count]
+            values[place : place + count].copy_(part)
 
-    def _decode_slowly(self, content: bytes | memoryview) -> torch.Tensor:
+    def _decode_slowly(self, content: Array) -> torch.Tensor:
         """Return the rows of a chunk as others store it, from memory of their own."""
         raw = DECODERS[self.codec](content, self.chunk_nbytes)
         if len(raw) != self.chunk_nbytes:

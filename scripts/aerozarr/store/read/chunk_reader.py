@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, NoReturn
 
+import numpy as np
 import torch
 
 from aerozarr.errors import StoreError
@@ -333,9 +334,10 @@ class ChunkReader:
             return
         if span.stop is not None and len(content) != span.stop - span.start:
             part.fail("it ends before its chunks do", piece.shard)
-        view, places = memoryview(content), part.touched.places
+        # An array, whose parts are views that every library takes.
+        view, places = np.frombuffer(content, np.uint8), part.touched.places
         for number, start, stop in piece.chunks:
-            chunk = view[start:stop] if len(piece.chunks) > 1 else content
+            chunk = view[start:stop] if len(piece.chunks) > 1 else view
             try:
                 part.layout.decode(chunk, places[number], part.values, self._scratch)
             except Unreadable as error:
