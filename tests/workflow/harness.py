@@ -19,6 +19,8 @@ import pandas as pd
 import torch
 import yaml
 
+from workflow.forked_snakemake import run_forked
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 NO_CLOUDS = Path(__file__).parent / "no_clouds"
 
@@ -122,16 +124,9 @@ class Workspace:
 
         A run that has not ended after `deadline` seconds fails the test.
         """
-        done = subprocess.run(
-            self.command(*arguments, cores=cores),
-            capture_output=True,
-            text=True,
-            timeout=deadline,
-            check=False,
-            cwd=self.root.parent,
-            env=self.run_environment(),
-        )
-        run = Run(done.returncode, done.stdout + done.stderr)
+        _, _, _, *given = self.command(*arguments, cores=cores)
+        environment, cwd = self.run_environment(), str(self.root.parent)
+        run = Run(*run_forked(given, cwd, environment, deadline))
         assert ok is None or (run.returncode == 0) is ok, run.output
         return run
 
