@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -33,6 +33,7 @@ from aerozarr.messages import redacted
 from aerozarr.source.datasets import Dataset, resolve_dataset
 from aerozarr.source.open_source import open_source
 from aerozarr.source.optional import settle_optional
+from aerozarr.source.samples import Sample
 from aerozarr.source.source import Source
 from aerozarr.store.format.layout import (
     BYTES_VERSION,
@@ -148,6 +149,17 @@ class RunConfig:
         """Return the path of a sample's fragment."""
         return Path(self.fragments, f"{key}.json")
 
+    def set_aside(self, key: str) -> Path:
+        """Return where a sample's fragment is while some of its fields are converted anew."""
+        return Path(self.fragments, ".set_aside", f"{key}.json")
+
+    def made_of(self, sample: Sample) -> dict[str, str]:
+        """Return by canonical name what changes when a field's stored bytes may do."""
+        return {
+            name: _short_hash(f"{text}\n{sample.print_of(file)}")
+            for name, (file, text) in self.field_texts.items()
+        }
+
     @property
     def is_example(self) -> bool:
         """Whether the source is the bundled example, which the workflow makes itself."""
@@ -217,31 +229,44 @@ class RunConfig:
         One text and not many values, because Snakemake compares values as a set: two numbers
         that change places would go unnoticed.
         """
-        s = self.settings
-        return json.dumps(
-            {
-                "bytes_version": (
-                    BYTES_VERSION if s.chunk_checksums else BYTES_VERSION_WITHOUT_CHECKSUMS
-                ),
-                "fragment_version": FRAGMENT_VERSION,
-                "store": redacted(s.store).rstrip("/"),
-                "shuffle_seed": s.shuffle_seed,
-                "chunk_points": s.chunk_points,
-                "shard_points": s.shard_points,
-                "compression": s.compression.label,
-                "domains": [domain.described() for domain in self.domains],
-                "class": self.source.class_name,
-                # Left out where there are none, as it was before there could be any.
-                **({"class_args": s.dataset_args} if s.dataset_args else {}),
-            },
-            sort_keys=True,
-            default=str,
-        )
+        domains = [domain.described() for domain in self.domains]
+        return _text_of({**self._stored_alike, "domains": domains})
 
     @property
     def stored_as_digest(self) -> str:
         """A hash of `stored_as`."""
-        return hashlib.sha256(self.stored_as.encode()).hexdigest()[:16]
+        return _short_hash(self.stored_as)
+
+    @cached_property
+    def _stored_alike(self) -> dict[str, Any]:
+        """What decides the stored bytes of all fields."""
+        s = self.settings
+        return {
+            "bytes_version": (
+                BYTES_VERSION if s.chunk_checksums else BYTES_VERSION_WITHOUT_CHECKSUMS
+            ),
+            "fragment_version": FRAGMENT_VERSION,
+            "store": redacted(s.store).rstrip("/"),
+            "shuffle_seed": s.shuffle_seed,
+            "chunk_points": s.chunk_points,
+            "shard_points": s.shard_points,
+            "compression": s.compression.label,
+            "class": self.source.class_name,
+            # Left out where there are none, as it was before there could be any.
+            **({"class_args": s.dataset_args} if s.dataset_args else {}),
+        }
+
+    @cached_property
+    def field_texts(self) -> dict[str, tuple[str, str]]:
+        """By canonical name: a field's file, and a text of all settings that decide its bytes.
+
+        Its unit does not: that is metadata, which is written anew whenever anything is.
+        """
+        texts: dict[str, tuple[str, str]] = {}
+        for field in (field for domain in self.domains for field in domain.fields):
+            said = asdict(field) | {"unit": None, "long_name": None}
+            texts[field.canonical] = field.file, _text_of({**self._stored_alike, "field": said})
+        return texts
 
     @property
     def listed_as(self) -> str:
@@ -261,6 +286,14 @@ class RunConfig:
             },
             sort_keys=True,
         )
+
+
+def _text_of(content: Mapping[str, Any]) -> str:
+    return json.dumps(content, sort_keys=True, default=str)
+
+
+def _short_hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 @functools.cache

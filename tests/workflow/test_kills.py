@@ -14,8 +14,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
-from workflow.harness import Workspace, digests, write_sample
+from workflow.harness import Workspace, digests, tensors, write_sample
 
 SIGKILLS, SIGTERMS = 30, 20
 
@@ -27,6 +28,13 @@ def convert_a_new_sample(w: Workspace) -> tuple[str, ...]:
 
 def replace_all(w: Workspace) -> tuple[str, ...]:
     w.config["shuffle_seed"] = 5
+    return ()
+
+
+def convert_in_part(w: Workspace) -> tuple[str, ...]:
+    filemap = {n: f for n, f in dict(w.config["filemap"]).items() if n != "surface_pressure"}  # type: ignore[call-overload] # of a config
+    w.config |= {"filemap": filemap, "fields": {"surface_load": {"file": "p.pt"}}}
+    torch.save(tensors(9)["U.pt"], w.source / "b" / "U.pt")
     return ()
 
 
@@ -42,6 +50,7 @@ def remove(w: Workspace) -> tuple[str, ...]:
 CHANGES: list[Callable[[Workspace], tuple[str, ...]]] = [
     convert_a_new_sample,
     replace_all,
+    convert_in_part,
     merge,
     remove,
 ]
@@ -66,7 +75,8 @@ def undisturbed(
         done = start.copy_to(root / "done")
         options = change(done)
         began = time.monotonic()
-        done.run(*options)
+        # As a command, which is what is then killed.
+        assert done.start(*options).wait(timeout=120) == 0
         made[change.__name__] = (start, digests(done.store), time.monotonic() - began)
     return made
 
@@ -76,7 +86,7 @@ def cases() -> list[tuple[Callable[[Workspace], tuple[str, ...]], signal.Signals
     drawn = random.Random(20)
     signals = [signal.SIGKILL] * SIGKILLS + [signal.SIGTERM] * SIGTERMS
     # Nothing is written while Python and Snakemake start.
-    return [(CHANGES[n % 4], kind, drawn.uniform(0.3, 1)) for n, kind in enumerate(signals)]
+    return [(CHANGES[n % len(CHANGES)], kind, drawn.uniform(0.3, 1)) for n, kind in enumerate(signals)]
 
 
 def test_after_a_power_loss_a_group_with_its_size_and_not_its_content_is_converted_again(

@@ -32,12 +32,23 @@ class FieldRecord(BaseModel):
         Of the values as stored.
     rounding
         What the cast changed, in the points of the first chunk: a uniform sample of them.
+    note
+        What the person should know of the field; each text is told once a run.
+    made_of
+        A hash over its file and the settings that decide its bytes. Absent from fragments of
+        earlier versions, until the next run that finds nothing changed writes it.
+    change
+        What changes when its file is replaced by another, whatever its time says; empty where that
+        is not told.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     moments: Moments
     rounding: Rounding
+    note: str = ""
+    made_of: str = ""
+    change: str = ""
 
 
 class Fragment(BaseModel):
@@ -65,8 +76,8 @@ class Fragment(BaseModel):
         Hashes over inode and ctime of its files, and over the checksums in them; empty where they
         are not local, and in fragments of earlier versions.
     notes
-        What the person should know of the conversion; each text is told once a run. Absent from
-        fragments of earlier versions.
+        What the person should know of the conversion, in fragments of earlier versions; now that
+        is said of each field.
     source_bytes
         Bytes read from the source.
     seconds, peak_memory_mb
@@ -129,8 +140,12 @@ def read_fragment(path: Path) -> Fragment:
 
 def told_once(fragments: Iterable[Fragment]) -> list[str]:
     """Return the notes of all samples, each once, with the number of samples that it is of."""
-    counts = Counter(note for fragment in fragments for note in fragment.notes)
+    counts = Counter(note for fragment in fragments for note in _notes(fragment))
     return [f"{note} ({plural(count, 'sample')})" for note, count in counts.items()]
+
+
+def _notes(fragment: Fragment) -> list[str]:
+    return fragment.notes or [record.note for record in fragment.fields.values() if record.note]
 
 
 def rounding_lines(domains: Iterable[Domain], fragments: Sequence[Fragment]) -> list[str]:

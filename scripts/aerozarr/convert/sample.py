@@ -20,6 +20,7 @@ from aerozarr.config.settings import Settings
 from aerozarr.convert.cast import Cast, ReusableBuffer, RoundingSample, cast_field
 from aerozarr.convert.encode import encode_shards, use_one_thread
 from aerozarr.convert.fragment import FieldRecord, Fragment
+from aerozarr.convert.kept import Kept, find_kept, with_made_of
 from aerozarr.convert.peak_memory import peak_memory_mb, reset_peak_memory
 from aerozarr.convert.permutation_file import Shuffle, spill_if_long
 from aerozarr.errors import BrokenSample, StoreError
@@ -36,7 +37,12 @@ from aerozarr.store.write.root import GroupWriter, StoreRoot
 
 
 def convert(
-    sample: Sample, load: Loader, domains: tuple[Domain, ...], settings: Settings, store: StoreRoot
+    sample: Sample,
+    load: Loader,
+    domains: tuple[Domain, ...],
+    settings: Settings,
+    store: StoreRoot,
+    kept: Kept | None = None,
 ) -> Fragment:
     """Convert one sample into the store.
 
@@ -50,6 +56,8 @@ def convert(
         What to store, and how.
     store
         Where to.
+    kept
+        What the sample's group there keeps; by default nothing.
 
     Returns
     -------
@@ -65,8 +73,10 @@ def convert(
     reset_peak_memory()
     with store.write_group(sample.id) as group:
         try:
-            grids, fields, notes = _write_domains(sample, load, domains, settings, group)
+            grids, fields = _write_domains(sample, load, domains, settings, group, kept)
         except BrokenSample as error:
+            if kept is not None:
+                kept.end()
             if store.has_group(sample.id):
                 store.withdraw_manifest()
                 store.remove_group(sample.id)
@@ -83,6 +93,8 @@ def convert(
         root = metadata.pop(ROOT_METADATA)
         for path, content in metadata.items():
             group.put(path, content)
+        if kept is not None:
+            kept.end()
         group.commit(root)
     return Fragment(
         sample_id=sample.id,
@@ -90,7 +102,6 @@ def convert(
         domains=grids,
         fields=fields,
         objects={path: (file.size, file.sha256) for path, file in group.stored.items()},
-        notes=notes,
         fingerprint=sample.fingerprint,
         source_bytes=sum(size for size in sample.sizes if size != UNKNOWN_SIZE),
         seconds=round(time.perf_counter() - start, 4),
@@ -143,45 +154,64 @@ def _write_domains(
     domains: tuple[Domain, ...],
     settings: Settings,
     group: GroupWriter,
-) -> tuple[dict[str, Grid], dict[str, FieldRecord], list[str]]:
-    """Write every field.
+    kept: Kept | None,
+) -> tuple[dict[str, Grid], dict[str, FieldRecord]]:
+    """Write every field that is not kept.
 
     Returns
     -------
-    grids, fields, notes
-        Grid by domain, what was learnt by canonical field name, and what to tell once a run.
+    grids, fields
+        Grid by domain, and what was learnt by canonical field name.
     """
     grids: dict[str, Grid] = {}
     fields: dict[str, FieldRecord] = {}
-    notes: list[str] = []
-    perm: Shuffle | None
     for domain in domains:
-        # What the domain before took goes before this one's comes.
-        buffer, perm = ReusableBuffer(), None
-        transposed: list[int | None] = []
-        for field in domain.fields:
-            value = _load(load, field)
-            n_rows = len(as_rows(value, field))
-            transposed.append(looks_transposed(value, field))
-            if perm is None:  # the position comes first: it says how many points there are
-                grid = Grid.of(n_rows, settings.chunk_points, settings.shard_points)
-                grids[domain.name] = grid
-                perm, rounding_sample = _shuffle(sample.id, domain, grid, settings.shuffle_seed)
-            elif n_rows != len(perm):
-                raise _misaligned(domain, field, n_rows, len(perm), transposed)
-            fields[field.canonical] = _write_field(
-                cast_field(value, field, buffer, rounding_sample),
-                field,
-                perm,
-                grid,
-                settings,
-                group,
-            )
-            note = columns_note(value, field)
-            notes += [note] if note else []
-        if None not in transposed and len(set(transposed)) == 1:
-            raise _transposed(domain.position, f"all fields of {domain.name} are", transposed[0])
-    return grids, fields, notes
+        grids[domain.name], found = _write_domain(sample, load, domain, settings, group, kept)
+        fields |= found
+    return grids, fields
+
+
+def _write_domain(
+    sample: Sample,
+    load: Loader,
+    domain: Domain,
+    settings: Settings,
+    group: GroupWriter,
+    kept: Kept | None,
+) -> tuple[Grid, dict[str, FieldRecord]]:
+    """Write the fields of a domain that are not kept."""
+    # What the domain before took goes before this one's comes.
+    buffer = ReusableBuffer()
+    perm: Shuffle | None = None
+    fields: dict[str, FieldRecord] = {}
+    transposed: list[int | None] = []
+    grid = kept.grid_of(domain) if kept is not None else None
+    for field in domain.fields:
+        if kept is not None and grid is not None and field.canonical in kept.fields:
+            fields[field.canonical] = kept.take(field, group)
+            transposed.append(None)
+            continue
+        value = _load(load, field)
+        n_rows = len(as_rows(value, field))
+        transposed.append(looks_transposed(value, field))
+        if field == domain.position:  # it comes first, and says how many points there are
+            before, grid = grid, Grid.of(n_rows, settings.chunk_points, settings.shard_points)
+            # Of another number of points, the others are shuffled in another way.
+            kept = kept if grid == before else None
+        assert grid is not None
+        if n_rows != grid.n_points:
+            raise _misaligned(domain, field, n_rows, grid.n_points, transposed)
+        if perm is None:
+            perm, rounding_sample = _shuffle(sample.id, domain, grid, settings.shuffle_seed)
+        record = _write_field(
+            cast_field(value, field, buffer, rounding_sample), field, perm, grid, settings, group
+        )
+        note = columns_note(value, field)
+        fields[field.canonical] = record.model_copy(update={"note": note}) if note else record
+    if None not in transposed and len(set(transposed)) == 1:
+        raise _transposed(domain.position, f"all fields of {domain.name} are", transposed[0])
+    assert grid is not None
+    return grid, fields
 
 
 def _misaligned(
@@ -249,6 +279,14 @@ def _write_field(
     return FieldRecord(moments=made.moments, rounding=made.rounding)
 
 
+def _to_read(domains: tuple[Domain, ...], kept: Kept | None) -> tuple[Domain, ...]:
+    """Return the domains with the fields that are not kept."""
+    if kept is None:
+        return domains
+    fields = {d.name: tuple(f for f in d.fields if f.canonical not in kept.fields) for d in domains}
+    return tuple(Domain(name, of) for name, of in fields.items() if of)
+
+
 def convert_sample(run_config: RunConfig, *, table: Path, key: str, fragment: Path) -> None:
     """Convert one sample of the sample table: the job of `convert_sample`.
 
@@ -264,14 +302,17 @@ def convert_sample(run_config: RunConfig, *, table: Path, key: str, fragment: Pa
     read_sizes: dict[str, int] = {}
     # Before the files are read: what changes meanwhile is noticed by the next run.
     signs = run_config.source.signs(sample)
-    update: dict[str, object] = {"stored_as": run_config.stored_as_digest, **signs._asdict()}
-    load = run_config.source.loader(sample, run_config.domains, read_sizes)
-    made = convert(sample, load, run_config.domains, settings, run_config.store)
+    update: dict[str, object] = {"stored_as": run_config.stored_as_digest}
+    update |= {"stamp": signs.stamp, "content": signs.content}
+    kept = find_kept(run_config, sample, run_config.store, signs.changes)
+    load = run_config.source.loader(sample, _to_read(run_config.domains, kept), read_sizes)
+    made = convert(sample, load, run_config.domains, settings, run_config.store, kept)
     if made.skipped is not None:
         print(f"aerozarr: broken: {made.skipped}", file=sys.stderr)
         if settings.on_broken_sample == "fail":
             raise StoreError(f"{made.skipped}. on_broken_sample is fail, so the run stops here.")
     if UNKNOWN_SIZE in sample.sizes:
-        update["source_bytes"] = sum(read_sizes.values())
-    made = made.model_copy(update=update)
+        before = kept.fragment.source_bytes if kept is not None else 0
+        update["source_bytes"] = max(before, sum(read_sizes.values()))
+    made = with_made_of(run_config, sample, made.model_copy(update=update), signs.changes)
     write_atomically(fragment, made.model_dump_json(indent=2).encode("utf-8"))

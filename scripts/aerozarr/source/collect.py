@@ -15,8 +15,10 @@ from aerozarr.source.samples import (
     Listing,
     Sample,
     Skipped,
+    changes_of,
     fingerprint,
     key_of,
+    print_of,
     stamp_of,
     why_invalid,
 )
@@ -47,6 +49,7 @@ class Collector:
         self._is_untold = False
         self._seen: dict[str, Sample | None] = {}
         self._stamps: dict[str, str] = {}
+        self._changes: dict[str, dict[str, str]] = {}
         self._asked: set[tuple[str, str]] = set()
         self._skipped: list[Skipped] = []
         # By split: the ids of its samples, and where the part that is being collected begins.
@@ -112,9 +115,11 @@ class Collector:
             files=names,
             sizes=tuple(found[name].size for name in names),
             fingerprint=fingerprint(found, *salt),
+            prints=tuple(print_of(found[name]) for name in names),
         )
         self._seen[sample_id] = sample
         self._stamps[sample_id] = stamp_of(found)
+        self._changes[sample_id] = changes_of(found)
         self._is_untold |= any(not info.stamp for info in found.values())
         self._take(sample, split)
 
@@ -181,7 +186,7 @@ class Collector:
             if sample is not None:
                 splits = tuple(of) if is_shared else ()
                 samples.append(replace(sample, split=of[0][0], splits=splits))
-        return Listing(samples, self._skipped, self.warnings, self._stamps)
+        return Listing(samples, self._skipped, self.warnings, self._stamps, self._changes)
 
     def warn_of_ignored(self, folders: Sequence[str]) -> None:
         """Tell of folders that were not looked into."""

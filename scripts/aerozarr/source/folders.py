@@ -9,7 +9,7 @@ from aerozarr.config.fields import Domain
 from aerozarr.filesystems.location import Location, open_location
 from aerozarr.source.collect import Collector
 from aerozarr.source.files.content import content_digest
-from aerozarr.source.samples import Sample, stamp_of
+from aerozarr.source.samples import Sample, changes_of, stamp_of
 from aerozarr.source.scan import files_of, is_there, walk
 from aerozarr.source.source import Loader, Signs, Source
 
@@ -40,8 +40,8 @@ class FolderSource(Source):
     def signs(self, sample: Sample) -> Signs:
         if not self.base.is_local:
             return Signs()
-        stamp = stamp_of(files_of(self.base, sample.id, set(sample.files)))
-        return Signs(stamp, self.content(sample))
+        files = files_of(self.base, sample.id, set(sample.files))
+        return Signs(stamp_of(files), self.content(sample), changes_of(files))
 
     def content(self, sample: Sample) -> str:
         return content_digest(self.base, sample.id, sample.files)

@@ -106,7 +106,7 @@ def _read_once(path: Path, *_: int) -> bytes:
 
 
 # The columns that tables of earlier versions have too.
-_REQUIRED = [column.name for column in fields(Sample) if column.name != "splits"]
+_REQUIRED = [name for name in (c.name for c in fields(Sample)) if name not in ("splits", "prints")]
 
 
 def _columns(kind: type) -> list[str]:
@@ -124,6 +124,7 @@ def _sample(row: dict[str, str], path: Path) -> Sample:
             sizes=tuple(json.loads(row["sizes"])),
             fingerprint=row["fingerprint"],
             splits=tuple((name, place) for name, place in json.loads(row.get("splits", "[]"))),
+            prints=tuple(map(str, json.loads(row.get("prints", "[]")))),
         )
     except (ValueError, TypeError):
         raise StoreError(

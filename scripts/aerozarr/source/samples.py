@@ -28,6 +28,9 @@ UNKNOWN_SIZE = -1
 _TABLES = {"samples": "samples", "left_out": "skipped"}
 _EARLIER_KINDS = {"invalid_id": "refused"}
 
+# What rows of samples have been given since.
+_LATER = frozenset({"splits", "prints"})
+
 SkippedKind = Literal["incomplete", "invalid_id", "broken", "excluded", "unreadable"]
 
 
@@ -70,6 +73,8 @@ class Sample:
     splits
         Every split that lists it, with its place there; empty when that is `split` alone, in the
         order of the table.
+    prints
+        Of each file, what changes when it does; none in tables of earlier versions.
     """
 
     key: str
@@ -80,11 +85,16 @@ class Sample:
     sizes: tuple[int, ...]
     fingerprint: str
     splits: tuple[tuple[str, int], ...] = ()
+    prints: tuple[str, ...] = ()
 
     def size_of(self, file: str) -> int | None:
         """Return the listed size of a file in bytes, or None when it is not known."""
         size = dict(zip(self.files, self.sizes, strict=True)).get(file, UNKNOWN_SIZE)
         return None if size == UNKNOWN_SIZE else size
+
+    def print_of(self, file: str) -> str:
+        """Return what changes when a file does; where that is not known, when any file does."""
+        return dict(zip(self.files, self.prints, strict=False)).get(file, self.fingerprint)
 
 
 # The cause of an incomplete sample of which nothing is there.
@@ -146,20 +156,24 @@ class Listing:
     stamps
         By sample id: a hash over what changes when a file is replaced and given its old time.
         Known where the source was just listed, and no part of the listing's text.
+    changes
+        By sample id and file: what these are hashes over.
     """
 
     samples: list[Sample] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     stamps: dict[str, str] = field(default_factory=dict, compare=False)
+    changes: dict[str, dict[str, str]] = field(default_factory=dict, compare=False)
 
     def to_json(self) -> str:
         """Return the listing as text, the same for the same listing."""
         # Not with asdict, whose deep copies take longer than everything else here.
         parts = {key: [vars(row) for row in getattr(self, name)] for key, name in _TABLES.items()}
-        # As earlier versions wrote it, which knew one split a sample: digests are made of this.
+        # As earlier versions wrote it, which knew neither several splits a sample nor what tells
+        # one file's change from another's: digests are made of this.
         parts["samples"] = [
-            row if row["splits"] else {key: row[key] for key in row if key != "splits"}
+            {key: row[key] for key in row if key not in _LATER or row[key]}
             for row in parts["samples"]
         ]
         parts["left_out"] = [
@@ -179,6 +193,7 @@ class Listing:
                     "files": tuple(row["files"]),
                     "sizes": tuple(row["sizes"]),
                     "splits": tuple((name, place) for name, place in row.get("splits", ())),
+                    "prints": tuple(row.get("prints", ())),
                 }
             )
             for row in content["samples"]
@@ -210,10 +225,20 @@ def fingerprint(files: dict[str, FileInfo], *salt: str) -> str:
     return _hash(json.dumps([sorted((n, i.size, i.stamp) for n, i in files.items()), *salt]))
 
 
+def print_of(file: FileInfo) -> str:
+    """Return what changes when a file does, as far as its size and its stamp tell."""
+    return _hash(json.dumps([file.size, file.stamp]))[:12]
+
+
 def stamp_of(files: Mapping[str, FileInfo]) -> str:
     """Return a hash over the changes of a sample's files; empty where none is told."""
-    changes = sorted((name, info.change) for name, info in files.items() if info.change)
+    changes = sorted(changes_of(files).items())
     return _hash(json.dumps(changes)) if changes else ""
+
+
+def changes_of(files: Mapping[str, FileInfo]) -> dict[str, str]:
+    """Return by file what changes when it is replaced, where that is told."""
+    return {name: info.change for name, info in files.items() if info.change}
 
 
 def key_of(sample_id: str) -> str:

@@ -32,10 +32,13 @@ class Signs(NamedTuple):
         A hash over what changes with any writing to its files: inode and ctime.
     content
         A hash over the checksums in them.
+    changes
+        By file, what `stamp` is a hash over.
     """
 
     stamp: str = ""
     content: str = ""
+    changes: Mapping[str, str] = {}
 
 
 class Source(ABC):

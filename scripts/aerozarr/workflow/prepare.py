@@ -26,8 +26,8 @@ from aerozarr.workflow.ownership import (
     check_store_is_ours,
     without_damaged_groups,
 )
-from aerozarr.workflow.reconcile import State, forget, look, plan_run
-from aerozarr.workflow.replaced import keep_stamps
+from aerozarr.workflow.reconcile import State, forget, look, plan_run, renewed_fragments
+from aerozarr.workflow.replaced import rewrite_fragments
 from aerozarr.workflow.slurm import end_left_jobs
 
 # Kept for the life of the process: closing the file gives the lock up.
@@ -105,7 +105,7 @@ def prepare_run(
             begin_writing(run_config, written)
     if runs_jobs:
         forget(run_config, plan)
-        keep_stamps(run_config, {k: v for k, v in state.restamped.items() if k not in plan.forget})
+        rewrite_fragments(run_config, renewed_fragments(run_config, state, plan))
         _hand_over(run_config, listing, state)
     messages += plan.messages
     if listing is None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from aerozarr.convert.fragment import Fragment, is_whole, read_fragment
+from aerozarr.convert.kept import held_fields, with_made_of
 from aerozarr.errors import StoreError
 from aerozarr.filesystems.files import read_or_none
 from aerozarr.merge.summary import Summary, digest_of, read_summary
@@ -64,6 +65,10 @@ class State:
         SHA-256 of the files beside the manifest, by name, of those that were looked into.
     restamped
         By key, fragments of samples whose files are others and hold the same: with new stamps.
+    set_aside
+        Keys of the fragments that an earlier run set aside, and did not come to replace.
+    changes
+        By sample id: of each of its files, what changes when it is replaced; where that is told.
     """
 
     samples: Sequence[Sample]
@@ -75,6 +80,8 @@ class State:
     files: Mapping[str, int | None]
     digests: Mapping[str, str] = field(default_factory=dict)
     restamped: Mapping[str, Fragment] = field(default_factory=dict)
+    set_aside: frozenset[str] = frozenset()
+    changes: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -91,6 +98,10 @@ class Plan:
         Whether the tables, and the manifest, are to be made again.
     messages
         What the person should know.
+    in_part
+        Of samples that are converted in part: by key, the fields that are not kept.
+    restored
+        Keys of fragments that were set aside and hold after all.
     """
 
     convert: Mapping[str, str]
@@ -98,6 +109,8 @@ class Plan:
     list_anew: bool
     merge_anew: bool
     messages: Sequence[str] = field(default_factory=list)
+    in_part: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    restored: Collection[str] = ()
 
     @property
     def writes(self) -> bool:
@@ -110,7 +123,17 @@ class Plan:
         counts = Counter(self.convert.values())
         kinds = ", ".join(f"{count} {kind}" for kind, count in counts.items())
         total = plural(counts.total(), "sample")
-        return f"a run would convert {total}{f' ({kinds})' if kinds else ''}"
+        return f"a run would convert {total}{f' ({kinds})' if kinds else ''}{self._of_fields}"
+
+    @property
+    def _of_fields(self) -> str:
+        """Of how many samples only some fields, and which."""
+        if not self.in_part:
+            return ""
+        names = sorted(frozenset[str]().union(*self.in_part.values()))
+        listed = ", ".join(names) if names else "only what is said of their arrays"
+        count = "" if len(self.in_part) == len(self.convert) else f" of {len(self.in_part)}"
+        return f"; {'of these' + count if count else 'of each'} {listed} alone"
 
 
 def look(run_config: RunConfig, listing: Listing | None, files: Mapping[str, int | None]) -> State:
@@ -137,8 +160,13 @@ def look(run_config: RunConfig, listing: Listing | None, files: Mapping[str, int
         except StoreError:
             samples, found[SAMPLES] = [], None
     fragments: dict[str, Fragment | None] = {}
+    waiting = {path.stem for path in run_config.set_aside("*").parent.glob("*.json")}
+    set_aside: set[str] = set()
     for sample in samples:
         path = run_config.fragment(sample.key)
+        if sample.key in waiting and not path.exists():
+            path = run_config.set_aside(sample.key)
+            set_aside.add(sample.key)
         try:
             fragments[sample.key] = read_fragment(path)
         except StoreError:
@@ -156,7 +184,19 @@ def look(run_config: RunConfig, listing: Listing | None, files: Mapping[str, int
     if listing is not None:
         replaced, restamped = check_replaced(run_config, listing, fragments)
         fragments |= replaced
-    return State(samples, tables, found, fragments, summary, manifest, files, digests, restamped)
+    return State(
+        samples,
+        tables,
+        found,
+        fragments,
+        summary,
+        manifest,
+        files,
+        digests,
+        restamped,
+        frozenset(set_aside),
+        listing.changes if listing is not None else {},
+    )
 
 
 def _digests(
@@ -194,15 +234,21 @@ def plan_run(
     files = {} if is_foreign else state.files
     convert: dict[str, str] = {}
     forget: list[str] = []
+    in_part: dict[str, frozenset[str]] = {}
     for sample in state.samples:
         why = _why_convert(sample, state.fragments, run_config.stored_as_digest, files)
         if why is not None:
             convert[sample.key] = why
             if sample.key in state.fragments:
                 forget.append(sample.key)
+            if why in (CHANGED, OTHER_SETTINGS):
+                others = _not_kept(run_config, sample, state, files)
+                if others is not None:
+                    in_part[sample.key] = others
     lost = sum(why == GONE for why in convert.values())
     if {"*", "convert_sample"} & set(forced):
         convert = {sample.key: convert.get(sample.key, FORCED) for sample in state.samples}
+        in_part = {}
     if last and set(last) <= _BEFORE_CONVERSION:
         convert = {}
     list_anew = any(state.found_tables[name] != content for name, content in state.tables.items())
@@ -228,7 +274,40 @@ def plan_run(
         messages.append(f"{plural(lost, 'group')} gone from {store}, or not whole in it")
     if lost:
         messages.append(f"{plural(lost, 'sample')} to convert again")
-    return Plan(convert, forget, list_anew, merge_anew, messages)
+    restored = state.set_aside - convert.keys() - {*forget}
+    return Plan(convert, forget, list_anew, merge_anew, messages, in_part, restored)
+
+
+def _not_kept(
+    run_config: RunConfig, sample: Sample, state: State, files: Mapping[str, int | None]
+) -> frozenset[str] | None:
+    """Return the fields that differ of a sample converted in part; None when all of it is."""
+    fragment = state.fragments[sample.key]
+    if fragment is None or not is_whole(fragment, files):
+        return None
+    held = held_fields(run_config, sample, fragment, state.changes.get(sample.id, {}))
+    names = run_config.field_texts.keys() | fragment.fields.keys()
+    return frozenset(names) - held if held else None
+
+
+def renewed_fragments(run_config: RunConfig, state: State, plan: Plan) -> dict[str, Fragment]:
+    """Return fragments that hold, and are to be written anew with what earlier ones did not say.
+
+    By key: those of files that are others and hold the same, and those of earlier versions.
+    """
+    renewed: dict[str, Fragment] = {}
+    outdated = {*plan.convert, *plan.forget}
+    for sample in state.samples:
+        fragment = state.fragments.get(sample.key)
+        if fragment is None or sample.key in outdated:
+            continue
+        fragment = state.restamped.get(sample.key, fragment)
+        # The notes of earlier versions do not say which field they are of.
+        is_earlier = not fragment.notes and any(not r.made_of for r in fragment.fields.values())
+        if sample.key in state.restamped or is_earlier:
+            changes = state.changes.get(sample.id, {})
+            renewed[sample.key] = with_made_of(run_config, sample, fragment, changes)
+    return renewed
 
 
 def _changed_files(state: State) -> list[str]:
@@ -286,8 +365,18 @@ def _why_convert(
 
 def forget(run_config: RunConfig, plan: Plan) -> None:
     """Remove from the work folder what does not hold any more, so that it is made again."""
+    for key in plan.restored:
+        run_config.set_aside(key).replace(run_config.fragment(key))
     for key in plan.forget:
-        run_config.fragment(key).unlink(missing_ok=True)
+        path, aside = run_config.fragment(key), run_config.set_aside(key)
+        if key not in plan.in_part:
+            path.unlink(missing_ok=True)
+        elif path.exists():
+            # Its job keeps by it what holds of the group.
+            aside.parent.mkdir(exist_ok=True)
+            path.replace(aside)
+    for key in plan.convert.keys() - plan.in_part.keys():
+        run_config.set_aside(key).unlink(missing_ok=True)
     gone: list[str] = []
     if plan.list_anew:
         gone += [SAMPLES, INCOMPLETE]

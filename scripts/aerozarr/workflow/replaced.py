@@ -62,8 +62,8 @@ def check_replaced(
     return replaced, same
 
 
-def keep_stamps(run_config: RunConfig, fragments: Mapping[str, Fragment]) -> None:
-    """Write fragments with their new stamps, so that the next run need not look again."""
+def rewrite_fragments(run_config: RunConfig, fragments: Mapping[str, Fragment]) -> None:
+    """Write fragments that say more than before, so that the next run need not look again."""
     for key, fragment in fragments.items():
         path = run_config.fragment(key)
         status = path.stat()

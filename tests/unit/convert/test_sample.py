@@ -134,9 +134,10 @@ def test_three_points_are_a_sample(make):
 @in_a_folder
 def test_dropped_columns_are_noted(make):
     fragment = convert_tensors(make(), "a", shaped(volume_velocity=(70, 5)))
-    (note,) = fragment.notes
+    note = fragment.fields["volume_velocity"].note
     assert note.startswith("volume_velocity (volume_velocity.pt): of 5 columns the first 3")
-    assert Fragment.model_validate_json(fragment.model_dump_json()).notes == [note]
+    read = Fragment.model_validate_json(fragment.model_dump_json())
+    assert told_once([read, read]) == [f"{note} (2 samples)"]
 
 
 @pytest.mark.parametrize("place", ["memory-url"])

@@ -11,7 +11,7 @@ import hashlib
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from aerozarr.errors import StoreError
@@ -174,6 +174,18 @@ class _LocalGroup(GroupWriter):
             file.seek(0)
             digest = hashlib.file_digest(file, "sha256")
         self.stored[path] = StoredFile(size, digest.hexdigest())
+
+    def keep(self, files: Mapping[str, StoredFile]) -> None:
+        for path, stored in files.items():
+            place = self._place(path)
+            try:
+                # A second name for the same bytes, which stay when the group of before goes.
+                place.hardlink_to(self.target / path)
+            except OSError as error:
+                if isinstance(error, FileNotFoundError):
+                    raise
+                shutil.copy2(self.target / path, place)  # a file system without such names
+            self.stored[path] = stored
 
     def _place(self, path: str) -> Path:
         file = self.partial / path

@@ -6,7 +6,7 @@ it the group does not exist.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from aerozarr.errors import StoreError
 from aerozarr.messages import printable
@@ -78,6 +78,7 @@ class _UrlGroup(GroupWriter):
         self.store = store
         self.sample_id = sample_id
         self.files: dict[str, bytes] = {}
+        self.kept: set[str] = set()
 
     def put(self, path: str, content: bytes) -> None:
         self.files[path] = content
@@ -87,13 +88,17 @@ class _UrlGroup(GroupWriter):
         chunks = [*shard.chunks()]
         self.put(path, b"".join([shard.header(), *chunks]))
 
+    def keep(self, files: Mapping[str, StoredFile]) -> None:
+        self.kept |= files.keys()
+        self.stored |= files
+
     def commit(self, root_metadata: bytes) -> None:
         store, group = self.store, group_path(self.sample_id)
         there = store.files_of(self.sample_id)
         if ROOT_METADATA in there:
             store.withdraw_manifest()
         # What will not be overwritten: an older group's root, and shards of another grid.
-        store.remove_files(self.sample_id, there.keys() - self.files.keys())
+        store.remove_files(self.sample_id, there.keys() - self.files.keys() - self.kept)
         store.location.write_all(
             {f"{group}/{path}": content for path, content in self.files.items()}
         )

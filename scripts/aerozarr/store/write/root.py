@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol, Self
@@ -60,6 +60,16 @@ class GroupWriter(ABC):
     @abstractmethod
     def put_shard(self, path: str, shard: Shard) -> None:
         """Encode and write a shard at a path below the group."""
+
+    @abstractmethod
+    def keep(self, files: Mapping[str, StoredFile]) -> None:
+        """Take over files of the group that is there, without reading or writing them.
+
+        Parameters
+        ----------
+        files
+            What they are, by path below the group; as they were written.
+        """
 
     @abstractmethod
     def commit(self, root_metadata: bytes) -> None:
