@@ -85,8 +85,12 @@ def cases() -> list[tuple[Callable[[Workspace], tuple[str, ...]], signal.Signals
     """Return what is done, which signal ends it, and after which share of its time."""
     drawn = random.Random(20)
     signals = [signal.SIGKILL] * SIGKILLS + [signal.SIGTERM] * SIGTERMS
+    changes = CHANGES * (1 + len(signals) // len(CHANGES))
     # Nothing is written while Python and Snakemake start.
-    return [(CHANGES[n % len(CHANGES)], kind, drawn.uniform(0.3, 1)) for n, kind in enumerate(signals)]
+    return [
+        (change, kind, drawn.uniform(0.3, 1))
+        for change, kind in zip(changes, signals, strict=False)
+    ]
 
 
 def test_after_a_power_loss_a_group_with_its_size_and_not_its_content_is_converted_again(

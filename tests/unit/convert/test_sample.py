@@ -18,7 +18,7 @@ import torch
 
 from aerozarr.config.fields import Field
 from aerozarr.convert import permutation_file
-from aerozarr.convert.fragment import Fragment, read_fragment
+from aerozarr.convert.fragment import Fragment, read_fragment, told_once
 from aerozarr.convert.sample import convert, convert_sample
 from aerozarr.errors import SourceChangedError, StoreError
 from aerozarr.run_config import RunConfig

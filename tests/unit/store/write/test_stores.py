@@ -27,7 +27,7 @@ from aerozarr.store.format.layout import Grid
 from aerozarr.store.write import open_root
 from aerozarr.store.write.local import LocalRoot
 from aerozarr.store.write.object_store import ObjectStoreRoot
-from aerozarr.store.write.root import StoreRoot
+from aerozarr.store.write.root import StoredFile, StoreRoot
 from remote.backends import BACKENDS, open_backend
 from unit.store_helpers import PLACES, Files, files_below, group_files, put_file, url_of
 
@@ -120,6 +120,22 @@ def test_a_shard_is_its_header_and_its_chunks_and_is_recorded(store, url, shard_
         path: (len(content), hashlib.sha256(content).hexdigest())
         for path, content in expected.items()
     }
+
+
+def test_a_group_keeps_files_of_the_one_before(store, url):
+    write(store, "run_1", OLD)
+    kept = {"volume/velocity/c/0/0": StoredFile.of(b"old")}
+    with store.write_group("run_1") as group:
+        group.keep(kept)
+        group.put("volume/zarr.json", b"{}")
+        group.commit(b"NEW")
+    expected = {"volume/velocity/c/0/0": b"old", "volume/zarr.json": b"{}", "zarr.json": b"NEW"}
+    assert group_files(url, "run_1") == expected
+    assert group.stored == {path: StoredFile.of(content) for path, content in expected.items()}
+    # One that is not committed takes nothing away.
+    with store.write_group("run_1") as group:
+        group.keep(kept)
+    assert group_files(url, "run_1") == expected
 
 
 def test_the_store_need_not_exist(store, url):
