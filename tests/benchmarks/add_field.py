@@ -56,8 +56,9 @@ def main() -> None:
             }
             others = [path for path in written if ADDED.partition("_")[2] not in path.parts]
             print(
-                f"{tail(scratch / 'add.log').splitlines()[-1]}; {sum(written.values()) / 1e6:.0f} MB written, "
-                f"{len(others)} shards of other fields"
+                tail(scratch / "add.log").splitlines()[-1],
+                f"{sum(written.values()) / 1e6:.0f} MB written, {len(others)} of other fields",
+                sep="; ",
             )
             shutil.rmtree(whole)
             shutil.rmtree(part)

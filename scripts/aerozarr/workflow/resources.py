@@ -15,6 +15,9 @@ UNKNOWN_MB = 1600
 # reserve. (Mapped files are not held as they are read, nor long permutations: a local sample's
 # positions take one time their file, and that is all.)
 TIMES_LARGEST_FILE = 3
+# What an array of a compressed file takes, in times the file: floats hardly shrink to a quarter.
+TIMES_COMPRESSED = 4
+COMPRESSED = (".npz", ".h5", ".hdf5")
 # The Snakemake that does a group's jobs on a node, measured at 130 MiB, and SLURM's own processes.
 SNAKEMAKE_MB = 200
 
@@ -54,11 +57,19 @@ def memory_mb(
     base = BASE_MB + beside_snakemake * SNAKEMAKE_MB
     if not sample.sizes or UNKNOWN_SIZE in sample.sizes:
         return (base + UNKNOWN_MB) * attempt
-    size = TIMES_LARGEST_FILE * max(sample.sizes) + buffers_sample * sum(sample.sizes)
+    size = TIMES_LARGEST_FILE * _largest(sample) + buffers_sample * sum(sample.sizes)
     if reads_ahead:
         # As bytes, beside the tensor that they hold.
         size += max(sample.sizes) + min(AHEAD_BYTES, sum(sample.sizes))
     return (base + size // 2**20) * attempt
+
+
+def _largest(sample: Sample) -> int:
+    """Return the bytes of the largest file, or of an array in it, should that be more."""
+    return max(
+        size * (TIMES_COMPRESSED if name.lower().endswith(COMPRESSED) else 1)
+        for name, size in zip(sample.files, sample.sizes, strict=True)
+    )
 
 
 def runtime_minutes(sample: Sample, *, group_size: int, attempt: int) -> int:
