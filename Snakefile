@@ -25,10 +25,7 @@ include: "rules/slurm.smk"
 rule all:
     default_target: True
     input:
-        merged=f"{WORKDIR}/merged.json",
-        report=f"{WORKDIR}/report.html",
-        # The fragments too: the manifest alone would hide that one of them was deleted.
-        fragments=fragments,
+        results,
     message:
         "Everything is converted"
 

@@ -52,6 +52,7 @@ FRAGMENT_VERSION = 2
 SAMPLES = "samples.tsv"
 INCOMPLETE = "incomplete.tsv"
 MERGED = "merged.json"
+REPORT = "report.html"
 # What came of the last run, for programs.
 RUN_JSON = "run.json"
 # The listing, from the main process, which makes it, to the job that writes the tables; and a
@@ -232,7 +233,7 @@ class RunConfig:
         domains = [domain.described() for domain in self.domains]
         return _text_of({**self._stored_alike, "domains": domains})
 
-    @property
+    @cached_property
     def stored_as_digest(self) -> str:
         """A hash of `stored_as`."""
         return _short_hash(self.stored_as)

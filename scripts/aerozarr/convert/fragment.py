@@ -5,6 +5,7 @@ A fragment is this workflow's own record, and no part of the store format.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -122,20 +123,25 @@ def read_fragment(path: Path) -> Fragment:
         When it is not there, is of another version, or is no fragment.
     """
     try:
-        content = json.loads(path.read_bytes())
-        version = content.get("fragment_version")
-        if version != FRAGMENT_VERSION:
-            raise StoreError(
-                f"{path} is a fragment of version {version}, this aerozarr reads version "
-                f"{FRAGMENT_VERSION}. Delete it and run snakemake again."
-            )
-        return Fragment.model_validate(content)
+        content = path.read_bytes()
     except FileNotFoundError:
         raise StoreError(f"{path} is not there. Run snakemake again.") from None
-    except (ValidationError, ValueError, AttributeError):
+    version = FRAGMENT_VERSION
+    try:
+        fragment = Fragment.model_validate_json(content)
+        if fragment.fragment_version == version:
+            return fragment
+        version = fragment.fragment_version
+    except ValidationError:
+        # One of another version may have other fields.
+        with contextlib.suppress(ValueError, AttributeError):
+            version = json.loads(content).get("fragment_version", version)
+    if version != FRAGMENT_VERSION:
         raise StoreError(
-            f"{path} is no fragment, or damaged. Delete it and run snakemake again."
-        ) from None
+            f"{path} is a fragment of version {version}, this aerozarr reads version "
+            f"{FRAGMENT_VERSION}. Delete it and run snakemake again."
+        )
+    raise StoreError(f"{path} is no fragment, or damaged. Delete it and run snakemake again.")
 
 
 def told_once(fragments: Iterable[Fragment]) -> list[str]:

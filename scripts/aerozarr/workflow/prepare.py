@@ -19,7 +19,7 @@ from aerozarr.filesystems.files import check_writable, lock, write_atomically
 from aerozarr.filesystems.location import Location
 from aerozarr.merge.summary import digest_of_tables
 from aerozarr.messages import did_you_mean, plural, redacted
-from aerozarr.run_config import EXPECTED_TABLES, HANDED_OVER, RunConfig
+from aerozarr.run_config import EXPECTED_TABLES, HANDED_OVER, REPORT, RunConfig
 from aerozarr.source.samples import Listing
 from aerozarr.workflow.ownership import (
     begin_writing,
@@ -46,11 +46,17 @@ class Prepared:
         What the person should know before the jobs start.
     forecast
         What a run would do; empty for the example while its samples are not there yet.
+    to_convert
+        Keys of the samples to convert; None for the example, whose samples a job makes.
+    has_nothing_to_do
+        Whether there is nothing to convert, and nothing to merge.
     """
 
     source_digest: str
     messages: Sequence[str]
     forecast: str
+    to_convert: frozenset[str] | None = None
+    has_nothing_to_do: bool = False
 
 
 def prepare_run(
@@ -111,7 +117,11 @@ def prepare_run(
     if listing is None:
         return Prepared("example", messages, plan.forecast if state.samples else "")
     return Prepared(
-        listing.digest(), [*_listing_messages(listing, run_config), *messages], plan.forecast
+        listing.digest(),
+        [*_listing_messages(listing, run_config), *messages],
+        plan.forecast,
+        frozenset(plan.convert),
+        not plan.writes and run_config.place(REPORT).exists(),
     )
 
 

@@ -44,6 +44,11 @@ class Run:
         Changes when the source does.
     forecast
         What a run would do, where none is going to.
+    graph
+        Keys of the samples that the graph of jobs holds: those to be converted. None for all, which
+        is what Snakemake's other ways to look at a workflow are asked about.
+    has_nothing_to_do
+        Whether there is nothing to convert, and nothing to merge.
     directory
         Where relative paths start from: Snakemake leaves `--directory` before the end.
     """
@@ -55,6 +60,8 @@ class Run:
     verified: dict[str, Sample] = field(default_factory=dict)
     source_digest: str = ""
     forecast: str = ""
+    graph: frozenset[str] | None = None
+    has_nothing_to_do: bool = False
     directory: str = field(default_factory=os.getcwd)
 
     @property
@@ -66,6 +73,10 @@ class Run:
     def verification(self) -> Path:
         """The folder of a verification, in the work folder."""
         return verification_folder(self.config)
+
+    def is_in_graph(self, key: str) -> bool:
+        """Whether the graph of jobs holds a sample."""
+        return self.graph is None or key in self.graph
 
     def script(self, name: str) -> str:
         """Return the path of a rule's script."""
@@ -134,13 +145,15 @@ def _start(workflow: Workflow, config: RunConfig, scripts: Path) -> Run:
             tell(*acquire_workdir(config))
         verified = prepare_verification(config, write=runs_jobs)
         return Run(config, workflow, scripts, targets, verified)
+    forced = snakemake_internals.forced_rules(options)
     prepared = prepare_run(
         config,
         runs_jobs=runs_jobs,
         targets=targets,
-        forced=snakemake_internals.forced_rules(options),
+        forced=forced,
         last=snakemake_internals.last_rules(options),
     )
+    is_usual = targets <= {"all"} and not forced and snakemake_internals.is_usual(workflow)
     tell(*snakemake_internals.version_warnings(snakemake.__version__), *prepared.messages)
     return Run(
         config,
@@ -149,6 +162,8 @@ def _start(workflow: Workflow, config: RunConfig, scripts: Path) -> Run:
         targets,
         source_digest=prepared.source_digest,
         forecast=prepared.forecast,
+        graph=prepared.to_convert if is_usual else None,
+        has_nothing_to_do=is_usual and prepared.has_nothing_to_do,
     )
 
 

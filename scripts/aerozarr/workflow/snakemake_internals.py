@@ -106,6 +106,15 @@ def runs_jobs(workflow: Workflow) -> bool:
     return wanted and not only_looks(command_line())
 
 
+def is_usual(workflow: Workflow) -> bool:
+    """Whether this is a run or a dry run, without Snakemake's own report of all jobs."""
+    options = command_line()
+    with_report = options is not None and options.report is not None
+    return (is_dry_run(workflow) or runs_jobs(workflow)) and not (
+        only_looks(options) or with_report
+    )
+
+
 def has_scheduler(workflow: Workflow) -> bool:
     """Whether a run came as far as to schedule jobs (`scheduler`, since 5)."""
     return workflow.scheduler is not None
