@@ -218,6 +218,7 @@ class RunConfig:
         that change places would go unnoticed.
         """
         s = self.settings
+        scalars = [scalar.described() for scalar in self.dataset.scalars]
         return json.dumps(
             {
                 "bytes_version": (
@@ -233,6 +234,7 @@ class RunConfig:
                 "class": self.source.class_name,
                 # Left out where there are none, as it was before there could be any.
                 **({"class_args": s.dataset_args} if s.dataset_args else {}),
+                **({"scalars": scalars} if scalars else {}),
             },
             sort_keys=True,
             default=str,
