@@ -230,8 +230,12 @@ class RunConfig:
         One text and not many values, because Snakemake compares values as a set: two numbers
         that change places would go unnoticed.
         """
-        domains = [domain.described() for domain in self.domains]
-        return _text_of({**self._stored_alike, "domains": domains})
+        content = {
+            **self._stored_alike,
+            "domains": [domain.described() for domain in self.domains],
+        }
+        scalars = [scalar.described() for scalar in self.dataset.scalars]
+        return _text_of({**content, "scalars": scalars} if scalars else content)
 
     @cached_property
     def stored_as_digest(self) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import os
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -201,3 +203,59 @@ def test_a_class_as_frameworks_write_it(workspace: Workspace) -> None:
     assert w.listed() == ["train_0", "test_0"]
     assert stored(w, "test_0", "surface/pressure")[:, 0].tolist() == [0, 6, 12, 18]
     assert w.run().nothing_to_do
+
+
+WING = {
+    "surface_position.pt": (40, 3),
+    "surface_pressure.pt": (40,),
+    "surface_wall_shear_stress.pt": (40, 3),
+    "volume_position.pt": (70, 3),
+    "volume_pressure.pt": (70,),
+    "volume_velocity.pt": (70, 3),
+    "volume_vorticity.pt": (70, 3),
+}
+
+
+def wing(seed: int) -> bytes:
+    """Return one `run_N.zip` of Emmi-Wing as its authors publish it."""
+    generator = torch.Generator().manual_seed(seed)
+    tensors: dict[str, Any] = {
+        name: torch.randn(shape, generator=generator) for name, shape in WING.items()
+    }
+    tensors["design_parameters.pt"] = {"sweep": 20.0 + seed, "twist": torch.arange(3.0)}
+    inner = io.BytesIO()
+    with zipfile.ZipFile(inner, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, value in tensors.items():
+            saved = io.BytesIO()
+            torch.save(value, saved)
+            archive.writestr(name, saved.getvalue())
+    return inner.getvalue()
+
+
+def test_an_archive_of_archives_is_converted_as_it_is(workspace: Workspace) -> None:
+    w = workspace
+
+    def publish(seeds: dict[str, int]) -> None:
+        with zipfile.ZipFile(w.root / "scans.zip", "w") as archive:
+            for run, seed in seeds.items():
+                archive.writestr(f"{run}.zip", wing(seed))
+
+    publish({"run_1": 1, "run_2": 2, "run_10": 10})
+    (w.root / "train.txt").write_text("run_10\nrun_2\n")
+    (w.root / "test.txt").write_text("run_1\n")
+    w.config = {
+        "dataset": "emmi_wing",
+        "source_root": f"zip://::file://{w.root}/scans.zip",
+        "splits": ["train", "test"],
+        "split_files": {split: f"{w.root}/{split}.txt" for split in ("train", "test")},
+        "scalars": {"sweep": "design_parameters.pt::sweep", "twist": "design_parameters.pt::twist"},
+    }
+    w.run()
+    store = Store(w.store)
+    assert store.splits == {"train": ("run_10", "run_2"), "test": ("run_1",)}
+    assert store.scalars("run_10") == {"sweep": 30.0, "twist": [0.0, 1.0, 2.0]}
+    expected = torch.randn(40, 3, generator=torch.Generator().manual_seed(2)).numpy()
+    np.testing.assert_array_equal(stored(w, "run_2", "surface/position"), expected)
+    assert "is as it should be (3 samples" in w.run("verify").said[-1]
+    publish({"run_1": 1, "run_2": 3, "run_10": 10})
+    assert w.run().converted == ["run_2"]

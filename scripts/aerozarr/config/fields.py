@@ -188,7 +188,7 @@ def read_filemap(
         values = {name: getattr(source, name, None) for name in known}
     filemap = {name: value for name, value in values.items() if value is not None}
     for name, value in filemap.items():
-        _check_file(name, value, where, is_of_class=is_of_class)
+        check_file(name, value, where, is_of_class=is_of_class)
         _check_columns(name, value, where, ATTRIBUTES[name].width if name in ATTRIBUTES else 0)
     _check_shared(filemap, where)
     _check_domains(filemap, where, may_be_empty=may_be_empty)
@@ -257,8 +257,23 @@ def files_in(texts: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(parse_file(text).file for text in texts if not is_optional(text)))
 
 
-def _check_file(name: str, text: object, where: str, *, is_of_class: bool) -> None:
-    """Refuse what names no file of a sample's folder."""
+def check_file(name: str, text: object, where: str, *, is_of_class: bool) -> None:
+    """Refuse what names no file of a sample's folder.
+
+    Parameters
+    ----------
+    name, text
+        A field or a scalar, and what is said to be its file, as a value of a file map.
+    where
+        What to call the setting in an error message.
+    is_of_class
+        Whether a class loads what it names, which then need not be the name of a file.
+
+    Raises
+    ------
+    SettingsError
+        When it is none, or has a key that the file cannot have.
+    """
     part = parse_file(text) if isinstance(text, str) else FilePart("", None, None)
     is_a_path = "/" in part.file or part.file in (".", "..")
     if not part.file or (is_a_path and not is_of_class):
@@ -366,7 +381,7 @@ def own_fields(filemap: FileMap, settings: Settings) -> dict[str, Attribute]:
                 f"fields: {canonical} has no file.{did_you_mean(canonical, _KNOWN)} "
                 f"Give one: {{{canonical}: {{file: …}}}}."
             )
-        _check_file(canonical, said.file, "fields", is_of_class=False)
+        check_file(canonical, said.file, "fields", is_of_class=False)
         _check_columns(canonical, said.file, "fields", said.width)
         domain = said.domain or _domain_in(canonical, domains)
         name = canonical.removeprefix(f"{domain}_")

@@ -133,6 +133,29 @@ class FieldSetting(BaseModel):
     long_name: Text | None = None
 
 
+class ScalarSetting(BaseModel):
+    """One entry of the setting `scalars`.
+
+    Attributes
+    ----------
+    file
+        File and key, as a value of a file map: `conditions.json::U_inf`, `forces.csv::Cd`. With a
+        `?` at the end, a sample may lack the file.
+    unit, long_name
+        What the group says of it as `units` and `long_name`, after the CF conventions.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    file: Text
+    unit: Text | None = None
+    long_name: Text | None = None
+
+
+ScalarSettings = dict[Text, Annotated[ScalarSetting, BeforeValidator(_file_alone)]]
+"""By name, where scalars are; a text alone is the file."""
+
+
 def _named_compression(value: Any) -> Any:
     return COMPRESSIONS.get(value, value) if isinstance(value, str) else value
 
@@ -160,6 +183,13 @@ class Settings(BaseModel):
         "more to say `{file: T.pt, width: 3, kind: value, dtype: float32, unit: K, long_name: …}`. "
         "Also units of known fields: `surface_pressure: {unit: Pa}`.",
         "Give a mapping of field to file, e.g. {surface_temperature: {file: T.pt, unit: K}}",
+    )
+    scalars: ScalarSettings = _setting(
+        {},
+        "Numbers, short vectors and texts that a sample has once, and where they are in a `.json`, "
+        "`.csv` or `.pt` file of it: `drag: forces.csv::Cd`, or with more to say `inflow_velocity: "
+        "{file: conditions.json::U_inf, unit: m/s, long_name: …}`.",
+        "Give a mapping of scalar to file and key, e.g. {drag: forces.csv::Cd}",
     )
     dataset_args: dict[str, Any] = _setting(
         {},
@@ -337,7 +367,7 @@ def _contradictions(settings: Settings) -> list[str]:
             f"source_url: {url!r} and source_root: {root!r} are both set. Set one: source_url "
             "lists every sample below a folder, source_root follows the dataset's own layout."
         )
-    own = settings.filemap or settings.fields
+    own = settings.filemap or settings.fields or settings.scalars
     if not url and not root and (settings.dataset != EXAMPLE or own):
         problems.append(
             f"source_url: null and source_root: null, so there is nothing to convert for dataset "

@@ -12,10 +12,12 @@ import errno
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from aerozarr.config.fields import Domain, Field
+from aerozarr.config.scalars import Scalar
 from aerozarr.config.settings import Settings
 from aerozarr.convert.cast import Cast, ReusableBuffer, RoundingSample, cast_field
 from aerozarr.convert.encode import encode_shards, use_one_thread
@@ -27,11 +29,13 @@ from aerozarr.errors import BrokenSample, StoreError
 from aerozarr.filesystems.files import write_atomically
 from aerozarr.run_config import RunConfig
 from aerozarr.source.files.rows import as_rows, columns_note, looks_transposed
+from aerozarr.source.files.scalars import as_scalar
 from aerozarr.source.sample_table import find_sample
 from aerozarr.source.samples import UNKNOWN_SIZE, Sample, Skipped
 from aerozarr.source.source import Loader
 from aerozarr.store.format.layout import ROOT_METADATA, Grid, shard_path
 from aerozarr.store.format.metadata import metadata_files
+from aerozarr.store.format.scalars import scalar_attributes
 from aerozarr.store.format.shuffle import permutation, seed_of
 from aerozarr.store.write.root import GroupWriter, StoreRoot
 
@@ -42,6 +46,7 @@ def convert(
     domains: tuple[Domain, ...],
     settings: Settings,
     store: StoreRoot,
+    scalars: tuple[Scalar, ...] = (),
     kept: Kept | None = None,
 ) -> Fragment:
     """Convert one sample into the store.
@@ -56,6 +61,8 @@ def convert(
         What to store, and how.
     store
         Where to.
+    scalars
+        The scalars that the sample has; see `Source.scalars_of`.
     kept
         What the sample's group there keeps; by default nothing.
 
@@ -73,6 +80,8 @@ def convert(
     reset_peak_memory()
     with store.write_group(sample.id) as group:
         try:
+            # First: they cost little, and may be wrong too.
+            attributes = _attributes_of(load, scalars)
             grids, fields = _write_domains(sample, load, domains, settings, group, kept)
         except BrokenSample as error:
             if kept is not None:
@@ -88,7 +97,11 @@ def convert(
                 skipped=_skipped(sample, error),
             )
         metadata = metadata_files(
-            domains, grids, settings.compression, chunk_checksums=settings.chunk_checksums
+            domains,
+            grids,
+            settings.compression,
+            chunk_checksums=settings.chunk_checksums,
+            attributes=attributes,
         )
         root = metadata.pop(ROOT_METADATA)
         for path, content in metadata.items():
@@ -125,13 +138,24 @@ def _skipped(sample: Sample, error: BrokenSample) -> Skipped:
 _UNREADABLE = (errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE, errno.ENXIO, errno.ELOOP)
 
 
-def _load(load: Loader, field: Field) -> object:
-    """Load a field; a file that cannot be read costs its sample, and no other.
+def _attributes_of(load: Loader, scalars: tuple[Scalar, ...]) -> dict[str, Any]:
+    """Return the attributes of a sample's group: its scalars.
 
     Raises
     ------
     BrokenSample
-        When the file cannot be read, or holds no such field.
+        When a file cannot be read, or holds no such scalar.
+    """
+    return scalar_attributes({one: as_scalar(_load(load, one), one) for one in scalars})
+
+
+def _load(load: Loader, field: Field | Scalar) -> object:
+    """Load a field or a scalar; a file that cannot be read costs its sample, and no other.
+
+    Raises
+    ------
+    BrokenSample
+        When the file cannot be read, or holds no such thing.
     """
     try:
         return load(field)
@@ -306,7 +330,8 @@ def convert_sample(run_config: RunConfig, *, table: Path, key: str, fragment: Pa
     update |= {"stamp": signs.stamp, "content": signs.content}
     kept = find_kept(run_config, sample, run_config.store, signs.changes)
     load = run_config.source.loader(sample, _to_read(run_config.domains, kept), read_sizes)
-    made = convert(sample, load, run_config.domains, settings, run_config.store, kept)
+    scalars = run_config.source.scalars_of(sample)
+    made = convert(sample, load, run_config.domains, settings, run_config.store, scalars, kept)
     if made.skipped is not None:
         print(f"aerozarr: broken: {made.skipped}", file=sys.stderr)
         if settings.on_broken_sample == "fail":

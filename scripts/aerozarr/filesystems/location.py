@@ -26,6 +26,7 @@ from aerozarr.filesystems.backends import (
     traits_of,
     with_defaults,
 )
+from aerozarr.filesystems.nested_zip import with_inner_archives
 from aerozarr.filesystems.retry import retrying, to_user_error
 from aerozarr.messages import redacted
 
@@ -34,6 +35,9 @@ StorageOptions = Mapping[str, Mapping[str, Any]]
 
 # user:password@host. Azure's container@account and OCI's bucket@namespace are no secret.
 _PASSWORD = re.compile(r"://[^/@]*:[^/@]*@")
+
+# The settings that name a source; a store is never an archive of archives.
+_SOURCES = ("source_url", "source_root")
 
 
 @dataclass(frozen=True)
@@ -313,6 +317,8 @@ def open_location(url: str, options: StorageOptions, *, key: str) -> Location:
             own = {name: with_defaults(name, values) for name, values in given.items()}
             traits = BackendTraits(has_folders=traits.has_folders)
         fs, path = open_fs(url, own)
+        if fs.protocol == "zip" and key in _SOURCES:
+            fs = with_inner_archives(fs)
     except ImportError as error:
         hint = f"the fsspec package for {protocol}:// ({error})"
         if traits.package:

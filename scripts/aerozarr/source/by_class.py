@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from aerozarr.config.fields import Domain, Field, FileMap
+from aerozarr.config.scalars import Scalar
 from aerozarr.config.settings import Settings
 from aerozarr.errors import BrokenSample, SettingsError, SkipSample
 from aerozarr.filesystems.location import Location
@@ -40,6 +41,9 @@ class ClassSource(Source):
         check_categories(self.settings, self.dataset.rule, self.dataset.name)
         return _list_class(self.settings, self.dataset, self._class, self.url)
 
+    def scalars_of(self, sample: Sample) -> tuple[Scalar, ...]:
+        return self.dataset.scalars  # nobody can tell what a class lacks before it is asked
+
     def loader(
         self,
         sample: Sample,
@@ -56,7 +60,7 @@ class ClassSource(Source):
         return lambda field: _load_by_class(samples, sample.position, field)
 
 
-def _load_by_class(samples: ClassSamples, position: int, field: Field) -> object:
+def _load_by_class(samples: ClassSamples, position: int, field: Field | Scalar) -> object:
     """Return what a class loads for a field; whatever it raises costs this sample alone."""
     try:
         loaded = samples.load(position, field.file)

@@ -26,7 +26,8 @@ from aerozarr.config.fields import (
     files_in,
     read_filemap,
 )
-from aerozarr.config.settings import EXAMPLE, Settings
+from aerozarr.config.scalars import Scalar, scalars_of
+from aerozarr.config.settings import EXAMPLE, ScalarSettings, Settings
 from aerozarr.errors import SettingsError
 from aerozarr.messages import did_you_mean
 from aerozarr.source.class_samples import ClassSamples
@@ -46,6 +47,8 @@ class Preset(BaseModel):
         Folder below the dataset's root that holds the samples; the root may already be it.
     splits
         The split rule; None when the dataset brings none.
+    scalars
+        Scalars of each sample by name, and where they are.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -53,6 +56,7 @@ class Preset(BaseModel):
     filemap: FileMap
     subfolder: str | None = None
     splits: Rule | None = None
+    scalars: ScalarSettings = {}
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,8 @@ class Dataset:
         What keeps a class from bringing its own samples; empty where nothing does.
     own_files
         What the setting `fields` names, as values of a file map.
+    scalars
+        What each sample has once.
     """
 
     name: str
@@ -82,11 +88,19 @@ class Dataset:
     sample_class: type | None = None
     lacks: str = ""
     own_files: tuple[str, ...] = ()
+    scalars: tuple[Scalar, ...] = ()
 
     @property
     def files(self) -> list[str]:
-        """The names of all files of a sample, each once."""
-        return files_in([*self.filemap.values(), *self.own_files])
+        """The names of all files that a sample has to have, each once."""
+        required = [scalar.file for scalar in self.scalars if not scalar.is_optional]
+        of_fields = files_in([*self.filemap.values(), *self.own_files])
+        return list(dict.fromkeys([*of_fields, *required]))
+
+    @property
+    def all_files(self) -> set[str]:
+        """The names of all files that a sample has or may have."""
+        return {*self.files, *(scalar.file for scalar in self.scalars)}
 
 
 def preset_names() -> list[str]:
@@ -127,14 +141,28 @@ def resolve_dataset(settings: Settings) -> Dataset:
         return _dataset_of_class(settings, import_class(settings.dataset))
     own_files = tuple(said.file for said in settings.fields.values() if said.file)
     if settings.dataset == EXAMPLE and own_files and settings.filemap is None:
-        return Dataset("custom", {}, own_files=own_files)
+        return Dataset("custom", {}, own_files=own_files, scalars=_scalars_of({}, {}, settings))
     own_map = settings.filemap and read_filemap(
         settings.filemap, where="filemap", may_be_empty=bool(own_files)
     )
     preset = load_preset(settings.dataset)
     filemap = own_map or read_filemap(preset.filemap, where=f"datasets/{settings.dataset}.yaml")
     name = "custom" if own_map and settings.dataset == EXAMPLE else settings.dataset
-    return Dataset(name, filemap, preset.subfolder, preset.splits, own_files=own_files)
+    # What a preset says of scalars is of the files that its own file map names.
+    scalars = _scalars_of(filemap, {} if own_map else preset.scalars, settings)
+    return Dataset(
+        name, filemap, preset.subfolder, preset.splits, own_files=own_files, scalars=scalars
+    )
+
+
+def _scalars_of(
+    filemap: FileMap, of_preset: ScalarSettings, settings: Settings
+) -> tuple[Scalar, ...]:
+    """Return the scalars of a preset, and of the settings, which replace those of their names."""
+    known = [ATTRIBUTES[name] for name in filemap if name in ATTRIBUTES]
+    fields = {*settings.fields, *(f"{one.domain}_{one.name}" for one in known)}
+    said = {**of_preset, **settings.scalars}
+    return scalars_of(said, where="scalars", fields=fields)
 
 
 def _dataset_of_class(settings: Settings, found: type) -> Dataset:
@@ -151,6 +179,7 @@ def _dataset_of_class(settings: Settings, found: type) -> Dataset:
         sample_class=found if brings_samples else None,
         lacks=lacks,
         own_files=tuple(said.file for said in settings.fields.values() if said.file),
+        scalars=_scalars_of(filemap, {}, settings),
     )
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from functools import cached_property
 
-from aerozarr.config.fields import Domain
+from aerozarr.config.fields import Domain, Field
+from aerozarr.config.scalars import Scalar
 from aerozarr.filesystems.location import Location, open_location
 from aerozarr.source.collect import Collector
 from aerozarr.source.files.content import content_digest
@@ -35,7 +36,8 @@ class FolderSource(Source):
         if folder.is_local:
             return lambda field: load_file(folder, field.file, sample.size_of(field.file), field)
         fields = [field for domain in domains for field in domain.fields]
-        return load_remote(folder, fields, sample.size_of, read_sizes)
+        wanted: list[Field | Scalar] = [*self.scalars_of(sample), *fields] if fields else []
+        return load_remote(folder, wanted, sample.size_of, read_sizes)
 
     def signs(self, sample: Sample) -> Signs:
         if not self.base.is_local:

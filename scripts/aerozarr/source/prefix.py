@@ -13,7 +13,7 @@ class PrefixSource(FolderSource):
     """Every folder below a place that holds files of the file map, by ascending id."""
 
     def _list(self, place: Location) -> Listing:
-        scan = walk(place, set(self.dataset.files))
+        scan = walk(place, self.dataset.all_files)
         scan.folders.pop("", None)  # the place itself is not a sample
         collector = Collector(self.settings, self.dataset)
         collector.begin("")

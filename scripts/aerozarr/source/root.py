@@ -75,7 +75,7 @@ def _list_root(settings: Settings, dataset: Dataset, root: Location, base: Locat
             "Set splits to those that it has."
         )
     collector = Collector(settings, dataset)
-    wanted = set(dataset.files)
+    wanted = dataset.all_files
     # Behind a URL, one listing of everything is far cheaper than one a sample.
     scan = None if base.is_local else walk(base, wanted)
     for request in requests:

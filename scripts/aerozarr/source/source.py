@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import NamedTuple
 
 from aerozarr.config.fields import Domain, Field
+from aerozarr.config.scalars import Scalar
 from aerozarr.config.settings import Settings
 from aerozarr.errors import SettingsError
 from aerozarr.filesystems.location import Location, open_location
@@ -19,8 +20,10 @@ from aerozarr.messages import redacted
 from aerozarr.source.datasets import Dataset
 from aerozarr.source.samples import Listing, Sample
 
-Loader = Callable[[Field], object]
-"""Returns what a sample holds for a field, not yet checked: see `files.rows.as_rows`."""
+Loader = Callable[[Field | Scalar], object]
+"""Returns what a sample holds for a field or a scalar, not yet checked.
+
+See `files.rows.as_rows` and `files.scalars.as_scalar`."""
 
 
 class Signs(NamedTuple):
@@ -94,17 +97,26 @@ class Source(ABC):
         domains: tuple[Domain, ...] = (),
         read_sizes: dict[str, int] | None = None,
     ) -> Loader:
-        """Return how the fields of a sample are loaded.
+        """Return how the fields and scalars of a sample are loaded.
 
         Parameters
         ----------
         sample
             The sample's row of the table.
         domains
-            What will be loaded, in this order; behind a URL it is then read ahead.
+            What will be loaded, after the scalars and in this order; behind a URL it is then read
+            ahead.
         read_sizes
             Where the bytes read of each file behind a URL are noted, by its name.
         """
+
+    def scalars_of(self, sample: Sample) -> tuple[Scalar, ...]:
+        """Return the scalars that a sample has: all but optional ones whose file it lacks."""
+        return tuple(
+            scalar
+            for scalar in self.dataset.scalars
+            if not scalar.is_optional or scalar.file in sample.files
+        )
 
     def signs(self, sample: Sample) -> Signs:
         """Return by what a sample that is replaced from now on is known again."""

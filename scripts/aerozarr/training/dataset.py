@@ -31,6 +31,7 @@ from aerozarr.training.prefetch import (
     as_batch,
 )
 from aerozarr.training.resume import ResumableLoader, ResumableSampler
+from aerozarr.training.scalars import choose_scalars, fill_scalars
 
 GEOMETRY = "geometry_position"
 SAMPLE_ID, INDEX = "sample_id", "index"
@@ -70,6 +71,10 @@ class ChunkDataset(Dataset[dict[str, Any]]):
     with_id
         Let each item also have its `sample_id`, and its `index` in the dataset. A batch has a list
         of ids, and a tensor of indexes (int64).
+    scalars
+        Names of scalars that each item also has, as float32 tensors of shape (), or (n,) for a
+        vector of n numbers, which all samples have to have; in a batch of shape (items,) or
+        (items, n). They are not normalized. By default none.
 
     Attributes
     ----------
@@ -82,9 +87,10 @@ class ChunkDataset(Dataset[dict[str, Any]]):
     ------
     StoreError
         When the store has no such split, sample, domain or field, when there are no samples, when a
-        sample has fewer points than asked for, or when there are no statistics to scale by.
+        sample has fewer points than asked for, when there are no statistics to scale by, or when
+        the first sample has no such scalar.
     TypeError
-        When `store` is not an open store, or `points` or `normalize` is of another type.
+        When `store` is not an open store, or `points`, `normalize` or `scalars` is of another type.
 
     Notes
     -----
@@ -112,6 +118,7 @@ class ChunkDataset(Dataset[dict[str, Any]]):
         geometry_domain: str = "surface",
         whole_chunks: bool = False,
         with_id: bool = False,
+        scalars: Iterable[str] | None = None,
     ) -> None:
         if not isinstance(store, Store):
             raise TypeError(f"store is no Store; open it first: Store({store!r})")
@@ -129,6 +136,8 @@ class ChunkDataset(Dataset[dict[str, Any]]):
             asked = {geometry_domain: geometry_points}
             chosen = choose_points(store, self.samples, asked, "geometry_points")
             self._geometry = chosen or {}, store.position_of(geometry_domain)
+        taken = {*store.fields, GEOMETRY, SAMPLE_ID, INDEX}
+        self._scalars = choose_scalars(store, self.samples[0], scalars, taken)
         self._seed = seed
         self._whole_chunks = whole_chunks
         self._with_id = with_id
@@ -299,7 +308,9 @@ class ChunkDataset(Dataset[dict[str, Any]]):
     def _read(self, batch: BatchIndexes, epoch: int) -> list[Item]:
         positions = [self._position(index) for index in batch]
         subsampled = [self._subsample(position, epoch) for position in positions]
-        items = Item.allocate_together([_shapes(*of_item) for of_item in subsampled])
+        items = Item.allocate_together(
+            [_shapes(*of_item) | self._scalars for of_item in subsampled]
+        )
         subsamples: list[Subsample] = []
         targets: list[Mapping[str, torch.Tensor]] = []
         for item, (own, geometry) in zip(items, subsampled, strict=True):
@@ -312,8 +323,15 @@ class ChunkDataset(Dataset[dict[str, Any]]):
         if self.normalizer is not None:
             for item in items:
                 for name, values in item.items():
+                    if name in self._scalars:
+                        continue
                     field = self._geometry[1] if self._geometry and name == GEOMETRY else name
                     self.normalizer.normalize_(field, values)
+        if self._scalars:
+            # Of samples that were just read, so that this asks for nothing.
+            ids = [self.samples[position] for position in positions]
+            for item, sample, found in zip(items, ids, self.store.read_scalars(ids), strict=True):
+                fill_scalars(item, self._scalars, found, sample)
         if self._with_id:
             for item, position in zip(items, positions, strict=True):
                 item[SAMPLE_ID], item[INDEX] = self.samples[position], position
@@ -333,9 +351,9 @@ class ChunkDataset(Dataset[dict[str, Any]]):
         return own, self.store.subsample(sample, points, [field], generator, whole_chunks=whole)
 
 
-def _shapes(own: Subsample, geometry: Subsample | None) -> dict[str, tuple[int, int]]:
-    """Return the shapes of an item's tensors."""
-    shapes = dict(own.shapes)
+def _shapes(own: Subsample, geometry: Subsample | None) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of an item's tensors of points."""
+    shapes: dict[str, tuple[int, ...]] = dict(own.shapes)
     if geometry is not None:
         shapes |= dict.fromkeys([GEOMETRY], *geometry.shapes.values())
     return shapes

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from zarr.storage import LocalStore as LocalZarr
 from zarr.storage import MemoryStore
 
 from aerozarr.config.fields import Domain, Field
+from aerozarr.config.scalars import Scalar
 from aerozarr.convert.encode import use_one_thread
 from aerozarr.convert.rounding import Rounding
 from aerozarr.errors import BrokenSample
@@ -25,6 +27,7 @@ from aerozarr.filesystems.files import write_atomically
 from aerozarr.messages import printable
 from aerozarr.run_config import RunConfig
 from aerozarr.source.files.rows import as_rows, check_whole, to_numpy
+from aerozarr.source.files.scalars import as_scalar
 from aerozarr.source.source import Loader
 from aerozarr.store.format.layout import (
     CHECKSUMS,
@@ -36,6 +39,7 @@ from aerozarr.store.format.layout import (
     is_shard,
     shard_path,
 )
+from aerozarr.store.format.scalars import DESCRIPTIONS, VALUES, scalar_attributes
 from aerozarr.store.format.shuffle import permutation, seed_of
 from aerozarr.store.write.root import StoreRoot
 from aerozarr.verify.expected import (
@@ -84,6 +88,8 @@ def check_sample(expected: Expected, run_config: RunConfig) -> Findings:
             problems.append(Problem(MANIFEST, what, DROP))
         elif group.has(ROOT_METADATA):
             load = run_config.source.loader(expected.source, run_config.domains)
+            scalars = run_config.source.scalars_of(expected.source)
+            problems += _check_scalars(group, load, scalars)
             for domain in run_config.domains:
                 compared = _Comparison(group, expected, domain, run_config.settings.shuffle_seed)
                 compared.intact = intact
@@ -212,6 +218,56 @@ def _check_array(group: _Group, field: Field, grid: Grid) -> Iterable[Problem]:
         if getattr(array, name) != value:
             what = f"its {name} is {getattr(array, name)}, and should be {value}"
             yield Problem(field.array_name, what, CONVERT_ANEW)
+
+
+def _check_scalars(group: _Group, load: Loader, scalars: tuple[Scalar, ...]) -> Iterable[Problem]:
+    """Yield the scalars that are not the source's, or are not said of as the settings do."""
+    try:
+        found = zarr.open_group(group.zarr, mode="r").attrs.asdict()
+    except (ValueError, KeyError, TypeError):
+        return  # which is said of the metadata itself
+    expected: dict[str, Any] = {}
+    for scalar in scalars:
+        try:
+            values = scalar_attributes({scalar: as_scalar(load(scalar), scalar)})
+        except BrokenSample as error:
+            what = f"the source's file cannot be read: {error.cause}"
+            yield Problem(scalar.name, what, MEND_SOURCE)
+            # Of this one nothing is known.
+            values = {key: {scalar.name: _entry(found, key, scalar.name)} for key in _SCALARS}
+        for key, entries in values.items():
+            expected.setdefault(key, {}).update(entries)
+    names = dict.fromkeys(
+        name
+        for attributes in (expected, found)
+        for key in _SCALARS
+        for name in _entries(attributes, key)
+    )
+    for name in names:
+        for key, called in _SCALARS.items():
+            stored, source = _entry(found, key, name), _entry(expected, key, name)
+            # As JSON has them: numbers are written with all their digits.
+            if json.dumps(stored) != json.dumps(source):
+                what = f"{called} stored is {_shown(stored)}, the source's is {_shown(source)}"
+                yield Problem(printable(name), what, CONVERT_ANEW)
+
+
+# The attributes of a group that hold scalars, and what is in each.
+_SCALARS = {VALUES: "the scalar", DESCRIPTIONS: "what is said of the scalar"}
+
+
+def _entries(attributes: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    found = attributes.get(key)
+    return found if isinstance(found, dict) else {}
+
+
+def _entry(attributes: Mapping[str, Any], key: str, name: str) -> Any:
+    return _entries(attributes, key).get(name)
+
+
+def _shown(value: Any) -> str:
+    text = "missing" if value is None else printable(json.dumps(value))
+    return text if len(text) <= 80 else f"{text[:80]} …"
 
 
 class _Comparison:

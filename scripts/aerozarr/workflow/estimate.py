@@ -152,4 +152,6 @@ def _convert(run_config: RunConfig, sample: Sample, folder: Path) -> tuple[Sampl
     # Into a folder and not into the store: nothing of an estimate is to stay.
     store = open_root(str(folder / "store"), {}, owner=str(folder))
     load = run_config.source.loader(sample, run_config.domains)
-    return sample, convert(sample, load, run_config.domains, run_config.settings, store)
+    scalars = run_config.source.scalars_of(sample)
+    domains, settings = run_config.domains, run_config.settings
+    return sample, convert(sample, load, domains, settings, store, scalars)

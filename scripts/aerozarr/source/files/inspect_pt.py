@@ -35,6 +35,7 @@ from aerozarr.source.files.zip_directory import (
 
 TRUNCATED = "it is truncated or damaged"
 SAVE_AGAIN = "write the file again with torch.save(tensor, path)"
+_SAVE_VALUES = "write the file again with torch.save({name: float(value)}, path)"
 # What a packed file may unpack to, as a multiple of its size. Fields do not even shrink to a tenth.
 UNPACKED = 100
 # A tensor's pickle has some 200 bytes; more than this is no tensor.
@@ -101,6 +102,54 @@ def inspect_pt(stream: BinaryIO, size: int, key: str | None = None) -> Inspected
     return _inspect_legacy(stream, size, key)
 
 
+@dataclass(frozen=True)
+class InspectedValues:
+    """A file of plain values and tensors, which can be loaded.
+
+    Attributes
+    ----------
+    record
+        The zip record of the values that are wanted; None where they stand in the pickle itself.
+    is_plain
+        Whether all records are stored as they are, so that the file can be mapped.
+    """
+
+    record: Record | None
+    is_plain: bool
+
+
+def inspect_values(stream: BinaryIO, size: int, key: str | None = None) -> InspectedValues:
+    """Look at a file for a value in it that need not be a tensor, without loading it.
+
+    Parameters
+    ----------
+    stream, size, key
+        As for `inspect_pt`.
+
+    Raises
+    ------
+    NotATensorError
+        When it holds more than tensors and plain values, or its parts do not fit each other.
+    OSError
+        When it cannot be read.
+    """
+    stream.seek(0)
+    head = stream.read(512)
+    if head.startswith(b"PK"):
+        pickle, folder, by_name = _open_zip(stream, size)
+        _check_values(pickle)
+        _check_storages(pickle, folder, by_name)
+        tensor = tensor_of(pickle, key)
+        record = None if tensor is None else by_name[f"{folder}data/{tensor.storage.key}"]
+        is_plain = all(one.is_plain for one in by_name.values())
+        return InspectedValues(record, is_plain)
+    told = _told_by_head(head)
+    if told is not None:
+        raise told
+    _check_values(_open_legacy(stream, size))
+    return InspectedValues(None, is_plain=False)
+
+
 def is_damaged(stream: BinaryIO, record: Record) -> bool:
     """Whether a record's content is not what was written, by its CRC-32; 0 stands for none."""
     if not record.crc:
@@ -159,6 +208,16 @@ def _told_by_head(head: bytes) -> NotATensorError | None:
 
 
 def _inspect_zip(stream: BinaryIO, size: int, key: str | None) -> Inspected:
+    pickle, folder, by_name = _open_zip(stream, size)
+    tensor = _plain_tensor(pickle, key)
+    _check_storages(pickle, folder, by_name)
+    _check_view(tensor)
+    is_plain = all(record.is_plain for record in by_name.values())
+    return Inspected(by_name[f"{folder}data/{tensor.storage.key}"], is_plain)
+
+
+def _open_zip(stream: BinaryIO, size: int) -> tuple[Pickle, str, dict[str, Record]]:
+    """Return the pickle of a zip file, the folder in it that has its values, and all records."""
     try:
         records = read_directory(stream)
     except DamagedZipError:
@@ -176,8 +235,11 @@ def _inspect_zip(stream: BinaryIO, size: int, key: str | None) -> Inspected:
         pickle = _pickle_in(stream, by_name[pickles[0]])
     except DamagedZipError:
         raise NotATensorError(TRUNCATED) from None
-    tensor = _plain_tensor(pickle, key)
-    folder = pickles[0].removesuffix("data.pkl")
+    return pickle, pickles[0].removesuffix("data.pkl"), by_name
+
+
+def _check_storages(pickle: Pickle, folder: str, by_name: dict[str, Record]) -> None:
+    """Refuse a pickle that claims more values than the records hold."""
     for storage in pickle.storages.values():
         record = by_name.get(f"{folder}data/{storage.key}")
         if record is None or record.size < storage.nbytes:
@@ -185,9 +247,20 @@ def _inspect_zip(stream: BinaryIO, size: int, key: str | None) -> Inspected:
                 f"{TRUNCATED}: its record {f'data/{storage.key}'!r} holds "
                 f"{record.size if record else 0} bytes, and {storage.nbytes} are claimed"
             )
-    _check_view(tensor)
-    is_plain = all(record.is_plain for record in records)
-    return Inspected(by_name[f"{folder}data/{tensor.storage.key}"], is_plain)
+
+
+def _check_values(pickle: Pickle) -> None:
+    """Refuse a pickle of more than tensors and plain values."""
+    foreign = foreign_name(pickle)
+    if foreign is not None:
+        raise NotATensorError(
+            f"it holds more than tensors and plain values ({foreign}), which is not loaded because "
+            "it could run code",
+            _SAVE_VALUES,
+        )
+    if not calls_only_tensors(pickle):
+        raise NotATensorError("it holds more than tensors and plain values", _SAVE_VALUES)
+    _check_protocol(pickle)
 
 
 def _check_sizes(records: list[Record], size: int) -> None:
@@ -250,13 +323,17 @@ def _plain_tensor(pickle: Pickle, key: str | None) -> Tensor:
         raise NotATensorError(f"it holds {what}, not a tensor of plain values")
     if not calls_only_tensors(pickle):
         raise NotATensorError("it holds more than a tensor")
+    _check_protocol(pickle)
+    return tensor
+
+
+def _check_protocol(pickle: Pickle) -> None:
     if pickle.protocol > _READ_PROTOCOL:
         raise NotATensorError(
             f"it was saved with pickle protocol {pickle.protocol}, and only {_READ_PROTOCOL} is "
             "loaded without running code",
             "write the file again with torch.save(tensor, path), without pickle_protocol",
         )
-    return tensor
 
 
 def _named(names: list[str]) -> str:
@@ -280,7 +357,12 @@ def _check_view(tensor: Tensor) -> None:
 
 
 def _inspect_legacy(stream: BinaryIO, size: int, key: str | None) -> Inspected:
-    """Inspect a file as torch.save wrote it before version 1.6: pickles, then the values."""
+    _check_view(_plain_tensor(_open_legacy(stream, size), key))
+    return Inspected(None, is_plain=False)
+
+
+def _open_legacy(stream: BinaryIO, size: int) -> Pickle:
+    """Return the pickle of a file as torch.save wrote it before 1.6: pickles, then the values."""
     stream.seek(0)
     if stream.read(1) != b"\x80":
         raise NotATensorError("it is no file of torch.save, or damaged")
@@ -288,22 +370,19 @@ def _inspect_legacy(stream: BinaryIO, size: int, key: str | None) -> Inspected:
     limited = _Limited(stream, _LONGEST_PICKLE)
     first = _followed(limited)
     if first.value != _LEGACY_MAGIC:
-        foreign = foreign_name(first)
-        if foreign is not None:
+        if foreign_name(first) is not None:
             _plain_tensor(first, None)
         raise NotATensorError(
             "it is a pickle, but no file of torch.save: it was written by pickle.dump or the like"
         )
     pickles = [first, *(_followed(limited) for _ in range(_LEGACY_PICKLES - 1))]
-    pickle = pickles[3]
-    tensor = _plain_tensor(pickle, key)
     for other in (*pickles[:3], pickles[4]):
         if other.calls or other.names:
             raise NotATensorError(TRUNCATED)
+    pickle = pickles[3]
     if sum(storage.nbytes for storage in pickle.storages.values()) > size - stream.tell():
         raise NotATensorError(TRUNCATED)
-    _check_view(tensor)
-    return Inspected(None, is_plain=False)
+    return pickle
 
 
 class _Limited:

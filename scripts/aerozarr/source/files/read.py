@@ -13,14 +13,18 @@ from pathlib import Path
 from typing import BinaryIO
 
 from aerozarr.config.fields import Field
+from aerozarr.config.scalars import Scalar
 from aerozarr.filesystems.location import Location
 from aerozarr.source.files.download import ReadAhead, check_size, read_file
 from aerozarr.source.files.hdf5 import load_hdf5, load_hdf5_bytes
 from aerozarr.source.files.npy import load_npy, load_npy_bytes, load_npz, load_npz_bytes
 from aerozarr.source.files.pt import load_pt, load_pt_bytes
+from aerozarr.source.files.scalars import load_scalar, load_scalar_bytes
 
-Loader = Callable[[Field], object]
-"""Returns what a sample holds for a field, not yet checked: see `rows.as_rows`."""
+Loader = Callable[[Field | Scalar], object]
+"""Returns what a sample holds for a field or a scalar, not yet checked.
+
+See `rows.as_rows` and `scalars.as_scalar`."""
 
 _Load = Callable[[Path, BinaryIO, os.stat_result, Field], object]
 _LoadBytes = Callable[[bytes, Field], object]
@@ -39,8 +43,8 @@ def _kind_of(file: str) -> tuple[_Load, _LoadBytes]:
     return _KINDS.get(os.path.splitext(file)[1].lower(), _PT)
 
 
-def load_file(folder: Location, file: str, size: int | None, field: Field) -> object:
-    """Read what a file holds for a field, without executing anything in it.
+def load_file(folder: Location, file: str, size: int | None, field: Field | Scalar) -> object:
+    """Read what a file holds for a field or a scalar, without executing anything in it.
 
     Parameters
     ----------
@@ -49,12 +53,12 @@ def load_file(folder: Location, file: str, size: int | None, field: Field) -> ob
     file, size
         Its name, and its size in bytes as listed; None when that is not known.
     field
-        The field it is read for.
+        The field or scalar that it is read for.
 
     Raises
     ------
     BrokenSample
-        When the content is not what a field can be read from.
+        When the content is not what it can be read from.
     SourceChangedError
         When the size is not the listed one.
     SettingsError
@@ -68,10 +72,12 @@ def load_file(folder: Location, file: str, size: int | None, field: Field) -> ob
     with path.open("rb") as stream:
         status = os.fstat(stream.fileno())
         check_size(folder, file, status.st_size, size)
+        if isinstance(field, Scalar):
+            return load_scalar(path, stream, status, field)
         return _kind_of(file)[0](path, stream, status, field)
 
 
-def load_bytes(content: bytes, field: Field) -> object:
+def load_bytes(content: bytes, field: Field | Scalar) -> object:
     """Return what the content of the field's file holds for it, as `load_file` does.
 
     Raises
@@ -79,34 +85,36 @@ def load_bytes(content: bytes, field: Field) -> object:
     BrokenSample, SettingsError
         As `load_file` does.
     """
+    if isinstance(field, Scalar):
+        return load_scalar_bytes(content, field)
     return _kind_of(field.file)[1](content, field)
 
 
 def load_remote(
     folder: Location,
-    fields: Iterable[Field],
+    fields: Iterable[Field | Scalar],
     size_of: Callable[[str], int | None],
     read_sizes: dict[str, int] | None = None,
 ) -> Loader:
-    """Return how the fields of a sample behind a URL are loaded: their files are read ahead, once.
+    """Return how what a sample behind a URL has is loaded: its files are read ahead, once.
 
     Parameters
     ----------
     folder
         The sample's folder.
     fields
-        What will be loaded, in this order.
+        The fields and scalars that will be loaded, in this order.
     size_of
         Returns a file's size in bytes as listed; None when that is not known.
     read_sizes
         Where the bytes read of each file are noted, by its name.
     """
-    # A file of several fields is held until the last of them has been loaded.
+    # A file of several is held until the last of them has been loaded.
     wanted = Counter(field.file for field in fields)
     ahead = ReadAhead(folder, {file: size_of(file) for file in wanted})
     held: dict[str, bytes] = {}
 
-    def load(field: Field) -> object:
+    def load(field: Field | Scalar) -> object:
         file = field.file
         content = held.pop(file, None)
         if content is None:

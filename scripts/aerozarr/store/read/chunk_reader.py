@@ -9,6 +9,7 @@ cache.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, NoReturn
@@ -19,16 +20,19 @@ import torch
 from aerozarr.errors import StoreError
 from aerozarr.filesystems.byte_ranges import ByteRange, Fetcher
 from aerozarr.store.format.layout import ROOT_METADATA, shard_path
+from aerozarr.store.format.scalars import ScalarValue
 from aerozarr.store.format.shard_index import Index, index_size
 from aerozarr.store.read.array_decoder import MOST_CHUNKS, Layout, Scratch, Unreadable
 from aerozarr.store.read.cache import Cache
 from aerozarr.store.read.chunk_places import TouchedChunks, places_of, runs_of
-from aerozarr.store.read.group_metadata import fail, members_of, parse_metadata
+from aerozarr.store.read.group_metadata import fail, members_of, parse_metadata, scalars_in
 from aerozarr.store.read.memory import check_memory
 from aerozarr.store.read.subsample import ArrayRows, Rows, Subsample, count_of
 
 # What a parsed array takes in memory, about: its own metadata, and Python's objects for it.
 _LAYOUT_BYTES = 4096
+# What a scalar takes, or a number of one that is a vector, about.
+_SCALAR_BYTES = 40
 # No place in a file is beyond this one.
 _LAST_BYTE = 2**62
 
@@ -81,13 +85,15 @@ class ChunkReader:
     fill_missing
         Whether chunks and shards that are not there hold the fill value; otherwise they are errors.
     cache_bytes
-        Memory for the arrays' metadata and the shards' indexes, kept from one reading to the next.
+        Memory for the arrays' metadata, the shards' indexes and scalars, kept from one reading to
+        the next.
     """
 
     def __init__(self, fetcher: Fetcher, *, fill_missing: bool, cache_bytes: int) -> None:
         self.fetcher = fetcher
         self.layouts: Cache[tuple[str, str], Layout] = Cache(cache_bytes // 2)
-        self.indexes: Cache[ShardId, Index] = Cache(cache_bytes // 2)
+        self.indexes: Cache[ShardId, Index] = Cache(cache_bytes // 16 * 7)
+        self.scalars: Cache[str, dict[str, ScalarValue]] = Cache(cache_bytes // 16)
         self._fill_missing = fill_missing
         self._scratch = Scratch()
         self._guesses = True
@@ -136,7 +142,40 @@ class ChunkReader:
             self._read(wanted)
         return [{name: part.values for name, part in of_draw.items()} for of_draw in parts]
 
+    def read_scalars(self, samples: Sequence[Subsample]) -> list[dict[str, ScalarValue]]:
+        """Return the scalars of samples; of those whose points were read, without a request.
+
+        Raises
+        ------
+        StoreError
+            When a group's metadata is missing or damaged, or its scalars are malformed, also when
+            it is read once more.
+        """
+        found = {sample.group: self.scalars.get(sample.group) for sample in samples}
+        unknown = {one.group: one for one in samples if found[one.group] is None}
+        if unknown:
+            try:
+                found |= self._fetch_scalars(unknown)
+            except StoreError:
+                found |= self._fetch_scalars(unknown)
+        return [found[sample.group] or {} for sample in samples]
+
+    def _fetch_scalars(self, samples: Mapping[str, Subsample]) -> dict[str, dict[str, ScalarValue]]:
+        spans = [ByteRange(f"{group}/{ROOT_METADATA}") for group in samples]
+        found: dict[str, dict[str, ScalarValue]] = {}
+        for (group, sample), content in zip(
+            samples.items(), self.fetcher.fetch(spans), strict=True
+        ):
+            found[group] = scalars_in(sample, parse_metadata(sample, ROOT_METADATA, content))
+            self._keep_scalars(group, found[group])
+        return found
+
+    def _keep_scalars(self, group: str, scalars: dict[str, ScalarValue]) -> None:
+        count = sum(len(value) if isinstance(value, list) else 1 for value in scalars.values())
+        self.scalars.put(group, scalars, _SCALAR_BYTES * (count + len(scalars) + 4))
+
     def _forget(self, part: _Part) -> None:
+        self.scalars.drop(part.group)
         self.layouts.drop((part.group, part.name))
         for shard in places_of(part.wanted.rows, part.wanted.object_rows):
             self.indexes.drop((part.group, part.name, shard))
@@ -202,6 +241,9 @@ class ChunkReader:
         apart: dict[tuple[str, str], _Part] = {}
         for (group, of_group), content in zip(parts.items(), roots, strict=True):
             root = parse_metadata(of_group[0].draw, ROOT_METADATA, content)
+            # Malformed ones are told where they are asked for.
+            with contextlib.suppress(StoreError):
+                self._keep_scalars(group, scalars_in(of_group[0].draw, root))
             consolidated = members_of(root)
             for part in of_group:
                 key = group, part.name

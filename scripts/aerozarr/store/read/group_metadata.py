@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from typing import Any, NoReturn
 
 from aerozarr.errors import StoreError
+from aerozarr.store.format.layout import ROOT_METADATA
+from aerozarr.store.format.scalars import MalformedScalarsError, ScalarValue, parse_scalars
 from aerozarr.store.read.subsample import Subsample
 
 
@@ -54,3 +56,17 @@ def parse_metadata(draw: Subsample, path: str, content: bytes | None) -> dict[st
     if not isinstance(metadata, dict):
         fail(draw, path, "it is no JSON object")
     return metadata
+
+
+def scalars_in(draw: Subsample, root: Mapping[str, Any]) -> dict[str, ScalarValue]:
+    """Return the scalars in the metadata of a sample's group; none where it has none.
+
+    Raises
+    ------
+    StoreError
+        When its attributes are malformed.
+    """
+    try:
+        return parse_scalars(root.get("attributes"))
+    except MalformedScalarsError as error:
+        fail(draw, ROOT_METADATA, str(error))

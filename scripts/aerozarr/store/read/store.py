@@ -8,10 +8,11 @@ error, never zeros.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -28,6 +29,7 @@ from aerozarr.filesystems.location import open_location, options_by_protocol
 from aerozarr.messages import printable
 from aerozarr.store.format.layout import MANIFEST, SKIPPED, SPLITS, statistics_name
 from aerozarr.store.format.manifest import Manifest, SampleEntry
+from aerozarr.store.format.scalars import ScalarValue
 from aerozarr.store.format.tables import read_table
 from aerozarr.store.read.chunk_reader import ChunkReader
 from aerozarr.store.read.contents import Contents, Points
@@ -314,8 +316,52 @@ class Store(Contents):
             was opened, so that the manifest is not its own any more.
         """
         self.refresh()
-        try:
+        with self._telling_of_another_run():
             return self._reader.read(subsamples, into)
+
+    def scalars(self, sample: str) -> dict[str, ScalarValue]:
+        """Return what a sample has once, such as design parameters or forces.
+
+        Parameters
+        ----------
+        sample
+            The sample's id.
+
+        Returns
+        -------
+        dict of str to float, bool, str or list of float
+            By name, in the order of the settings; empty where the sample has none. A number that is
+            not finite is a float as well.
+
+        Raises
+        ------
+        StoreError
+            When the store has no such sample, or its group's metadata is missing or damaged.
+        """
+        (found,) = self.read_scalars([sample])
+        return found
+
+    def read_scalars(self, samples: Iterable[str]) -> list[dict[str, ScalarValue]]:
+        """Return the scalars of several samples, with the requests of all under way at once.
+
+        Those of a sample whose points were read lately take no request. Errors are those of
+        `scalars`.
+        """
+        self.refresh()
+        asked = [Subsample(sample, self._sample(sample).relpath, {}) for sample in samples]
+        with self._telling_of_another_run():
+            read = self._reader.read_scalars(asked)
+        # Copies, so that nobody changes what is kept.
+        return [
+            {name: [*value] if isinstance(value, list) else value for name, value in of_one.items()}
+            for of_one in read
+        ]
+
+    @contextlib.contextmanager
+    def _telling_of_another_run(self) -> Iterator[None]:
+        """Say of an error that the store is not the one that was opened, where it is not."""
+        try:
+            yield
         except StoreError:
             content = self._read_file(MANIFEST)
             if content is not None and _digest(content) == self._manifest_digest:
