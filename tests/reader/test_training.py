@@ -342,6 +342,28 @@ def test_without_a_train_split_those_of_all_samples_are_used(folder: Path) -> No
     torch.testing.assert_close(got.double(), expected, atol=1e-5, rtol=0)
 
 
+def test_a_normalizer_is_of_any_samples(original: Path) -> None:
+    store = Store(original)
+    for ids in (["deep/c", "b"], ["a"]):
+        normalizer = Normalizer.of(store, iter(ids), position_range=(0.0, 1.0))
+        scaled = [
+            normalizer.normalize(
+                store.position_of(domain), store.read(sample)[f"{domain}_position"]
+            )
+            for sample in ids
+            for domain in store.domains
+        ]
+        extremes = torch.stack([torch.cat(scaled).min(), torch.cat(scaled).max()])
+        torch.testing.assert_close(extremes, torch.tensor([0.0, 1.0]), atol=1e-6, rtol=0)
+        raw = everything(store, ids, "volume_velocity")
+        values = store.read("a")["volume_velocity"]
+        expected = (values.double() - raw.mean(0)) / raw.std(0)
+        found = normalizer.normalize("volume_velocity", values)
+        torch.testing.assert_close(found.double(), expected, atol=1e-5, rtol=0)
+    with pytest.raises(StoreError, match="no sample 'x'"):
+        Normalizer.of(store, ["x"])
+
+
 def test_a_normalizer_scales_positions_into_a_range_and_takes_logarithms(original: Path) -> None:
     store = Store(original)
     normalizer = Normalizer.of(
