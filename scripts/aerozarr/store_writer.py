@@ -41,7 +41,16 @@ _ORIGIN = "StoreWriter"
 _NOT_HERE = frozenset(
     {
         *("dataset", "dataset_args", "filemap", "source_url", "source_root", "split_files"),
-        *("categories", "limit", "exclude", "on_broken_sample", "verify", "store", "workdir"),
+        *(
+            "split_manifest",
+            "categories",
+            "limit",
+            "exclude",
+            "on_broken_sample",
+            "verify",
+            "store",
+            "workdir",
+        ),
     }
 )
 
