@@ -314,6 +314,10 @@ def test_statistics_that_are_not_there_are_refused_by_name(folder: Path) -> None
         Store(folder).statistics("test")
 
 
+def test_statistics_of_a_familys_split_have_a_name_of_their_own(place: Place) -> None:
+    assert place.open().statistics("drag/test") == {"of": "drag/test"}
+
+
 def test_statistics_are_of_any_samples(place: Place) -> None:
     store = place.open()
     assert store.statistics(store.samples) == store.statistics()

@@ -342,6 +342,26 @@ def test_without_a_train_split_those_of_all_samples_are_used(folder: Path) -> No
     torch.testing.assert_close(got.double(), expected, atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize(
+    ("split", "mean"),
+    [("drag/test", 1.0), ("drag/train", 1.0), ("wake/test", 2.0), ("test", 2.0), (None, 2.0)],
+)
+def test_a_familys_split_is_scaled_by_the_train_split_of_its_family(
+    folder: Path, split: str | None, mean: float
+) -> None:
+    names = ("drag/train", "drag/test", "wake/test", "train", "test")
+    put_json(folder / "splits.json", {name: ["a"] for name in names})
+    for name, of in (("drag%2Ftrain", 1.0), ("train", 2.0)):
+        content = {"surface_pressure_mean": [of], "surface_pressure_std": [1.0]}
+        put_json(folder / f"statistics.{name}.json", content)
+    dataset = ChunkDataset(
+        Store(folder), split, points={"surface": 8}, fields=["surface_pressure"], normalize=True
+    )
+    assert dataset.normalizer is not None
+    values = torch.zeros(1, 1)
+    assert dataset.normalizer.normalize("surface_pressure", values).tolist() == [[-mean]]
+
+
 def test_a_normalizer_is_of_any_samples(original: Path) -> None:
     store = Store(original)
     for ids in (["deep/c", "b"], ["a"]):
