@@ -42,6 +42,7 @@ _NOT_HERE = frozenset(
     {
         *("dataset", "dataset_args", "filemap", "source_url", "source_root", "split_files"),
         *(
+            "split_manifest",
             "categories",
             "scalars",
             "limit",

@@ -27,9 +27,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 from aerozarr.convert import cast
 from aerozarr.convert.rounding import Rounding
 from aerozarr.convert.sample import convert
-from aerozarr.convert.statistics import Moments
 from aerozarr.run_config import RunConfig
 from aerozarr.source.samples import Sample
+from aerozarr.store.format.moments import Moments
 
 ROUNDS = {"drivaernet": 42, "shapenet": 420}
 

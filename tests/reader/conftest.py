@@ -37,6 +37,7 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
     workspace.run()
     put_json(workspace.store / "splits.json", {"train": ["b", "a"], "test": ["deep/c"]})
     put_json(workspace.store / "statistics.train.json", statistics(workspace.store, ["a", "b"]))
+    put_json(workspace.store / "statistics.drag%2Ftest.json", {"of": "drag/test"})
     return workspace.store
 
 

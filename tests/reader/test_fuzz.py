@@ -76,7 +76,12 @@ def reads_right_or_says_so(folder: Path, expected: Values) -> int:
         read += 1
         for name in values.keys() & found.keys():
             assert torch.equal(found[name], values[name]), f"{sample}, {name}: other values"
-    for ask in (lambda: store.splits, store.statistics, lambda: store.statistics("train")):
+    for ask in (
+        lambda: store.splits,
+        store.statistics,
+        lambda: store.statistics("train"),
+        lambda: store.statistics(store.samples),
+    ):
         try:
             ask()
         except StoreError as error:

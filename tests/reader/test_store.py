@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import pickle
 import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -309,6 +312,86 @@ def test_a_url_that_cannot_be_opened_is_refused() -> None:
 def test_statistics_that_are_not_there_are_refused_by_name(folder: Path) -> None:
     with pytest.raises(StoreError, match=r"holds no statistics\.test\.json"):
         Store(folder).statistics("test")
+
+
+def test_statistics_of_a_familys_split_have_a_name_of_their_own(place: Place) -> None:
+    assert place.open().statistics("drag/test") == {"of": "drag/test"}
+
+
+def test_statistics_are_of_any_samples(place: Place) -> None:
+    store = place.open()
+    assert store.statistics(store.samples) == store.statistics()
+    ids = ["deep/c", "a"]
+    found, alone = store.statistics(ids), store.statistics(["a"])
+    assert found["surface_position_count"] == 2 * SURFACE
+    assert alone["surface_position_count"] == SURFACE
+    assert alone["surface_position_mean"] != found["surface_position_mean"]
+    values = torch.cat([store.read(sample)["surface_position"] for sample in ids]).double()
+    assert found["surface_position_mean"] == pytest.approx(values.mean(0).tolist(), rel=1e-9)
+    assert found["surface_position_std"] == pytest.approx(values.std(0).tolist(), rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("samples", "message"),
+    [
+        ([], "is empty"),
+        (["a", "dep/c"], r"no sample 'dep/c'\. Did you mean deep/c\?"),
+        (["a", "b", "a"], "names 'a' twice"),
+        ([3], "no sample 3"),
+    ],
+)
+def test_statistics_are_refused_of(folder: Path, samples: list[str], message: str) -> None:
+    with pytest.raises(StoreError, match=message):
+        Store(folder).statistics(samples)
+
+
+def test_statistics_of_samples_need_their_moments(folder: Path) -> None:
+    (folder / "moments.jsonl").unlink()
+    store = Store(folder)
+    with pytest.raises(StoreError, match=r"holds no moments\.jsonl.*run snakemake"):
+        store.statistics(["a"])
+    assert store.statistics()["surface_pressure_count"] == 3 * SURFACE
+
+
+def changed_line(number: int, **changes: object) -> Callable[[list[Any]], object]:
+    """Change what a line says of the pressure."""
+    return lambda lines: lines[number]["fields"]["surface_pressure"].update(changes)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda lines: lines.pop(1), "it lacks b, which manifest.json lists"),
+        (lambda lines: lines.append(lines[0]), "line 4: a has another line already"),
+        (lambda lines: lines[0].pop("id"), "line 1: id: Field required"),
+        (lambda lines: lines[1]["fields"].pop("surface_pressure"), "line 2, b, surface_pressure"),
+        (changed_line(0, mean=[0.0, 0.0]), "line 1, a, surface_pressure: .* 1 numbers"),
+        (changed_line(0, rows=3), "line 1, a, surface_pressure: .*not as many as its rows"),
+        (changed_line(0, rows=2**70), "line 1: fields: surface_pressure: rows"),
+        (changed_line(0, low=[None]), "line 1, a, surface_pressure: low and high"),
+        (changed_line(0, m2=[-1.0]), "line 1: fields: surface_pressure: m2: 0"),
+        (changed_line(0, mean=["1"]), "line 1: fields: surface_pressure: mean: 0"),
+        (changed_line(0, mean=[math.inf]), "line 1: fields: surface_pressure: mean: 0"),
+        (changed_line(0, finite=[True]), "line 1: fields: surface_pressure: finite: 0"),
+    ],
+)
+def test_moments_that_are_damaged(
+    folder: Path, damage: Callable[[list[Any]], object], message: str
+) -> None:
+    path = folder / "moments.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    damage(lines)
+    path.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    store = Store(folder)
+    with pytest.raises(StoreError, match=rf"moments\.jsonl of .* is damaged: {message}"):
+        store.statistics(store.samples)
+
+
+@pytest.mark.parametrize("content", [b"\n", b"[" * 10_000 + b"\n", b"\xff\n", b"null\n", b"{}"])
+def test_moments_that_are_no_moments(folder: Path, content: bytes) -> None:
+    (folder / "moments.jsonl").write_bytes(content)
+    with pytest.raises(StoreError, match=r"moments\.jsonl of .* is damaged: "):
+        Store(folder).statistics(["a"])
 
 
 def test_a_store_without_splits_has_none(folder: Path) -> None:

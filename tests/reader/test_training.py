@@ -342,6 +342,48 @@ def test_without_a_train_split_those_of_all_samples_are_used(folder: Path) -> No
     torch.testing.assert_close(got.double(), expected, atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize(
+    ("split", "mean"),
+    [("drag/test", 1.0), ("drag/train", 1.0), ("wake/test", 2.0), ("test", 2.0), (None, 2.0)],
+)
+def test_a_familys_split_is_scaled_by_the_train_split_of_its_family(
+    folder: Path, split: str | None, mean: float
+) -> None:
+    names = ("drag/train", "drag/test", "wake/test", "train", "test")
+    put_json(folder / "splits.json", {name: ["a"] for name in names})
+    for name, of in (("drag%2Ftrain", 1.0), ("train", 2.0)):
+        content = {"surface_pressure_mean": [of], "surface_pressure_std": [1.0]}
+        put_json(folder / f"statistics.{name}.json", content)
+    dataset = ChunkDataset(
+        Store(folder), split, points={"surface": 8}, fields=["surface_pressure"], normalize=True
+    )
+    assert dataset.normalizer is not None
+    values = torch.zeros(1, 1)
+    assert dataset.normalizer.normalize("surface_pressure", values).tolist() == [[-mean]]
+
+
+def test_a_normalizer_is_of_any_samples(original: Path) -> None:
+    store = Store(original)
+    for ids in (["deep/c", "b"], ["a"]):
+        normalizer = Normalizer.of(store, iter(ids), position_range=(0.0, 1.0))
+        scaled = [
+            normalizer.normalize(
+                store.position_of(domain), store.read(sample)[f"{domain}_position"]
+            )
+            for sample in ids
+            for domain in store.domains
+        ]
+        extremes = torch.stack([torch.cat(scaled).min(), torch.cat(scaled).max()])
+        torch.testing.assert_close(extremes, torch.tensor([0.0, 1.0]), atol=1e-6, rtol=0)
+        raw = everything(store, ids, "volume_velocity")
+        values = store.read("a")["volume_velocity"]
+        expected = (values.double() - raw.mean(0)) / raw.std(0)
+        found = normalizer.normalize("volume_velocity", values)
+        torch.testing.assert_close(found.double(), expected, atol=1e-5, rtol=0)
+    with pytest.raises(StoreError, match="no sample 'x'"):
+        Normalizer.of(store, ["x"])
+
+
 def test_a_normalizer_scales_positions_into_a_range_and_takes_logarithms(original: Path) -> None:
     store = Store(original)
     normalizer = Normalizer.of(

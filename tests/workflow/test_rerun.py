@@ -195,6 +195,24 @@ def test_a_file_beside_the_manifest_that_is_gone_is_written_anew(
     assert converted.run().nothing_to_do
 
 
+def test_a_file_that_an_earlier_version_did_not_write_is_written_and_nothing_converted(
+    converted: Workspace,
+) -> None:
+    # As such a version left it: the file is not there, and no record knows of it.
+    before = digests(converted.store)
+    (converted.store / "moments.jsonl").unlink()
+    path = converted.work / "merged.json"
+    summary, status = json.loads(path.read_text()), path.stat()
+    summary["files"].remove("moments.jsonl")
+    del summary["recorded"]["moments.jsonl"]
+    path.write_text(json.dumps(summary))
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    run = converted.run()
+    assert run.converted == []
+    assert "has no moments.jsonl, which earlier versions did not write" in run.output
+    assert digests(converted.store) == before
+
+
 def test_the_source_itself_is_refused_as_a_store(workspace: Workspace) -> None:
     write_sample(workspace.source / "a", 0)
     workspace.config["store"] = "source/../source/"

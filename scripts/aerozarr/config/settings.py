@@ -156,6 +156,25 @@ ScalarSettings = dict[Text, Annotated[ScalarSetting, BeforeValidator(_file_alone
 """By name, where scalars are; a text alone is the file."""
 
 
+class SplitManifest(BaseModel):
+    """A file that lists families of splits.
+
+    Attributes
+    ----------
+    file
+        A name below the dataset's root, a path, or a URL.
+    id_format
+        The id of a sample whose id in the file is a whole number: `run_{}`, or `run_{:04}` for
+        numbers with leading zeros.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    file: Text
+    # A format could ask for anything: this one, for a number of up to 99 digits.
+    id_format: Annotated[str, Field(pattern=r"^[^{}]*\{(:0[0-9]{1,2}d?)?\}[^{}]*$")] | None = None
+
+
 def _named_compression(value: Any) -> Any:
     return COMPRESSIONS.get(value, value) if isinstance(value, str) else value
 
@@ -212,7 +231,8 @@ class Settings(BaseModel):
     splits: Texts = _setting(
         ["train", "test", "val"],
         "For `source_root`: the splits to convert, in this order; a part of one is written like a "
-        "Python slice, in quotes: `'train[:50]'`, `'test[3]'`, `'train[10:90:2]'`.",
+        "Python slice, in quotes: `'train[:50]'`, `'test[3]'`, `'train[10:90:2]'`. Splits of "
+        "`split_manifest` are `baseline/train`.",
         "Give a list such as [train, test]",
     )
     split_files: dict[str, Text] = _setting(
@@ -220,6 +240,13 @@ class Settings(BaseModel):
         "For `source_root`: split name to id list (one id a line; a path, a URL, or a name below "
         "the root), for datasets whose preset has no split rule, or to replace it.",
         "Give a mapping of split name to file, e.g. {train: train_ids.txt}",
+    )
+    split_manifest: Annotated[SplitManifest | None, BeforeValidator(_file_alone)] = _setting(
+        None,
+        "For `source_root`: a file that lists families of splits, JSON or CSV (a path, a URL, or a "
+        "name below the root). `splits` then takes `baseline/train` too, besides the dataset's "
+        "own. Where its ids are numbers: `{file: splits.json, id_format: 'run_{}'}`.",
+        "Give a file, or {file: splits.json, id_format: 'run_{}'} where ids in it are numbers",
     )
     categories: Texts | None = _setting(
         None,
@@ -374,8 +401,13 @@ def _contradictions(settings: Settings) -> list[str]:
             f"{settings.dataset!r}. Set source_root to the dataset's folder, or source_url to a "
             "folder or URL below which the samples lie."
         )
-    for key in ("split_files", "categories"):
-        value = getattr(settings, key)
+    manifest = settings.split_manifest and settings.split_manifest.file
+    needing_root = {
+        "split_files": settings.split_files,
+        "split_manifest": manifest,
+        "categories": settings.categories,
+    }
+    for key, value in needing_root.items():
         if value and not root:
             problems.append(f"{key}: {value!r} needs source_root. Set that, or leave {key} out.")
     if settings.dataset_args and not (root and "." in settings.dataset):
@@ -406,12 +438,15 @@ def _unknown(where: object, name: object, model: type[BaseModel] = Settings) -> 
     )
 
 
+_MODELS: dict[str, type[BaseModel]] = {"fields": FieldSetting, "split_manifest": SplitManifest}
+
+
 def _problem(detail: ErrorDetails) -> str:
     """One line for one pydantic error: key, value, remedy."""
     key = str(detail["loc"][0])
     where = ".".join(str(part) for part in detail["loc"])
     if detail["type"] == "extra_forbidden":
-        return _unknown(where, detail["loc"][-1], Compression)
+        return _unknown(where, detail["loc"][-1], _MODELS.get(key, Compression))
     field = Settings.model_fields[key]
     default = "null" if field.default is None else _flow(field.default)
     # What stands below storage_options may be a credential: never repeat it.

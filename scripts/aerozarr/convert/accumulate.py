@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from aerozarr.convert.count_float16 import Float16Counter
-from aerozarr.convert.statistics import LEFT, Moments
+from aerozarr.convert.count_float16 import LEFT, Float16Counter
+from aerozarr.store.format.moments import Moments
 
 Values = npt.NDArray[np.floating]
 Column = npt.NDArray[np.float64]

@@ -12,9 +12,9 @@ from aerozarr.config.fields import Field
 from aerozarr.convert.accumulate import accumulator_for
 from aerozarr.convert.gather import Order, PackedRows, Rows, columns_for, rows_at
 from aerozarr.convert.rounding import Rounding
-from aerozarr.convert.statistics import Moments
 from aerozarr.errors import BrokenSample
 from aerozarr.source.files.rows import BLOCK, as_rows, blocks_of, to_numpy
+from aerozarr.store.format.moments import Moments
 
 
 class ReusableBuffer:

@@ -9,11 +9,15 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from aerozarr.convert.statistics import LEFT, Moments
+from aerozarr.store.format.moments import Moments
 
 Halves = npt.NDArray[np.float16]
 Counts = npt.NDArray[np.signedinteger[Any]]
 Table = npt.NDArray[np.float64]
+
+# The sum of squared deviations is the sum of squares less the mean's share where at least this much
+# of it is left: then at most three of sixteen digits are lost. Else it is summed anew.
+LEFT = 1e-3
 
 # Rows that are counted together: they stay in the cache.
 _BLOCK = 2**16

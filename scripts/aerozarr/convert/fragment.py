@@ -16,12 +16,12 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
 from aerozarr.config.fields import Domain
 from aerozarr.convert.rounding import Rounding, rounding_warnings
-from aerozarr.convert.statistics import Moments
 from aerozarr.errors import StoreError
 from aerozarr.messages import plural
 from aerozarr.run_config import FRAGMENT_VERSION
 from aerozarr.source.samples import Skipped
 from aerozarr.store.format.layout import Grid, group_path
+from aerozarr.store.format.moments import Moments
 
 
 class FieldRecord(BaseModel):

@@ -18,12 +18,13 @@ from typing import Any
 from aerozarr import __version__
 from aerozarr.convert.fragment import Fragment
 from aerozarr.environment import STARTED
-from aerozarr.merge.statistics import statistics
+from aerozarr.merge.statistics import moments_of, statistics
 from aerozarr.messages import redacted
 from aerozarr.run_config import RunConfig
 from aerozarr.source.sample_table import rows_text
 from aerozarr.source.samples import Sample, Skipped, ids_by_split
 from aerozarr.store.format.layout import (
+    MOMENTS,
     SKIPPED,
     SPLITS,
     STATISTICS,
@@ -31,6 +32,7 @@ from aerozarr.store.format.layout import (
     id_list_name,
     statistics_name,
 )
+from aerozarr.store.format.moments_file import moments_lines
 from aerozarr.store.format.tables import checksums_table
 from aerozarr.store.write.root import StoredFile
 
@@ -39,8 +41,8 @@ PACKAGES = ("snakemake", "torch", "zarr", "numcodecs", "numpy", "fsspec")
 # Up to the last @ before a slash: a password may hold an @.
 # A provenance may come from elsewhere: nothing but such files is removed because it says so.
 _OWN = re.compile(
-    r"splits\.json|statistics(\.[\w.~%-]{1,180})?\.json|[\w.~%-]{1,180}_design_ids\.txt"
-    r"|blacklist\w{0,40}\.txt",
+    r"splits\.json|moments\.jsonl|statistics(\.[\w.~%-]{1,180})?\.json"
+    r"|[\w.~%-]{1,180}_design_ids\.txt|blacklist\w{0,40}\.txt",
     re.ASCII,
 )
 
@@ -65,6 +67,7 @@ def sidecars(
     files = {
         SKIPPED: rows_text(left, Skipped).encode("utf-8"),
         STATISTICS: _json(statistics(run_config.domains, fragments)),
+        MOMENTS: moments_lines((f.sample_id, moments_of(f)) for f in fragments),
     }
     splits = ids_by_split(samples)
     by_id = {fragment.sample_id: fragment for fragment in fragments}

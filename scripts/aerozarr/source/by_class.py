@@ -92,11 +92,11 @@ def _first_line(error: Exception) -> str:
 
 def _list_class(settings: Settings, dataset: Dataset, found: type, root: str) -> Listing:
     """List the samples that a class brings for each split asked for; an error when for none."""
-    if settings.split_files:
-        raise SettingsError(
-            f"split_files: {settings.dataset!r} brings its own samples and splits. "
-            "Leave split_files out."
-        )
+    for key in ("split_files", "split_manifest"):
+        if getattr(settings, key):
+            raise SettingsError(
+                f"{key}: {settings.dataset!r} brings its own samples and splits. Leave {key} out."
+            )
     collector = Collector(settings, dataset)
     failed: list[str] = []
     asked: dict[tuple[str, str], int] = {}

@@ -13,12 +13,13 @@ from aerozarr.messages import did_you_mean
 from aerozarr.source.collect import Collector
 from aerozarr.source.datasets import Dataset
 from aerozarr.source.folders import FolderSource, skip_unreadable
-from aerozarr.source.samples import Listing
+from aerozarr.source.samples import Listing, why_invalid
 from aerozarr.source.scan import Scan, files_of, names_in, near_misses, walk
 from aerozarr.source.splits import (
     IdListsRule,
     category_of,
     check_categories,
+    families_of,
     no_split,
     parse_split,
     split_ids,
@@ -51,18 +52,19 @@ class RootSource(FolderSource):
 
 
 def _list_root(settings: Settings, dataset: Dataset, root: Location, base: Location) -> Listing:
-    if dataset.rule is None and not settings.split_files:
+    if dataset.rule is None and not settings.split_files and settings.split_manifest is None:
         raise SettingsError(
             f"source_root: dataset {dataset.name!r} brings no split rule"
             + (f", nor its own samples: the class has no {dataset.lacks}" if dataset.lacks else "")
-            + ". Set split_files, e.g. {train: train_ids.txt}, or list every sample with "
-            "source_url."
+            + ". Set split_files, e.g. {train: train_ids.txt}, or split_manifest, or list every "
+            "sample with source_url."
         )
     check_categories(settings, dataset.rule, dataset.name)
     _check_root(settings, dataset, base)
     requests = [parse_split(text) for text in settings.splits]
+    families = families_of(settings, dataset.rule, root)
     ids_of = {
-        request.name: split_ids(request.name, dataset.rule, base, root, settings)
+        request.name: split_ids(request.name, dataset.rule, base, root, settings, families)
         for request in requests
     }
     if settings.categories and isinstance(dataset.rule, IdListsRule):
@@ -72,7 +74,8 @@ def _list_root(settings: Settings, dataset: Dataset, root: Location, base: Locat
     if all(ids is None for ids in ids_of.values()):
         raise SettingsError(
             f"splits: dataset {dataset.name!r} has none of {', '.join(settings.splits)}. "
-            "Set splits to those that it has."
+            "Set splits to those that it has"
+            + (f": {families.place} lists {families.names}." if families else ".")
         )
     collector = Collector(settings, dataset)
     wanted = dataset.all_files
@@ -103,6 +106,10 @@ def _add_of_root(
     scan: Scan | None,
 ) -> None:
     """Take up a sample that a split of a dataset root names."""
+    if why_invalid(sample_id) is not None:
+        # Not looked for: no file system can be asked for a name with a NUL, say.
+        collector.add(sample_id, split, {})
+        return
     if scan is not None:
         files = scan.folders.get(sample_id, {})
         collector.add(sample_id, split, files, near=scan.near_misses.get(sample_id))
@@ -138,7 +145,7 @@ def _check_root(settings: Settings, dataset: Dataset, base: Location) -> None:
     if settings.split_files or dataset.rule is None:
         return
     marks = dataset.rule.marks()
-    if base.entries().keys().isdisjoint(marks):
+    if marks and base.entries().keys().isdisjoint(marks):
         raise SettingsError(
             f"source_root: {settings.source_root!r} is no {dataset.name} dataset: it has none of "
             f"{', '.join(marks[:3])}{' …' if len(marks) > 3 else ''}. Set source_root to the "

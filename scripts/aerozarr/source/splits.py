@@ -13,10 +13,12 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from aerozarr.config.settings import Settings
+from aerozarr.config.settings import Settings, SplitManifest
 from aerozarr.errors import SettingsError
-from aerozarr.filesystems.location import Location, StorageOptions, read_text
+from aerozarr.filesystems.location import Location
+from aerozarr.source.named_files import normal_id, read_named
 from aerozarr.source.scan import is_ignored
+from aerozarr.source.split_manifest import Families, read_families
 from aerozarr.store.format.layout import id_list_name
 
 _REQUEST = re.compile(r"(?P<name>[^\[\]]+?)\s*(?:\[(?P<part>[^\[\]]*)\])?")
@@ -180,7 +182,23 @@ class IdListsRule(BaseModel):
         return list(self.files.values())
 
 
-Rule = Annotated[FoldersRule | PermutationRule | IdListsRule, Field(discriminator="rule")]
+class ManifestRule(SplitManifest):
+    """Splits are those of families, `family/split`, that a file lists."""
+
+    rule: Literal["manifest"]
+
+    def ids(self, split: str, base: Location) -> list[str] | None:
+        """Return None: there are no splits but those of families, see `families_of`."""
+        return None
+
+    def marks(self) -> list[str]:
+        """Return no names: the file may lie elsewhere."""
+        return []
+
+
+Rule = Annotated[
+    FoldersRule | PermutationRule | IdListsRule | ManifestRule, Field(discriminator="rule")
+]
 
 
 def no_split(request: SplitRequest, dataset_name: str) -> str:
@@ -196,13 +214,6 @@ def twice(sample_id: str) -> str:
 def _lines(text: str) -> list[str]:
     """Return the ids of a list: as `ls -d */` or `find .` write them, too."""
     return [normal_id(line.strip()) for line in text.splitlines() if line.strip()]
-
-
-def normal_id(text: str) -> str:
-    """Return an id without `./` at its beginning and slashes at its end."""
-    while text.startswith("./"):
-        text = text[2:].lstrip("/")
-    return text.rstrip("/") or text
 
 
 def _lines_of(base: Location, file: str) -> list[str] | None:
@@ -229,8 +240,33 @@ def category_of(design_id: str) -> str:
     return design_id.rpartition("_")[0]
 
 
+def families_of(settings: Settings, rule: Rule | None, root: Location) -> Families | None:
+    """Return the families of splits that the settings or the preset name; None without any.
+
+    A number stands for what `id_format` says, else for a folder of the preset's permutation.
+
+    Raises
+    ------
+    SettingsError
+        When the file that lists them is not there, or cannot be used.
+    """
+    said, id_format = settings.split_manifest, None
+    if isinstance(rule, ManifestRule):
+        said, id_format = said or rule, rule.id_format
+    elif isinstance(rule, PermutationRule):
+        id_format = rule.folder
+    if said is None:
+        return None
+    return read_families(said, said.id_format or id_format, root, settings.storage_options)
+
+
 def split_ids(
-    split: str, rule: Rule | None, base: Location, root: Location, settings: Settings
+    split: str,
+    rule: Rule | None,
+    base: Location,
+    root: Location,
+    settings: Settings,
+    families: Families | None = None,
 ) -> list[str] | None:
     """Return the ids of a split in its own order, less those that a blacklist names.
 
@@ -244,6 +280,8 @@ def split_ids(
         The folder that the ids are below, and the dataset's root; the same for most datasets.
     settings
         For `split_files` and the storage options.
+    families
+        What `families_of` returned, for splits that are no others.
 
     Returns
     -------
@@ -253,13 +291,20 @@ def split_ids(
     Raises
     ------
     SettingsError
-        When an id list of `split_files` is not there.
+        When an id list of `split_files` is not there, or no family has the split.
     """
     if settings.split_files:
         file = settings.split_files.get(split)
-        ids = None if file is None else _listed(split, file, root, settings.storage_options)
+        ids = None if file is None else _listed(split, file, root, settings)
     else:
         ids = rule.ids(split, base) if rule else None
+    if ids is None and families is not None:
+        ids = families.of(split)
+    elif ids is None and "/" in split:
+        raise SettingsError(
+            f"splits: {split!r} would be a split of a family, and no file lists families. Set "
+            "split_manifest to the file that does, or leave the split out."
+        )
     if ids is None:
         return None
     if isinstance(rule, IdListsRule):
@@ -268,23 +313,10 @@ def split_ids(
     return ids
 
 
-def _listed(split: str, file: str, root: Location, options: StorageOptions) -> list[str]:
+def _listed(split: str, file: str, root: Location, settings: Settings) -> list[str]:
     """Read an id list of `split_files`: a URL, a name below the root, or a path."""
-    key = f"split_files.{split}"
-    text = None
-    try:
-        if "://" not in file:
-            text = root.read_text(file)
-        if text is None:
-            text = read_text(file, options, key=key)
-    except UnicodeDecodeError:
-        raise SettingsError(f"{key}: {file!r} is no UTF-8 text. Save it as UTF-8.") from None
-    if text is None:
-        raise SettingsError(
-            f"{key}: {file!r} is neither below {root.url} nor a file of its own. "
-            "Give a file with one sample id a line."
-        )
-    return _lines(text)
+    key, options = f"split_files.{split}", settings.storage_options
+    return _lines(read_named(key, file, root, options, "one sample id a line"))
 
 
 def always_there(rule: object) -> list[str]:

@@ -93,8 +93,19 @@ def choose_points(
     return chosen
 
 
-def choose_normalizer(store: Store, normalize: bool | Normalizer) -> Normalizer | None:
+def choose_normalizer(
+    store: Store, normalize: bool | Normalizer, split: str | Iterable[str] | None
+) -> Normalizer | None:
     """Return what scales values; None when they stay as stored.
+
+    Parameters
+    ----------
+    store
+        The store.
+    normalize
+        True for the statistics of the train split: of the same family, for a split of one.
+    split
+        What is read.
 
     Raises
     ------
@@ -110,4 +121,11 @@ def choose_normalizer(store: Store, normalize: bool | Normalizer) -> Normalizer 
             f"normalize is {normalize!r}; give True for the store's statistics, False, or a "
             "Normalizer (such as Normalizer.of(store, 'train'))."
         )
-    return Normalizer.of(store) if normalize else None
+    if not normalize:
+        return None
+    if isinstance(split, str) and "/" in split:
+        # Another family's train split, or all samples, may hold what this one keeps for its test.
+        train = f"{split.rpartition('/')[0]}/train"
+        if store.has_statistics(train):
+            return Normalizer.of(store, train)
+    return Normalizer.of(store)

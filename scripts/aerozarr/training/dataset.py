@@ -59,8 +59,9 @@ class ChunkDataset(Dataset[dict[str, Any]]):
     seed
         Seed of all subsamples.
     normalize
-        True scales values by the store's statistics (those of the train split where it has them),
-        positions excepted; a `Normalizer` says more precisely how. By default values are as stored.
+        True scales values by the store's statistics (those of the train split where it has them,
+        for `family/test` those of `family/train`), positions excepted; a `Normalizer` says more
+        precisely how. By default values are as stored.
     geometry_points
         How many points of `geometry_domain` to take besides, independently of `points`: their
         positions are the item's `geometry_position`. By default none.
@@ -124,7 +125,7 @@ class ChunkDataset(Dataset[dict[str, Any]]):
             raise TypeError(f"store is no Store; open it first: Store({store!r})")
         self.store = store
         self.samples = choose_samples(store, split)
-        self.normalizer = choose_normalizer(store, normalize)
+        self.normalizer = choose_normalizer(store, normalize, split)
         self._points = choose_points(store, self.samples, points)
         self._fields = None if fields is None else field_names(fields)
         if self._points == {} and geometry_points is None:

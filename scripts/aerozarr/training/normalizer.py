@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -62,7 +62,7 @@ class Normalizer:
     def of(
         cls,
         store: Store,
-        split: str | None = None,
+        split: str | Iterable[str] | None = None,
         *,
         position_range: tuple[float, float] | None = None,
         logscale: Collection[str] = (),
@@ -74,15 +74,16 @@ class Normalizer:
         store
             The store.
         split
-            Whose statistics to use. By default those of `train` where the store has them, so that
-            nothing of the test samples gets into training; otherwise those of all samples.
+            Whose statistics to use: those of a split, or of a list of sample ids. By default those
+            of `train` where the store has them, so that nothing of the test samples gets into
+            training; otherwise those of all samples.
         position_range, logscale
             As for the class.
 
         Raises
         ------
         StoreError
-            When the store has no such statistics, or no such field.
+            When the store has no such statistics, no such sample, or no such field.
         TypeError, ValueError
             As for the class.
         """

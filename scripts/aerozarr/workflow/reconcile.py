@@ -21,7 +21,7 @@ from aerozarr.messages import plural, redacted
 from aerozarr.run_config import INCOMPLETE, MERGED, SAMPLES, RunConfig
 from aerozarr.source.sample_table import read_samples, skipped_table, table_of
 from aerozarr.source.samples import Listing, Sample
-from aerozarr.store.format.layout import CHECKSUMS, MANIFEST
+from aerozarr.store.format.layout import CHECKSUMS, MANIFEST, MOMENTS
 from aerozarr.store.format.manifest import Manifest
 from aerozarr.store.write.root import StoreRoot
 from aerozarr.workflow.replaced import check_replaced
@@ -35,6 +35,9 @@ FORCED = "forced"
 
 # Files beside the manifest are looked into up to so many bytes; of larger ones the size must do.
 LOOKED_INTO = 2**20
+
+# What earlier versions did not write beside the manifest, and every merge does now.
+_ADDED = (MOMENTS,)
 
 # Rules after which nothing more is run, when `--until` names them, and no sample is converted.
 _BEFORE_CONVERSION = frozenset({"make_example", "list_samples"})
@@ -257,12 +260,19 @@ def plan_run(
     missing = [name for name in summary.files if name not in state.files] if summary else []
     missing = missing if is_ours else []
     changed = _changed_files(state) if is_ours else []
+    lacking = [name for name in _ADDED if name not in summary.files] if summary else []
+    lacking = lacking if is_ours else []
     merge_anew = (
         not is_ours
-        or bool(missing or changed or forget or convert or list_anew)
+        or bool(missing or changed or lacking or forget or convert or list_anew)
         or (summary is not None and not summary.is_of(run_config.listed_as, state.tables))
     )
     messages = [f"{', '.join(missing)} gone from {store}"] if missing else []
+    if lacking:
+        messages.append(
+            f"{store} has no {', '.join(lacking)}, which earlier versions did not write; it is "
+            "written, and nothing is converted for it"
+        )
     if changed:
         messages.append(f"{', '.join(changed)} changed in {store}; written anew")
     if is_foreign:

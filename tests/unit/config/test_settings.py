@@ -202,6 +202,7 @@ def test_the_manifest_names_the_default_compressor_blosc_zstd_5() -> None:
             "source_root": "/data",
             "splits": ["test[3]"],
             "split_files": {"test": "memory://lists/test.txt"},
+            "split_manifest": {"file": "memory://splits.json", "id_format": "run_{:03d}"},
             "categories": ["E_S_WWC_WM"],
             "shard_points": 1 << 40,
             "field_dtypes": {"volume_vorticity": "float64"},
@@ -317,6 +318,32 @@ def test_settings_reach_another_process_unchanged(case: dict[str, Any]) -> None:
             "split_files: {'train': 't.txt'}",
             "source_root",
         ),
+        "split_manifest without a root": (
+            {"split_manifest": {"file": "s.json"}, "source_url": "/a"},
+            "split_manifest: 's.json'",
+            "source_root",
+        ),
+        "split_manifest as a list": (
+            {"split_manifest": ["a.json"]},
+            "split_manifest: ['a.json']",
+            "{file: ",
+        ),
+        "split_manifest without a file": (
+            {"split_manifest": {"id_format": "run_{}"}},
+            "split_manifest.file: ",
+            "{file: ",
+        ),
+        **{
+            f"id_format {text}": (
+                {"split_manifest": {"file": "s.json", "id_format": text}},
+                f"split_manifest.id_format: {text!r}",
+                "'run_{}'",
+            )
+            for text in (
+                *("run", "", "{}{}", "{0}", "{x}", "{:>9}", "{:0999}", "{!r}", "{{}}"),
+                *("{.__class__}", "{[0]}", "run_{", "run_{}}", "{:0}", "{:5}"),
+            )
+        },
         "categories without a root": (
             {"categories": ["E"], "source_url": "/a"},
             "categories: ['E']",
@@ -339,6 +366,11 @@ def test_refused(case: tuple[dict[str, Any], str, str]) -> None:
         "singular for plural": ({"split": "train"}, "split", "splits"),
         "in capitals at the start": ({"Storage_Options": {}}, "Storage_Options", "storage_options"),
         "within compression": ({"compression": {"level": 3}}, "compression.level", "clevel"),
+        "within split_manifest": (
+            {"split_manifest": {"file": "s.json", "idformat": "run_{}"}},
+            "split_manifest.idformat",
+            "id_format",
+        ),
     }
 )
 def test_an_unknown_key_is_refused_with_the_nearest_known_one(

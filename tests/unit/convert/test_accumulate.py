@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aerozarr.convert.accumulate import moments_of
-from aerozarr.convert.statistics import Moments
+from aerozarr.store.format.moments import Moments
 from unit.store_helpers import Array
 
 pytestmark = pytest.mark.filterwarnings("error")

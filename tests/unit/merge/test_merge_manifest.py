@@ -254,7 +254,8 @@ def test_the_merge_writes_files_beside_the_groups_and_none_in_them(make, url):
     before = files_below(url)
     merge_fragments(run_config, samples, [])
     after = files_below(url)
-    beside = {MANIFEST, SKIPPED, "checksums.tsv", "provenance.json", "statistics.json"}
+    beside = {MANIFEST, SKIPPED, "checksums.tsv", "provenance.json"}
+    beside |= {"moments.jsonl", "statistics.json"}
     assert set(after) - set(before) == beside
     assert {path: after[path] for path in before} == before
 

@@ -18,6 +18,7 @@ import torch
 import zarr
 
 import aerozarr
+from aerozarr import Store
 from aerozarr.config.fields import Field
 from aerozarr.convert.fragment import Fragment
 from aerozarr.convert.sample import convert
@@ -31,6 +32,7 @@ from aerozarr.messages import redacted
 from aerozarr.run_config import RunConfig
 from aerozarr.source.samples import Sample, Skipped
 from aerozarr.source.splits import IdListsRule
+from aerozarr.store.format.layout import statistics_name
 from unit.store_helpers import (
     PLACES,
     Array,
@@ -47,7 +49,8 @@ from unit.store_helpers import (
 
 MANIFEST, CHECKSUMS, PROVENANCE = "manifest.json", "checksums.tsv", "provenance.json"
 STATISTICS, SPLITS, SKIPPED = "statistics.json", "splits.json", "skipped.tsv"
-ALWAYS = {MANIFEST, CHECKSUMS, PROVENANCE, STATISTICS, SKIPPED}
+MOMENTS = "moments.jsonl"
+ALWAYS = {MANIFEST, CHECKSUMS, PROVENANCE, STATISTICS, MOMENTS, SKIPPED}
 NAN = math.nan
 
 each_place = pytest.mark.parametrize("place", PLACES)
@@ -173,7 +176,7 @@ def test_checksums_list_groups_in_sample_order_then_the_files_beside(make):
     paths = [row["path"] for row in checksum_rows(files[CHECKSUMS])]
     groups = [path.partition(".zarr/")[0] for path in paths if ".zarr/" in path]
     assert list(dict.fromkeys(groups)) == ["z", "a/1", "m"]
-    assert paths[len(groups) :] == [MANIFEST, SKIPPED, STATISTICS]
+    assert paths[len(groups) :] == [MANIFEST, MOMENTS, SKIPPED, STATISTICS]
 
 
 @each_place
@@ -289,6 +292,50 @@ def test_a_field_without_a_finite_value_has_its_place_in_the_report(make):
     sample = put_converted(run_config, "a", split="train", tensors=tensors)
     _, outcome = merge_fragments(run_config, [sample], [])
     assert "volume_sdf" in report_of(run_config, outcome)
+
+
+@each_place
+def test_the_moments_of_any_samples_give_the_statistics_that_the_merge_wrote(make, url):
+    run_config = make()
+    a, b, c, d = split_samples(run_config, train="z param1/b", test="ü/1 k")
+    splits = (("drag/test", 1), ("drag/train", 0))
+    samples = [replace(a, splits=(("train", 0), *splits)), b, replace(c, splits=splits[:1]), d]
+    samples[1] = replace(b, splits=(("train", 1), ("drag/test", 0)))
+    samples[2] = replace(c, splits=(("test", 0), ("drag/test", 2)))
+    samples[3] = replace(d, splits=(("test", 1),))
+    files = merged(run_config, samples)
+    store = Store(url)
+    wanted = {None: store.samples, **store.splits}
+    assert wanted.keys() == {None, "train", "test", "drag/train", "drag/test"}
+    for split, ids in wanted.items():
+        assert store.statistics(iter(ids)) == store.statistics(split)
+        assert store.statistics(ids) == json.loads(files[statistics_name(split)])
+    assert statistics_name("drag/test") == "statistics.drag%2Ftest.json"
+    assert agrees_with_store(store.statistics(["k", "z"]), url, ["k", "z"])
+
+
+@here
+@pytest.mark.parametrize("scale", [1.0, 1e200, NAN, math.inf])
+def test_moments_that_json_has_no_number_for_give_the_same_statistics(make, url, scale):
+    def refuse(token: str) -> None:
+        raise AssertionError(token)
+
+    run_config = make(values_dtype="float64")
+    samples = []
+    for sample_id in "ab":
+        tensors = tensors_of(sample_id)
+        tensors["volume_velocity.pt"] = tensors["volume_velocity.pt"].double()
+        tensors["volume_velocity.pt"][1:, 0] *= scale
+        tensors["sdf.pt"] = torch.full_like(tensors["sdf.pt"], NAN)
+        samples.append(put_converted(run_config, sample_id, tensors=tensors))
+    files = merged(run_config, samples)
+    lines = [
+        json.loads(line, parse_constant=refuse) for line in files[MOMENTS].decode().splitlines()
+    ]
+    assert [line["id"] for line in lines] == ["a", "b"]
+    store = Store(url)
+    assert store.statistics(["a", "b"]) == json.loads(files[STATISTICS])
+    assert store.statistics(["a", "b"])["volume_sdf_mean"] == [None]
 
 
 # Splits ----------------------------------------------------------------------------------------

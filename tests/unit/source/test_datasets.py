@@ -874,6 +874,11 @@ def test_split_files_are_not_ignored_for_a_class(module: Module, tmp_path: Path)
         assert ids(listing) == ["run_2"]
 
 
+def test_a_split_manifest_is_not_ignored_for_a_class(module: Module, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"^split_manifest: .*Leave split_manifest out"):
+        class_listing(module(SAMPLES), tmp_path, split_manifest="splits.json")
+
+
 def test_a_class_that_brings_no_samples_is_listed_by_split_files(
     module: Module, tmp_path: Path
 ) -> None:

@@ -26,6 +26,7 @@ SKIPPED = "skipped.tsv"
 CHECKSUMS = "checksums.tsv"
 PROVENANCE = "provenance.json"
 STATISTICS = "statistics.json"
+MOMENTS = "moments.jsonl"
 SPLITS = "splits.json"
 
 # The metadata of a group or an array.
@@ -194,9 +195,14 @@ def id_list_name(split: str) -> str:
     return f"{safe_name(split)}_design_ids.txt"
 
 
+_BESIDE = frozenset(
+    {MANIFEST, SKIPPED, CHECKSUMS, PROVENANCE, STATISTICS, MOMENTS, SPLITS, RECORDS_FOLDER}
+)
+
+
 def is_beside_the_groups(name: str) -> bool:
     """Whether a name at the root is that of a file, or of a folder of records, of a store."""
-    if name in (MANIFEST, SKIPPED, CHECKSUMS, PROVENANCE, STATISTICS, SPLITS, RECORDS_FOLDER):
+    if name in _BESIDE:
         return True
     return name.endswith("_design_ids.txt") or (
         name.startswith("statistics.") and name.endswith(".json")

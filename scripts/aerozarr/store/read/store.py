@@ -27,9 +27,11 @@ from aerozarr.filesystems.byte_ranges import (
 )
 from aerozarr.filesystems.location import open_location, options_by_protocol
 from aerozarr.messages import printable
-from aerozarr.store.format.layout import MANIFEST, SKIPPED, SPLITS, statistics_name
+from aerozarr.store.format.layout import MANIFEST, MOMENTS, SKIPPED, SPLITS, statistics_name
 from aerozarr.store.format.manifest import Manifest, SampleEntry
+from aerozarr.store.format.moments_file import read_moments
 from aerozarr.store.format.scalars import ScalarValue
+from aerozarr.store.format.statistics import merged_statistics
 from aerozarr.store.format.tables import read_table
 from aerozarr.store.read.chunk_reader import ChunkReader
 from aerozarr.store.read.contents import Contents, Points
@@ -206,13 +208,14 @@ class Store(Contents):
             self._splits = {name: tuple(ids) for name, ids in content.items()}
         return self._splits
 
-    def statistics(self, split: str | None = None) -> Mapping[str, Any]:
+    def statistics(self, split: str | Iterable[str] | None = None) -> Mapping[str, Any]:
         """Return the statistics of the stored values.
 
         Parameters
         ----------
         split
-            Of which split; None for all samples.
+            Of which split; or the ids of any samples, whose moments are then merged, each sample
+            named once; None for all samples.
 
         Returns
         -------
@@ -223,8 +226,11 @@ class Store(Contents):
         Raises
         ------
         StoreError
-            When the store has none.
+            When the store has none; of a list, when a sample in it is not in the store or is named
+            twice, or when the store does not keep the moments of its samples.
         """
+        if split is not None and not isinstance(split, str):
+            return self._merge_statistics(list(split))
         found = self._find_statistics(split)
         if found is None:
             raise StoreError(
@@ -236,6 +242,38 @@ class Store(Contents):
     def has_statistics(self, split: str | None = None) -> bool:
         """Whether the store holds the statistics of a split, or of all samples."""
         return self._find_statistics(split) is not None
+
+    def _merge_statistics(self, samples: list[str]) -> Mapping[str, Any]:
+        """Return the statistics of some samples, merged from their moments."""
+        if not samples:
+            raise StoreError("The list of samples is empty: there are no statistics of nothing.")
+        wanted: set[str] = set()
+        for sample in samples:
+            self._sample(sample)
+            if sample in wanted:
+                raise StoreError(
+                    f"The list of samples names {sample!r} twice, which would count it twice in "
+                    "the statistics. Name each sample once."
+                )
+            wanted.add(sample)
+        content = self._read_file(MOMENTS)
+        if content is None:
+            raise StoreError(
+                f"{self._name} holds no {MOMENTS}, so there are statistics of its splits and of "
+                "all samples alone. If you converted it, run snakemake with its settings, which "
+                f"writes {MOMENTS} and converts nothing again."
+            )
+        domains = self.manifest.domains.values()
+        widths = {name: array.dim for domain in domains for name, array in domain.arrays.items()}
+        try:
+            found = read_moments(content, wanted, widths)
+        except ValueError as error:
+            raise self._damaged(MOMENTS, str(error)) from None
+        missing = next((sample for sample in samples if sample not in found), None)
+        if missing is not None:
+            raise self._damaged(MOMENTS, f"it lacks {printable(missing)}, which {MANIFEST} lists")
+        positions = {domain.position for domain in domains}
+        return merged_statistics(widths, positions, [found[sample] for sample in samples])
 
     def _find_statistics(self, split: str | None) -> Mapping[str, Any] | None:
         if split not in self._statistics:

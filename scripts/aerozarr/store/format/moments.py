@@ -13,10 +13,6 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
-# The sum of squared deviations is the sum of squares less the mean's share where at least this much
-# of it is left: then at most three of sixteen digits are lost. Else it is summed anew.
-LEFT = 1e-3
-
 
 class Moments(BaseModel):
     """Moments of one field's stored values, by component.
