@@ -67,6 +67,9 @@ class Fragment(BaseModel):
     notes
         What the person should know of the conversion; each text is told once a run. Absent from
         fragments of earlier versions.
+    adopted
+        Whether the group is one that was there already, with bytes of whoever wrote it; its values
+        are those of the source. Absent from fragments of earlier versions.
     source_bytes
         Bytes read from the source.
     seconds, peak_memory_mb
@@ -92,6 +95,7 @@ class Fragment(BaseModel):
     stamp: str = ""
     content: str = ""
     notes: list[str] = []
+    adopted: bool = False
     source_bytes: int = 0
     seconds: float = 0.0
     peak_memory_mb: float = 0.0

@@ -249,6 +249,22 @@ def _write_field(
     return FieldRecord(moments=made.moments, rounding=made.rounding)
 
 
+def convert_from_source(run_config: RunConfig, sample: Sample, store: StoreRoot) -> Fragment:
+    """Convert a sample of the source into a store, and say of which source and settings it is.
+
+    Parameters, errors and what is returned are those of `convert`.
+    """
+    read_sizes: dict[str, int] = {}
+    # Before the files are read: what changes meanwhile is noticed by the next run.
+    signs = run_config.source.signs(sample)
+    update: dict[str, object] = {"stored_as": run_config.stored_as_digest, **signs._asdict()}
+    load = run_config.source.loader(sample, run_config.domains, read_sizes)
+    made = convert(sample, load, run_config.domains, run_config.settings, store)
+    if UNKNOWN_SIZE in sample.sizes:
+        update["source_bytes"] = sum(read_sizes.values())
+    return made.model_copy(update=update)
+
+
 def convert_sample(run_config: RunConfig, *, table: Path, key: str, fragment: Path) -> None:
     """Convert one sample of the sample table: the job of `convert_sample`.
 
@@ -260,18 +276,9 @@ def convert_sample(run_config: RunConfig, *, table: Path, key: str, fragment: Pa
     use_one_thread()
     settings = run_config.settings
     run_config.check_lease()
-    sample = find_sample(table, key)
-    read_sizes: dict[str, int] = {}
-    # Before the files are read: what changes meanwhile is noticed by the next run.
-    signs = run_config.source.signs(sample)
-    update: dict[str, object] = {"stored_as": run_config.stored_as_digest, **signs._asdict()}
-    load = run_config.source.loader(sample, run_config.domains, read_sizes)
-    made = convert(sample, load, run_config.domains, settings, run_config.store)
+    made = convert_from_source(run_config, find_sample(table, key), run_config.store)
     if made.skipped is not None:
         print(f"aerozarr: broken: {made.skipped}", file=sys.stderr)
         if settings.on_broken_sample == "fail":
             raise StoreError(f"{made.skipped}. on_broken_sample is fail, so the run stops here.")
-    if UNKNOWN_SIZE in sample.sizes:
-        update["source_bytes"] = sum(read_sizes.values())
-    made = made.model_copy(update=update)
     write_atomically(fragment, made.model_dump_json(indent=2).encode("utf-8"))

@@ -78,6 +78,8 @@ def _load(job: str) -> Job:
     """Import what a job and related ones need, and return the function that does one."""
     if job == "verify_sample":
         return _verifying()
+    if job == "adopt_sample":
+        return _adopting()
     return _converting()
 
 
@@ -88,6 +90,15 @@ def _verifying() -> Job:
 
     RunConfig.from_environment()
     return lambda texts: run_job(verify_sample, texts[1:], None, "key", "findings")
+
+
+def _adopting() -> Job:
+    from aerozarr.adopt.sample import adopt_sample
+    from aerozarr.run_config import RunConfig
+    from aerozarr.workflow.job import run_job
+
+    RunConfig.from_environment().prepare()
+    return lambda texts: run_job(adopt_sample, texts[1:], None, "key", "findings")
 
 
 def _converting() -> Job:
