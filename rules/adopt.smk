@@ -42,6 +42,6 @@ rule adopt:
     message:
         "Merging what was adopted into the manifest"
     shell:
-        "{params.python:q} {params.script:q} --table={input.table:q}"
+        "exec {params.python:q} -S -E {params.script:q} --table={input.table:q}"
         " --incomplete={input.incomplete:q} --merged={params.merged:q}"
         " --report={params.report:q} --problems={params.problems:q} 2> {log:q}"

@@ -1,7 +1,8 @@
 """Makes the files beside a store's manifest from the fragments of the samples that were adopted."""
 
-from aerozarr.adopt.store import adopt
-from aerozarr.workflow.job import run
+import sys
+
+from aerozarr.workflow.entry_point import main
 
 if __name__ == "__main__":
-    run(adopt, __doc__, "table", "incomplete", "merged", "report", "problems")
+    sys.exit(main("adopt"))

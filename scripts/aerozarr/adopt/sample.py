@@ -259,11 +259,11 @@ class ComparedGroup(GroupWriter):
     def commit(self, root_metadata: bytes) -> None:
         """Look at the files as a whole: each that would be written is there, and no other."""
         self._wanted.add(ROOT_METADATA)
-        missing = sorted(self._wanted - self._files.keys())
         named = {problem.place for problem in self.problems}
-        for path in missing:
-            # A shard that is missing was told of with its array.
-            if not any(path.startswith(f"{folder}/") for folder in self._folders_of(named)):
+        arrays = [f.array_name for f, _ in self._fields.values() if f.canonical in named]
+        for path in sorted(self._wanted - self._files.keys()):
+            # What is missing of an array was told of with it.
+            if path not in named and not any(path.startswith(f"{name}/") for name in arrays):
                 self._of_root.append(Problem(path, "is missing", CONVERT_ANEW))
         for path in sorted(self._files.keys() - self._wanted):
             remedy = MOVE_AWAY if is_foreign_in_group(path) else CONVERT_ANEW
@@ -273,9 +273,6 @@ class ComparedGroup(GroupWriter):
 
     def discard(self) -> None:
         """Leave everything as it is."""
-
-    def _folders_of(self, names: set[str]) -> Iterator[str]:
-        return (folder for folder, (field, _) in self._fields.items() if field.canonical in names)
 
     def _read_members(self) -> dict[str, Any]:
         """Return the metadata of the group's arrays and inner groups by path."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator
+from typing import get_args
 
 from aerozarr.config.fields import Domain, Field
-from aerozarr.config.settings import Settings
+from aerozarr.config.settings import Cname, Settings
 from aerozarr.errors import SettingsError
 from aerozarr.messages import printable, redacted
 from aerozarr.run_config import RunConfig
@@ -63,7 +64,7 @@ def _wrong_head(run_config: RunConfig, manifest: Manifest) -> Iterator[str]:
             yield f"{key}: {json.dumps(theirs, ensure_ascii=False)} (not {ours})"
     if manifest.compressor != settings.compression.label:
         named = _COMPRESSOR.fullmatch(manifest.compressor)
-        if named is None:
+        if named is None or named[1] not in get_args(Cname):
             yield (
                 f"compression: no value of it is {manifest.compressor!r}, so the store cannot be "
                 "adopted, only converted anew"
