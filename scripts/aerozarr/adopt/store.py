@@ -108,7 +108,7 @@ def outcome_lines(
     if adopted:
         head += f" ({looked_at})"
     if plan.keep:
-        head += f"; {plural(len(plan.keep), 'sample')} needed no adopting"
+        head += f"; {plural(len(plan.keep), 'sample')} adopted or converted before"
     if not rows:
         return [head]
     lines = first_lines(
@@ -121,9 +121,8 @@ def outcome_lines(
     ]
     if not (adopted or plan.keep):
         lines.append(
-            "no sample holds what this source and these settings give: is it the right source, and "
-            "was the store shuffled as the format says? Nothing was recorded; a run without adopt "
-            "is refused as before"
+            "no sample holds what this source and these settings give, so nothing was recorded: is "
+            "it the right source, and was the store shuffled as the format says?"
         )
     else:
         lines.append(head)

@@ -86,6 +86,8 @@ def prepare_adoption(run_config: RunConfig, *, runs_jobs: bool) -> Adoption:
     if content is None:
         raise StoreError(f"{place} is not there, so there is nothing to adopt. Check store.")
     manifest = Manifest.parse(content, place)
+    if not manifest.samples:
+        raise StoreError(f"{place} lists no sample, so there is nothing to adopt. Check store.")
     listing = run_config.source.list()
     check_settings_fit(run_config, manifest)
     check_may_adopt(run_config, content)
