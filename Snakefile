@@ -19,6 +19,7 @@ include: "rules/convert.smk"
 include: "rules/estimate.smk"
 include: "rules/manifest.smk"
 include: "rules/verify.smk"
+include: "rules/adopt.smk"
 include: "rules/slurm.smk"
 
 

@@ -66,6 +66,13 @@ def findings(wildcards):
     return [f"{RUN.verification}/findings/{key}.json" for key in RUN.verified]
 
 
+def adoption_findings(wildcards):
+    """Return the findings of all samples that are to be adopted."""
+    if not RUN.adopts:
+        raise WorkflowError("give adopt on the command line, as a target of its own")
+    return [f"{RUN.adoption}/findings/{key}.json" for key in RUN.adopted]
+
+
 def sample_of(wildcards):
     """Return the sample that a job converts."""
     sample = samples_by_key().get(wildcards.key)
@@ -81,10 +88,15 @@ def fingerprint(wildcards):
     return sample_of(wildcards).fingerprint
 
 
+def known_row(wildcards):
+    """Return the row of a sample that a run verifies or adopts; None of one that it converts."""
+    return RUN.verified.get(wildcards.key) or RUN.adopted.get(wildcards.key)
+
+
 def memory(wildcards, attempt):
     """Return the memory that a sample's job needs, in MiB; a retry asks for more."""
     return memory_mb(
-        RUN.verified.get(wildcards.key) or sample_of(wildcards),
+        known_row(wildcards) or sample_of(wildcards),
         buffers_sample=is_url(RUN_CONFIG.settings.store),
         reads_ahead=is_url(RUN_CONFIG.source_url),
         beside_snakemake=not workflow.local_exec,
@@ -93,9 +105,10 @@ def memory(wildcards, attempt):
 
 
 def runtime(wildcards, attempt):
-    """Return what a conversion adds to the time of its group, in minutes."""
-    size = jobs_in_group(workflow, "convert_sample")
-    return runtime_minutes(sample_of(wildcards), group_size=size, attempt=attempt)
+    """Return what a conversion, or an adoption, adds to the time of its group, in minutes."""
+    size = jobs_in_group(workflow, "adopt_sample" if RUN.adopts else "convert_sample")
+    sample = known_row(wildcards) or sample_of(wildcards)
+    return runtime_minutes(sample, group_size=size, attempt=attempt)
 
 
 def cluster_resources():

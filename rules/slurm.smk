@@ -8,6 +8,7 @@ if workflow.remote_exec:
     localrules:
         convert_sample,
         verify_sample,
+        adopt_sample,
 
 
 group_jobs_anew()

@@ -310,7 +310,7 @@ def test_a_url_that_cannot_be_opened_is_refused() -> None:
 
 
 def test_statistics_that_are_not_there_are_refused_by_name(folder: Path) -> None:
-    with pytest.raises(StoreError, match=r"holds no statistics\.test\.json"):
+    with pytest.raises(StoreError, match=r"holds no statistics\.test\.json.*snakemake adopt"):
         Store(folder).statistics("test")
 
 

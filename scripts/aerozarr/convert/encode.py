@@ -31,8 +31,8 @@ class Shard:
 
     Attributes
     ----------
-    number
-        Which shard of its array it is.
+    number, grid
+        Which shard of its array it is, and the array's grid.
     header_size
         Bytes that the header takes at the shard's start.
     """
@@ -47,24 +47,30 @@ class Shard:
         *,
         chunk_checksums: bool,
     ) -> None:
-        self.number = number
-        self._gatherer, self._perm, self._grid, self._how = gatherer, perm, grid, how
+        self.number, self.grid = number, grid
+        self._gatherer, self._perm, self._how = gatherer, perm, how
         self._chunk_checksums = chunk_checksums
         in_shard = grid.shard_points // grid.chunk_points
         self._index = new_index(in_shard)
         self.header_size = index_size(in_shard)
 
-    def chunks(self) -> Iterator[bytes]:
-        """Encode and yield the chunks that hold points, in order."""
-        chunk, in_shard = self._grid.chunk_points, len(self._index)
-        cname = self._how.cname.encode()
-        place = self.header_size
+    def rows(self) -> Iterator[Rows]:
+        """Gather and yield the rows of each chunk that holds points; good until the next one.
+
+        Each has the shape (chunk_points, width): the last is filled up with the fill value.
+        """
+        chunk, in_shard = self.grid.chunk_points, len(self._index)
         first = self.number * in_shard
-        for slot in range(min(in_shard, self._grid.n_chunks - first)):
+        for slot in range(min(in_shard, self.grid.n_chunks - first)):
             start = (first + slot) * chunk
             # Gathering chunk by chunk stays in the cache and needs no shuffled copy of the field.
-            # The last is stored whole, filled up with the fill value.
-            points = self._gatherer.chunk(self._perm[start : start + chunk])
+            yield self._gatherer.chunk(self._perm[start : start + chunk])
+
+    def chunks(self) -> Iterator[bytes]:
+        """Encode and yield the chunks that hold points, in order."""
+        cname = self._how.cname.encode()
+        place = self.header_size
+        for slot, points in enumerate(self.rows()):
             encoded = blosc.compress(points, cname, self._how.clevel, blosc.SHUFFLE)
             if self._chunk_checksums:
                 encoded = with_checksum(encoded)

@@ -77,8 +77,11 @@ class Fragment(BaseModel):
         Hashes over inode and ctime of its files, and over the checksums in them; empty where they
         are not local, and in fragments of earlier versions.
     notes
-        What the person should know of the conversion, in fragments of earlier versions; now that
-        is said of each field.
+        What the person should know of the sample besides what is said of each field; fragments of
+        earlier versions say that here, too.
+    adopted
+        Whether the group is one that was there already, with bytes of whoever wrote it; its values
+        are those of the source. Absent from fragments of earlier versions.
     source_bytes
         Bytes read from the source.
     seconds, peak_memory_mb
@@ -104,6 +107,7 @@ class Fragment(BaseModel):
     stamp: str = ""
     content: str = ""
     notes: list[str] = []
+    adopted: bool = False
     source_bytes: int = 0
     seconds: float = 0.0
     peak_memory_mb: float = 0.0
@@ -151,7 +155,8 @@ def told_once(fragments: Iterable[Fragment]) -> list[str]:
 
 
 def _notes(fragment: Fragment) -> list[str]:
-    return fragment.notes or [record.note for record in fragment.fields.values() if record.note]
+    of_fields = [record.note for record in fragment.fields.values() if record.note]
+    return [*fragment.notes, *of_fields]
 
 
 def rounding_lines(domains: Iterable[Domain], fragments: Sequence[Fragment]) -> list[str]:

@@ -83,8 +83,8 @@ def held_fields(
     frozenset of str
         Canonical names; none when its group is to be written anew whatever they hold.
     """
-    if fragment.status != "converted" or not fragment.fingerprint:
-        return frozenset()
+    if fragment.status != "converted" or not fragment.fingerprint or fragment.adopted:
+        return frozenset()  # another writer's shards need metadata of its own
     held: set[str] = set()
     for name, made_of in run_config.made_of(sample).items():
         record = fragment.fields.get(name)

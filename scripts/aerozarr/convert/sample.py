@@ -303,6 +303,29 @@ def _write_field(
     return FieldRecord(moments=made.moments, rounding=made.rounding)
 
 
+def convert_from_source(
+    run_config: RunConfig, sample: Sample, store: StoreRoot, *, may_keep: bool = False
+) -> Fragment:
+    """Convert a sample of the source into a store, and say of which source and settings it is.
+
+    Parameters, errors and what is returned are those of `convert`; with `may_keep`, fields that
+    hold stay as they are.
+    """
+    read_sizes: dict[str, int] = {}
+    # Before the files are read: what changes meanwhile is noticed by the next run.
+    signs = run_config.source.signs(sample)
+    update: dict[str, object] = {"stored_as": run_config.stored_as_digest}
+    update |= {"stamp": signs.stamp, "content": signs.content}
+    kept = find_kept(run_config, sample, store, signs.changes) if may_keep else None
+    load = run_config.source.loader(sample, _to_read(run_config.domains, kept), read_sizes)
+    scalars = run_config.source.scalars_of(sample)
+    made = convert(sample, load, run_config.domains, run_config.settings, store, scalars, kept)
+    if UNKNOWN_SIZE in sample.sizes:
+        before = kept.fragment.source_bytes if kept is not None else 0
+        update["source_bytes"] = max(before, sum(read_sizes.values()))
+    return with_made_of(run_config, sample, made.model_copy(update=update), signs.changes)
+
+
 def _to_read(domains: tuple[Domain, ...], kept: Kept | None) -> tuple[Domain, ...]:
     """Return the domains with the fields that are not kept."""
     if kept is None:
@@ -323,21 +346,9 @@ def convert_sample(run_config: RunConfig, *, table: Path, key: str, fragment: Pa
     settings = run_config.settings
     run_config.check_lease()
     sample = find_sample(table, key)
-    read_sizes: dict[str, int] = {}
-    # Before the files are read: what changes meanwhile is noticed by the next run.
-    signs = run_config.source.signs(sample)
-    update: dict[str, object] = {"stored_as": run_config.stored_as_digest}
-    update |= {"stamp": signs.stamp, "content": signs.content}
-    kept = find_kept(run_config, sample, run_config.store, signs.changes)
-    load = run_config.source.loader(sample, _to_read(run_config.domains, kept), read_sizes)
-    scalars = run_config.source.scalars_of(sample)
-    made = convert(sample, load, run_config.domains, settings, run_config.store, scalars, kept)
+    made = convert_from_source(run_config, sample, run_config.store, may_keep=True)
     if made.skipped is not None:
         print(f"aerozarr: broken: {made.skipped}", file=sys.stderr)
         if settings.on_broken_sample == "fail":
             raise StoreError(f"{made.skipped}. on_broken_sample is fail, so the run stops here.")
-    if UNKNOWN_SIZE in sample.sizes:
-        before = kept.fragment.source_bytes if kept is not None else 0
-        update["source_bytes"] = max(before, sum(read_sizes.values()))
-    made = with_made_of(run_config, sample, made.model_copy(update=update), signs.changes)
     write_atomically(fragment, made.model_dump_json(indent=2).encode("utf-8"))

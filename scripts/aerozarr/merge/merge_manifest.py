@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -84,6 +84,9 @@ def merge_fragments(
         "source_bytes": sum(fragment.source_bytes for fragment in converted),
         "stored_bytes": sum(fragment.stored_bytes for fragment in converted),
     }
+    adopted = sum(fragment.adopted for fragment in converted)
+    if adopted:  # settings and versions are not those that wrote these
+        counts["adopted"] = adopted
     run_config.check_lease()  # others may have written here meanwhile
     published = _publish(
         store,
@@ -238,9 +241,26 @@ def _check_groups(
 
 
 def merge_manifest(
-    run_config: RunConfig, *, table: Path, incomplete: Path, merged: Path, report: Path
+    run_config: RunConfig,
+    *,
+    table: Path,
+    incomplete: Path,
+    merged: Path,
+    report: Path,
+    keys: Collection[str] | None = None,
 ) -> None:
     """Merge all fragments, and write report and summary: the job of `merge_manifest`.
+
+    Parameters
+    ----------
+    run_config
+        The configuration.
+    table, incomplete
+        The sample table, and the table of those skipped when the source was listed.
+    merged, report
+        Where summary and report go.
+    keys
+        Of the samples of the table to merge, and no others; None for all.
 
     Raises
     ------
@@ -250,6 +270,8 @@ def merge_manifest(
         could not be read: the run did not do all that it was to do, and the next one tries again.
     """
     samples, skipped = read_samples(table), read_skipped(incomplete)
+    if keys is not None:
+        samples = [sample for sample in samples if sample.key in keys]
     tables = digest_of_tables({SAMPLES: table.read_bytes(), INCOMPLETE: incomplete.read_bytes()})
     expected = read_or_none(run_config.place(EXPECTED_TABLES))
     if expected not in (None, tables.encode()):

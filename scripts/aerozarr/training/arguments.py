@@ -56,7 +56,8 @@ def _samples_of_split(store: Store, split: str) -> tuple[str, ...]:
         + (
             f"Its splits are {', '.join(store.splits)}."
             if store.splits
-            else "It has no splits: give the ids of samples, or nothing for all of them."
+            else "It has no splits: give the ids of samples, or nothing for all of them. (If "
+            "another program wrote the store, snakemake adopt writes those of its dataset.)"
         )
     )
 

@@ -20,7 +20,13 @@ from aerozarr.filesystems.files import write_atomically
 from aerozarr.messages import redacted
 from aerozarr.run_config import RunConfig
 from aerozarr.source.samples import Sample, key_of
-from aerozarr.store.format.layout import CHECKSUMS, MANIFEST, Grid, split_path
+from aerozarr.store.format.layout import (
+    CHECKSUMS,
+    MANIFEST,
+    PROVENANCE,
+    Grid,
+    split_path,
+)
 from aerozarr.store.format.manifest import Manifest
 from aerozarr.store.format.tables import Checksums, read_checksums
 from aerozarr.store.write.root import StoreRoot
@@ -41,6 +47,8 @@ class Expected(BaseModel):
     source
         Its row of the source's listing; None when the source does not have it (or is not looked
         at).
+    is_foreign
+        Whether another program wrote the store, which was not adopted.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -49,6 +57,7 @@ class Expected(BaseModel):
     domains: dict[str, Grid]
     objects: dict[str, tuple[int, str]]
     source: Sample | None
+    is_foreign: bool = False
 
 
 class Problem(NamedTuple):
@@ -77,6 +86,10 @@ CONVERT_ANEW = (
 MERGE_ANEW = (
     f"remove {MANIFEST} and run snakemake again, which writes all files beside the groups anew and "
     "converts nothing"
+)
+ADOPT = (
+    "run snakemake adopt: if every value is the source's, it writes the files beside the manifest "
+    "and converts nothing"
 )
 RUN = "run snakemake again, which brings the store in line with the source"
 DROP = (
@@ -147,7 +160,14 @@ def read_recorded(store: StoreRoot) -> Checksums:
     return read_checksums(content, f"{redacted(store.location.url)}/{CHECKSUMS}")
 
 
-def expected_of(manifest: Manifest, checksums: Checksums, source: list[Sample]) -> list[Expected]:
+def is_foreign(store: StoreRoot, checksums: Checksums) -> bool:
+    """Whether a store has none of what aerozarr's runs write beside the manifest."""
+    return not checksums and store.read(PROVENANCE) is None
+
+
+def expected_of(
+    manifest: Manifest, checksums: Checksums, source: list[Sample], *, is_foreign: bool = False
+) -> list[Expected]:
     """Return what is expected of each sample of the manifest, in its order."""
     of_group: dict[str, Checksums] = {}
     for path, recorded in checksums.items():
@@ -161,6 +181,7 @@ def expected_of(manifest: Manifest, checksums: Checksums, source: list[Sample]) 
             domains=entry.domains,
             objects=of_group.get(sample_id, {}),
             source=rows.get(sample_id),
+            is_foreign=is_foreign,
         )
         for sample_id, entry in manifest.samples.items()
     ]
@@ -195,7 +216,8 @@ def prepare_verification(run_config: RunConfig, *, write: bool) -> dict[str, Sam
     source: list[Sample] = []
     if run_config.settings.verify == "full":
         source = run_config.source.list().samples
-    made = expected_of(manifest, checksums, source)
+    foreign = is_foreign(run_config.store, checksums)
+    made = expected_of(manifest, checksums, source, is_foreign=foreign)
     if write:
         folder = verification_folder(run_config)
         shutil.rmtree(folder, ignore_errors=True)

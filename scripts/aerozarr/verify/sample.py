@@ -43,6 +43,7 @@ from aerozarr.store.format.scalars import DESCRIPTIONS, VALUES, scalar_attribute
 from aerozarr.store.format.shuffle import permutation, seed_of
 from aerozarr.store.write.root import StoreRoot
 from aerozarr.verify.expected import (
+    ADOPT,
     CONVERT_ANEW,
     DROP,
     MEND_SOURCE,
@@ -135,7 +136,8 @@ class _Group:
     def check_files(self, expected: Expected) -> Iterable[Problem]:
         """Yield what is missing, too much, or other than what was written."""
         if not expected.objects:
-            yield Problem(CHECKSUMS, "says nothing of this sample", MERGE_ANEW)
+            remedy = ADOPT if expected.is_foreign else MERGE_ANEW
+            yield Problem(CHECKSUMS, "says nothing of this sample", remedy)
         for path in sorted({*self._digests, *expected.objects}):
             if path not in self._digests:
                 what = f"is missing{_ZEROS if is_shard(path) else ''}"

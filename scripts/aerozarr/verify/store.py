@@ -29,6 +29,7 @@ from aerozarr.store.format.tables import read_table, table_text
 from aerozarr.store.write.records import read_written
 from aerozarr.store.write.root import StoreRoot
 from aerozarr.verify.expected import (
+    ADOPT,
     MERGE_ANEW,
     MOVE_AWAY,
     REMOVE_ORPHANS,
@@ -37,6 +38,7 @@ from aerozarr.verify.expected import (
     SAME_SETTINGS,
     Findings,
     Problem,
+    is_foreign,
     read_manifest,
     read_recorded,
     verification_folder,
@@ -210,7 +212,8 @@ def check_store(run_config: RunConfig, manifest: Manifest, source: list[str]) ->
         yield Problem(MANIFEST, "its domains are not those of the settings", SAME_SETTINGS)
     recorded = read_recorded(store)
     if not recorded:
-        yield Problem(CHECKSUMS, "is not there, so nothing says what was written", MERGE_ANEW)
+        remedy = ADOPT if is_foreign(store, recorded) else MERGE_ANEW
+        yield Problem(CHECKSUMS, "is not there, so nothing says what was written", remedy)
     for path, (size, digest) in recorded.items():
         if split_path(path) is not None:
             continue

@@ -78,29 +78,46 @@ def _load(job: str) -> Job:
     """Import what a job and related ones need, and return the function that does one."""
     if job == "verify_sample":
         return _verifying()
+    if job in ("adopt_sample", "adopt"):
+        return _adopting()
     return _converting()
 
 
 def _verifying() -> Job:
     from aerozarr.run_config import RunConfig
     from aerozarr.verify.sample import verify_sample
-    from aerozarr.workflow.job import run_job
 
     RunConfig.from_environment()
-    return lambda texts: run_job(verify_sample, texts[1:], None, "key", "findings")
+    return _by_name(verify_sample=(verify_sample, ("key", "findings")))
+
+
+def _adopting() -> Job:
+    from aerozarr.adopt.sample import adopt_sample
+    from aerozarr.adopt.store import adopt
+    from aerozarr.run_config import RunConfig
+
+    RunConfig.from_environment().prepare()
+    return _by_name(
+        adopt_sample=(adopt_sample, ("key", "findings")),
+        adopt=(adopt, ("table", "incomplete", "merged", "report", "problems")),
+    )
 
 
 def _converting() -> Job:
     from aerozarr.convert.sample import convert_sample
     from aerozarr.merge.merge_manifest import merge_manifest
     from aerozarr.run_config import RunConfig
-    from aerozarr.workflow.job import run_job
 
     RunConfig.from_environment().prepare()
-    jobs: dict[str, tuple[Callable[..., None], tuple[str, ...]]] = {
-        "convert_sample": (convert_sample, ("table", "key", "fragment")),
-        "merge_manifest": (merge_manifest, ("table", "incomplete", "merged", "report")),
-    }
+    return _by_name(
+        convert_sample=(convert_sample, ("table", "key", "fragment")),
+        merge_manifest=(merge_manifest, ("table", "incomplete", "merged", "report")),
+    )
+
+
+def _by_name(**jobs: tuple[Callable[..., None], tuple[str, ...]]) -> Job:
+    """Return what does any of some jobs, given with their options: the first text is its name."""
+    from aerozarr.workflow.job import run_job
 
     def do(texts: list[str]) -> int:
         function, options = jobs[texts[0]]

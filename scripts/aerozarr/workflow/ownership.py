@@ -6,7 +6,7 @@ import atexit
 import contextlib
 import os
 import uuid
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -76,7 +76,7 @@ def check_store_is_ours(run_config: RunConfig, state: State, plan: Plan) -> Writ
         wanted |= {name.rpartition("/")[0] for name in example_files()}
     _check_groups(run_config, (groups_in(state.files) & wanted) - known)
     _check_files_in_groups(run_config, state, wanted)
-    _check_folders(run_config, state)
+    _check_no_folders(run_config, state.files)
     return Written(settings.dataset, sources_of(run_config), frozenset(known | wanted))
 
 
@@ -95,11 +95,16 @@ def _check_dataset(run_config: RunConfig, written: Written, name: str | None) ->
     theirs = _described(name, written.dataset) or "a dataset that is not known"
     ours = _described(settings.dataset_name or run_config.dataset.name, settings.dataset)
     source = next(iter(written.sources), "a source that is not known")
+    adopt = (
+        "If another program stored this very source there, run snakemake adopt, which takes its "
+        "samples up without converting them. "
+    )
     raise SettingsError(
         f"store: {redacted(settings.store)!r} holds {printable(theirs)} from {printable(source)}; "
-        f"this run is for {printable(ours)} from {redacted(run_config.source_url)}. Set store (and "
-        "workdir) to a place of its own. If this run may replace what is there, or the source "
-        "was moved, set take_over: true."
+        f"this run is for {printable(ours)} from {redacted(run_config.source_url)}. "
+        # Only of a store that no run is recorded of, another program may be the writer.
+        f"{'' if written.dataset else adopt}Set store (and workdir) to a place of its own. If this "
+        "run may replace what is there, or the source was moved, set take_over: true."
     )
 
 
@@ -138,9 +143,9 @@ def _check_files_in_groups(run_config: RunConfig, state: State, wanted: Collecti
         raise SettingsError("\n".join([head, *first_lines(map(printable, sorted(foreign)))]))
 
 
-def _check_folders(run_config: RunConfig, state: State) -> None:
+def _check_no_folders(run_config: RunConfig, files: Iterable[str]) -> None:
     """Check that no folder of somebody's own is where a file beside the groups is to be put."""
-    folders = {path.partition("/")[0] for path in state.files if "/" in path}
+    folders = {path.partition("/")[0] for path in files if "/" in path}
     blocking = sorted(filter(is_beside_the_groups, folders))
     if blocking and run_config.store.location.is_local:
         place = printable(f"{redacted(run_config.settings.store)}/{blocking[0]}")
@@ -191,8 +196,36 @@ def without_damaged_groups(run_config: RunConfig, state: State) -> State:
     return replace(state, files=files)
 
 
-def begin_writing(run_config: RunConfig, written: Written) -> None:
+def check_may_adopt(run_config: RunConfig, manifest: bytes) -> None:
+    """Check that a run may adopt what is in the store.
+
+    Values that are the source's say enough of a store that nothing is recorded of. One that a run
+    of another dataset wrote stays that run's.
+
+    Raises
+    ------
+    SettingsError
+        When another dataset's run wrote it.
+    StoreError
+        When another run is at work in it.
+    """
+    settings, written = run_config.settings, read_written(run_config.store)
+    if written is not None and written.dataset and not settings.take_over:
+        _check_dataset(run_config, written, _name_in(manifest))
+    tokens = run_config.lease_tokens
+    check_lease_can_be_taken(run_config.store, tokens, take_over=settings.take_over)
+    _check_no_folders(run_config, run_config.store.all_files())
+
+
+def begin_writing(run_config: RunConfig, written: Written | None) -> None:
     """Take the store's lease for this run, and record what it is about to write.
+
+    Parameters
+    ----------
+    run_config
+        The configuration.
+    written
+        What the store will then record; None leaves that to a later job.
 
     Raises
     ------
@@ -205,7 +238,7 @@ def begin_writing(run_config: RunConfig, written: Written) -> None:
     known = [token, *run_config.lease_tokens[:1]]
     write_atomically(run_config.place(LEASE_TOKEN), "\n".join(known).encode(), durable=True)
     take_lease(store, Lease.of_this_process(token, run_config.workdir))
-    if read_written(store) != written:
+    if written is not None and read_written(store) != written:
         record_written(store, written)
     if store.location.is_local:
         # The merge ends the lease, and `let_go` that of a run that failed. One that ends otherwise

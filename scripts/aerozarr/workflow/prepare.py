@@ -112,20 +112,20 @@ def prepare_run(
     if runs_jobs:
         forget(run_config, plan)
         rewrite_fragments(run_config, renewed_fragments(run_config, state, plan))
-        _hand_over(run_config, listing, state)
+        hand_over(run_config, listing, state)
     messages += plan.messages
     if listing is None:
         return Prepared("example", messages, plan.forecast if state.samples else "")
     return Prepared(
         listing.digest(),
-        [*_listing_messages(listing, run_config), *messages],
+        [*listing_messages(listing, run_config), *messages],
         plan.forecast,
         frozenset(plan.convert),
         not plan.writes and run_config.place(REPORT).exists(),
     )
 
 
-def _hand_over(run_config: RunConfig, listing: Listing | None, state: State) -> None:
+def hand_over(run_config: RunConfig, listing: Listing | None, state: State) -> None:
     """Write down what the jobs of this run need to know of the listing."""
     expected = run_config.place(EXPECTED_TABLES)
     if listing is None:
@@ -179,7 +179,8 @@ def acquire_workdir(run_config: RunConfig) -> list[str]:
     return end_left_jobs(Path(run_config.workdir))
 
 
-def _listing_messages(listing: Listing, run_config: RunConfig) -> list[str]:
+def listing_messages(listing: Listing, run_config: RunConfig) -> list[str]:
+    """Return what the person should know of a listing, and how many samples it has."""
     messages = [f"warning: {warning}" for warning in listing.warnings]
     skipped = f", {len(listing.skipped)} skipped" if listing.skipped else ""
     name = run_config.settings.dataset_name or run_config.dataset.name

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import snakemake
 
-from aerozarr.errors import AerozarrError
+from aerozarr.adopt.expected import adoption_folder
+from aerozarr.errors import AerozarrError, SettingsError
 from aerozarr.filesystems.backends import silence_loggers
 from aerozarr.messages import tell
 from aerozarr.run_config import MERGED, RunConfig
@@ -20,8 +22,12 @@ from aerozarr.workflow import forkserver_client, snakemake_internals
 from aerozarr.workflow.entry_point import server_command
 from aerozarr.workflow.ownership import let_go
 from aerozarr.workflow.prepare import acquire_workdir, prepare_run
+from aerozarr.workflow.prepare_adoption import prepare_adoption
 from aerozarr.workflow.slurm import check_run, prepare_submission
 from aerozarr.workflow.snakemake_internals import Workflow
+
+# The job of a sample, for targets that have one of their own.
+_JOBS = {"verify": "verify_sample", "adopt": "adopt_sample"}
 
 
 @dataclass(frozen=True)
@@ -38,8 +44,8 @@ class Run:
         The folder of the rules' scripts.
     targets
         What the command line asks for.
-    verified
-        Rows of the samples to verify, by key; of a run that verifies.
+    verified, adopted
+        Rows of the samples to verify, by key, of a run that verifies; and to adopt, likewise.
     source_digest
         Changes when the source does.
     forecast
@@ -58,6 +64,7 @@ class Run:
     scripts: Path
     targets: frozenset[str] = frozenset()
     verified: dict[str, Sample] = field(default_factory=dict)
+    adopted: dict[str, Sample] = field(default_factory=dict)
     source_digest: str = ""
     forecast: str = ""
     graph: frozenset[str] | None = None
@@ -68,6 +75,16 @@ class Run:
     def verifies(self) -> bool:
         """Whether the store is to be verified, and nothing converted."""
         return "verify" in self.targets
+
+    @property
+    def adopts(self) -> bool:
+        """Whether the store is to be adopted, and nothing converted."""
+        return "adopt" in self.targets
+
+    @property
+    def adoption(self) -> Path:
+        """The folder of an adoption, in the work folder."""
+        return adoption_folder(self.config)
 
     @property
     def verification(self) -> Path:
@@ -94,7 +111,7 @@ class Run:
             snakemake_internals.never_try_again(self.workflow, "convert_sample")
         if self.workflow.local_exec:
             snakemake_internals.do_not_limit_job_rate(self.workflow)
-            _start_fork_server(self.scripts, verifies=self.verifies)
+            _start_fork_server(self.scripts, self.targets)
         snakemake_internals.end_cleanly_when_terminated(self.workflow)
         try:
             prepare_submission(self.workflow, Path(self.config.workdir))
@@ -137,14 +154,28 @@ def _start(workflow: Workflow, config: RunConfig, scripts: Path) -> Run:
     # A dry run, or a mode that only looks (--lint, --dag …), must not touch anything.
     runs_jobs = snakemake_internals.runs_jobs(workflow)
     verifies = "verify" in targets
-    if runs_jobs and (verifies or not config.place(MERGED).exists()):
+    adopts = "adopt" in targets
+    if adopts and len(targets) > 1:
+        raise SettingsError("adopt is a target of its own. Give it alone on the command line.")
+    if runs_jobs and (verifies or adopts or not config.place(MERGED).exists()):
         # There will be jobs: torch is imported while the samples are listed.
-        _start_fork_server(scripts, verifies=verifies)
+        _start_fork_server(scripts, targets)
     if verifies:
         if runs_jobs:
             tell(*acquire_workdir(config))
         verified = prepare_verification(config, write=runs_jobs)
         return Run(config, workflow, scripts, targets, verified)
+    if adopts:
+        adoption = prepare_adoption(config, runs_jobs=runs_jobs)
+        tell(*adoption.messages)
+        return Run(
+            config,
+            workflow,
+            scripts,
+            targets,
+            adopted=adoption.rows,
+            source_digest=adoption.source_digest,
+        )
     forced = snakemake_internals.forced_rules(options)
     prepared = prepare_run(
         config,
@@ -176,7 +207,8 @@ def _config_of_job(config: dict[str, Any]) -> RunConfig:
     return run_config
 
 
-def _start_fork_server(scripts: Path, *, verifies: bool) -> None:
+def _start_fork_server(scripts: Path, targets: Collection[str]) -> None:
     """Have the fork server import torch before the first job asks for it."""
-    job = "verify_sample" if verifies else "convert_sample"
+    own = [job for target, job in _JOBS.items() if target in targets]
+    job = own[0] if own else "convert_sample"
     forkserver_client.start(server_command(str(scripts / f"{job}.py")))

@@ -16,9 +16,10 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from aerozarr import __version__
+from aerozarr.adopt.expected import outcome_path
 from aerozarr.environment import STARTED
 from aerozarr.errors import AerozarrError
-from aerozarr.filesystems.files import write_atomically
+from aerozarr.filesystems.files import read_or_none, write_atomically
 from aerozarr.merge.remove_orphans import foreign_files, kept_groups, orphans_of
 from aerozarr.merge.summary import read_summary
 from aerozarr.messages import first_lines, plural, printable, redacted, tell
@@ -106,6 +107,8 @@ def result_lines(run: Run) -> list[str]:
         return verdict.lines() if verdict is not None else []
     summary = read_summary(run.config.place(MERGED))
     lines = summary.lines() if summary is not None else []
+    if run.adopts:
+        return [*_adoption_lines(run.config), *lines]
     if "remove_orphans" in run.targets:
         return [*_log_lines(run.config, "remove_orphans"), *lines[-1:]]
     return lines
@@ -115,6 +118,8 @@ def failure_lines(run: Run) -> list[str]:
     """Return which jobs failed and why, and what to do after a run that did not finish."""
     if run.verifies and (run.verification / "verdict.json").exists():
         return result_lines(run)
+    if run.adopts and outcome_path(run.config).exists():
+        return _adoption_lines(run.config)
     failed = failures(run)
     told = [[f"{one.rule}: {one.reason[0]}", *one.reason[1:]] for one in failed]
     return [
@@ -179,6 +184,9 @@ def forecast_lines(run: Run) -> list[str]:
         return [*lines, *kept_groups(kept).split("\n")] if kept else lines
     if run.verifies:
         return [f"a run would verify {plural(len(run.verified), 'sample')}"]
+    if run.adopts:
+        samples = plural(len(run.adopted), "sample")
+        return [f"a run would compare {samples} with the source, and adopt what is the same"]
     return [run.forecast or "a run would make the example, or convert what it lacks"]
 
 
@@ -197,6 +205,12 @@ def reason_in(log: Path) -> list[str]:
         return []
     head, *below = lines[heads[-1] :]
     return [head.removeprefix("aerozarr: "), *below]
+
+
+def _adoption_lines(config: RunConfig) -> list[str]:
+    """Return what came of an adoption that got to its end; nothing where none did."""
+    content = read_or_none(outcome_path(config))
+    return [] if content is None else content.decode("utf-8").splitlines()
 
 
 def _log_lines(config: RunConfig, target: str) -> list[str]:

@@ -12,6 +12,22 @@ from aerozarr.store.format.scalars import MalformedScalarsError, ScalarValue, pa
 from aerozarr.store.read.subsample import Subsample
 
 
+class UnreadableGroup(StoreError):
+    """Something of a group is missing or damaged.
+
+    Parameters
+    ----------
+    message
+        For a person who reads the store.
+    why
+        What is wrong, and nothing else.
+    """
+
+    def __init__(self, message: str, *, why: str) -> None:
+        super().__init__(message)
+        self.why = why
+
+
 def fail(draw: Subsample, what: str, why: str, shard: int | None = None) -> NoReturn:
     """Raise an error for something stored that is missing or damaged.
 
@@ -26,15 +42,17 @@ def fail(draw: Subsample, what: str, why: str, shard: int | None = None) -> NoRe
 
     Raises
     ------
-    StoreError
+    UnreadableGroup
         In any case.
     """
-    where = f"{draw.sample}, {what}" + ("" if shard is None else f", shard {shard}")
+    of_shard = "" if shard is None else f", shard {shard}"
+    where = f"{draw.sample}, {what}{of_shard}"
     # No advice to remove anything: it may be sound, and only be read badly here.
-    raise StoreError(
+    raise UnreadableGroup(
         f"{where}: {why}, also when it is read again. If the store is a copy, copy {draw.group} "
         "again. If you converted it, run `snakemake verify`, which tells what is wrong with it "
-        "and how to have it mended."
+        "and how to have it mended.",
+        why=f"{of_shard.removeprefix(', ')}: {why}".removeprefix(": "),
     )
 
 

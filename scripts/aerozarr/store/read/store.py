@@ -235,7 +235,8 @@ class Store(Contents):
         if found is None:
             raise StoreError(
                 f"{self._name} holds no {statistics_name(split)}. Run snakemake with the store's "
-                "settings to have it written."
+                "settings to have it written; if another program wrote the store, snakemake adopt, "
+                "which converts nothing."
             )
         return found
 

@@ -10,10 +10,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from aerozarr.filesystems.location import Location
-from aerozarr.store.format.layout import MANIFEST
+from aerozarr.store.format.layout import MANIFEST, Grid
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,12 @@ class StoredFile:
 class Shard(Protocol):
     """What a writer has to know of a shard: its header comes first, and is known last."""
 
+    number: int
+    grid: Grid
     header_size: int
+
+    def rows(self) -> Iterator[npt.NDArray[Any]]:
+        """Yield the rows of each chunk, in order; for who compares and does not write."""
 
     def chunks(self) -> Iterator[bytes]:
         """Encode and yield the chunks, in order."""
