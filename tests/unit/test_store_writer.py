@@ -177,6 +177,7 @@ def test_samples_with_other_fields_or_settings_are_refused(tmp_path: Path) -> No
     ("settings", "message"),
     [
         ({"source_url": "x"}, "source_url is no setting of a StoreWriter"),
+        ({"scalars": {"drag": "f.csv::Cd"}}, "scalars is no setting of a StoreWriter"),
         ({"chunk_pionts": 3}, "Did you mean chunk_points"),
         ({"fields": {"surface_T": {"width": 0}}}, "width"),
     ],
