@@ -60,14 +60,20 @@ def test_scalars_of_files_reach_the_reader(workspace: Workspace) -> None:
     }
 
     # A change of the same size, with the old time: verify tells it, and a run converts it.
+    noted = (w.source / "b/note.json").stat().st_mtime_ns
     path = w.source / "a/conditions.json"
     status = path.stat()
     path.write_text(path.read_text().replace("30.5", "30.7"))
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
     assert path.stat().st_size == status.st_size
+    note = w.source / "b/note.json"
+    note.write_text("{wet}")
     output = w.run("verify", ok=False).output
     assert "a: velocity: the scalar stored is 30.5, the source's is 30.7" in output
-    assert "1 problem, 1 sample affected" in output
+    assert "b: note: the source's file cannot be read: it is damaged, or no JSON" in output
+    assert "2 problems, 2 samples affected" in output
+    note.write_text('"wet"')
+    os.utime(note, ns=(status.st_atime_ns, noted))
     assert w.run().converted == ["a"]
     assert Store(w.store).scalars("a")["velocity"] == 30.7
     assert "is as it should be (2 samples" in w.run("verify").said[-1]

@@ -36,6 +36,7 @@ class FolderSource(Source):
         if folder.is_local:
             return lambda field: load_file(folder, field.file, sample.size_of(field.file), field)
         fields = [field for domain in domains for field in domain.fields]
+        # Who names no domains has nothing read ahead, scalars neither.
         wanted: list[Field | Scalar] = [*self.scalars_of(sample), *fields] if fields else []
         return load_remote(folder, wanted, sample.size_of, read_sizes)
 
