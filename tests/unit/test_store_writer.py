@@ -177,11 +177,8 @@ def test_samples_with_other_fields_or_settings_are_refused(tmp_path: Path) -> No
     ("settings", "message"),
     [
         ({"source_url": "x"}, "source_url is no setting of a StoreWriter"),
-<<<<<<< HEAD
         ({"split_manifest": "x.json"}, "split_manifest is no setting of a StoreWriter"),
-=======
         ({"scalars": {"drag": "f.csv::Cd"}}, "scalars is no setting of a StoreWriter"),
->>>>>>> scalars
         ({"chunk_pionts": 3}, "Did you mean chunk_points"),
         ({"fields": {"surface_T": {"width": 0}}}, "width"),
     ],

@@ -41,7 +41,7 @@ def do(
         return arrays[field.file]
 
     kept = find_kept(config, sample, config.store, CHANGES)
-    made = convert(sample, load, config.domains, config.settings, config.store, kept)
+    made = convert(sample, load, config.domains, config.settings, config.store, kept=kept)
     return with_made_of(config, sample, made, CHANGES), read
 
 
