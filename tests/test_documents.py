@@ -16,7 +16,7 @@ import torch
 import yaml
 
 from aerozarr import __version__, environment
-from aerozarr.config.fields import ATTRIBUTES, NOT_A_FIELD
+from aerozarr.config.filemap import ATTRIBUTES, NOT_A_FIELD
 from aerozarr.config.settings import settings_table, settings_yaml
 from aerozarr.source.datasets import load_preset, preset_names
 

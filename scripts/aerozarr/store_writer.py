@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from aerozarr.config.fields import ATTRIBUTES, Field, attribute_named, domains_of
+from aerozarr.config.fields import Field, domains_of
+from aerozarr.config.filemap import ATTRIBUTES, attribute_named
 from aerozarr.config.settings import load_settings
 from aerozarr.convert.fragment import read_fragment
 from aerozarr.convert.sample import convert

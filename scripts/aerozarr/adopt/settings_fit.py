@@ -8,7 +8,8 @@ from collections.abc import Iterable, Iterator
 from typing import get_args
 
 from aerozarr.config.fields import Domain, Field
-from aerozarr.config.settings import Cname, Settings
+from aerozarr.config.setting_types import Cname
+from aerozarr.config.settings import Settings
 from aerozarr.errors import SettingsError
 from aerozarr.messages import printable, redacted
 from aerozarr.run_config import RunConfig

@@ -1,81 +1,29 @@
-"""File maps, fields and domains: which file of a sample holds what, and how it is stored."""
+"""Fields and domains: what a dataset has, and how it is stored."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
-from aerozarr.config.settings import Dtype, FieldSetting, Settings
+from aerozarr.config.filemap import (
+    ATTRIBUTES,
+    KEY,
+    KNOWN,
+    NOT_A_FIELD,
+    Attribute,
+    FileMap,
+    check_columns,
+    check_file,
+    check_shared,
+    parse_file,
+    with_optional,
+)
+from aerozarr.config.setting_types import Dtype, FieldSetting
+from aerozarr.config.settings import Settings
 from aerozarr.errors import SettingsError
 from aerozarr.messages import did_you_mean
-
-FileMap = dict[str, str]
-"""Attribute (a key of `ATTRIBUTES`, or `design_parameters`) to file name, in `ATTRIBUTES` order.
-
-It may go on with the key of an array in the file, and with the columns that are the field's:
-`points.npz::surface[:, 0:3]`; and with a `?` for a field that a dataset may lack.
-See `FilePart`."""
-
-_COLUMNS = re.compile(r"(?P<file>.+?)\s*\[:,\s*(?P<first>\d{1,6})(?::(?P<stop>\d{1,6}))?\]")
-_KEY = "::"
-_OPTIONAL = "?"
-# What an attribute that is meant to be one of a file map begins with.
-FIELD_NAMES = ("surface_", "volume_", "design_")
-
-
-class Attribute(NamedTuple):
-    """What an attribute of a file map stands for."""
-
-    domain: str
-    name: str
-    width: int
-    kind: Literal["coord", "value"]
-
-
-# In this order: it decides the order of arrays in a domain, and so the manifest's bytes.
-ATTRIBUTES: dict[str, Attribute] = {
-    "surface_position": Attribute("surface", "position", 3, "coord"),
-    "surface_pressure": Attribute("surface", "pressure", 1, "value"),
-    "surface_friction": Attribute("surface", "friction", 3, "value"),
-    "surface_normals": Attribute("surface", "normals", 3, "value"),
-    "surface_area": Attribute("surface", "area", 1, "value"),
-    "volume_position": Attribute("volume", "position", 3, "coord"),
-    "volume_pressure": Attribute("volume", "pressure", 1, "value"),
-    "volume_velocity": Attribute("volume", "velocity", 3, "value"),
-    "volume_vorticity": Attribute("volume", "vorticity", 3, "value"),
-    "volume_normals": Attribute("volume", "normals", 3, "value"),
-    "surface_position_stl": Attribute("surface_stl", "position", 3, "coord"),
-    "surface_position_stl_resampled": Attribute("surface_stl_resampled", "position", 3, "coord"),
-    "volume_friction": Attribute("volume", "friction", 3, "value"),
-    "volume_distance_to_surface": Attribute("volume", "sdf", 1, "value"),
-}
-
-# A file that belongs to a sample but holds no point field: never stored as an array.
-NOT_A_FIELD = "design_parameters"
-
-
-class FilePart(NamedTuple):
-    """Where a field's values are: what a value of a file map says.
-
-    Attributes
-    ----------
-    file
-        The file's name.
-    key
-        The key of the array in it, for a file that holds several; or None.
-    columns
-        The first of the array's columns that are the field's, and the one after the last; None for
-        the first ones.
-    is_optional
-        Whether a dataset may lack the field, in all of its samples.
-    """
-
-    file: str
-    key: str | None
-    columns: tuple[int, int] | None
-    is_optional: bool = False
 
 
 @dataclass(frozen=True)
@@ -115,7 +63,7 @@ class Field:
     @property
     def file_and_key(self) -> str:
         """What a file map says, but for the columns: `points.pt`, `sample.npz::points`."""
-        return self.file if self.key is None else f"{self.file}{_KEY}{self.key}"
+        return self.file if self.key is None else f"{self.file}{KEY}{self.key}"
 
     @property
     def canonical(self) -> str:
@@ -151,207 +99,11 @@ class Domain:
         return self.fields[0]
 
 
-def read_filemap(
-    source: object, *, where: str, is_of_class: bool = False, may_be_empty: bool = False
-) -> FileMap:
-    """Return the file map that an object stands for.
-
-    Parameters
-    ----------
-    source
-        A mapping, or an object with the attributes of `ATTRIBUTES` (a pydantic model, a
-        dataclass …). An attribute that is absent or `None` is a field the dataset does not have.
-    where
-        What to call the file map in an error message.
-    is_of_class
-        Whether a class loads what it names, which then need not be the name of a file.
-    may_be_empty
-        Whether there are other fields, so that it need not have any.
-
-    Raises
-    ------
-    SettingsError
-        When a key of a mapping is no attribute of file maps, a value is no plain file name,
-        columns do not fit, a file is shared without them, no field is set, or a domain has fields
-        but no position.
-    """
-    known = (*ATTRIBUTES, NOT_A_FIELD)
-    if isinstance(source, Mapping):
-        for key in source:
-            if key not in known:
-                raise _unknown(key, known, where)
-        values: dict[str, Any] = {name: source.get(name) for name in known}
-    else:
-        for key in _attributes_of(source):
-            if key not in known:
-                raise _unknown(key, known, where)
-        values = {name: getattr(source, name, None) for name in known}
-    filemap = {name: value for name, value in values.items() if value is not None}
-    for name, value in filemap.items():
-        check_file(name, value, where, is_of_class=is_of_class)
-        _check_columns(name, value, where, ATTRIBUTES[name].width if name in ATTRIBUTES else 0)
-    _check_shared(filemap, where)
-    _check_domains(filemap, where, may_be_empty=may_be_empty)
-    return filemap
-
-
-def _unknown(key: object, known: Iterable[str], where: str) -> SettingsError:
-    return SettingsError(
-        f"{where}: {key!r} is no attribute of a file map.{did_you_mean(key, known)} "
-        f"The attributes are {', '.join(known)}."
-    )
-
-
-def _attributes_of(source: object) -> list[str]:
-    """Return the attributes of an object, or of a class, that look like those of a file map."""
-    kinds = source.__mro__ if isinstance(source, type) else type(source).__mro__
-    names = {name for kind in kinds for name in vars(kind)} | {*getattr(source, "__dict__", {})}
-    fields = sorted(name for name in names if name.startswith(FIELD_NAMES))
-    return [name for name in fields if isinstance(getattr(source, name, None), str)]
-
-
-def parse_file(text: str) -> FilePart:
-    """Return what a value of a file map says.
-
-    `points.pt[:, 0:3]` names the first three columns, `points.pt[:, 3]` the fourth;
-    `sample.npz::points` the array of that key.
-    """
-    is_optional = text.endswith(_OPTIONAL)
-    text = text.removesuffix(_OPTIONAL)
-    match = _COLUMNS.fullmatch(text)
-    columns = None
-    if match is not None:
-        text, first = match["file"], int(match["first"])
-        columns = (first, int(match["stop"]) if match["stop"] else first + 1)
-    file, found, key = text.partition(_KEY)
-    return FilePart(file, key if found else None, columns, is_optional)
-
-
-def is_optional(text: str) -> bool:
-    """Whether a value of a file map is of a field that a dataset may lack."""
-    return parse_file(text).is_optional
-
-
-def with_optional(filemap: FileMap, files: Collection[str]) -> FileMap:
-    """Return a file map without optional fields: those whose file is there have to be, others go.
-
-    Parameters
-    ----------
-    filemap
-        The file map.
-    files
-        Names of the files of optional fields that some sample has.
-    """
-    return {
-        name: text.removesuffix(_OPTIONAL)
-        for name, text in filemap.items()
-        if not is_optional(text) or parse_file(text).file in files
-    }
-
-
-def files_in(texts: Iterable[str]) -> list[str]:
-    """Return the names of the files that values of a file map name, each once.
-
-    Without those of optional fields, which `source.optional` makes fields of all samples first.
-    """
-    return list(dict.fromkeys(parse_file(text).file for text in texts if not is_optional(text)))
-
-
-def check_file(name: str, text: object, where: str, *, is_of_class: bool) -> None:
-    """Refuse what names no file of a sample's folder.
-
-    Parameters
-    ----------
-    name, text
-        A field or a scalar, and what is said to be its file, as a value of a file map.
-    where
-        What to call the setting in an error message.
-    is_of_class
-        Whether a class loads what it names, which then need not be the name of a file.
-
-    Raises
-    ------
-    SettingsError
-        When it is none, or has a key that the file cannot have.
-    """
-    part = parse_file(text) if isinstance(text, str) else FilePart("", None, None)
-    is_a_path = "/" in part.file or part.file in (".", "..")
-    if not part.file or (is_a_path and not is_of_class):
-        raise SettingsError(
-            f"{where}: {name}: {text!r} is no file name. Give the name of a file that lies "
-            "directly in a sample's folder."
-        )
-    if part.key is not None and (not part.key.strip("/") or part.file.lower().endswith(".npy")):
-        is_nothing = not part.key.strip("/")
-        why = "names no array" if is_nothing else "a .npy file holds one array, without a key"
-        raise SettingsError(
-            f"{where}: {name}: {text!r}: {why}. Write it like sample.npz::points, or "
-            "points.npy[:, 0:3]."
-        )
-
-
-def _check_columns(name: str, text: str, where: str, width: int) -> None:
-    """Refuse columns of another number than the field has."""
-    columns = parse_file(text).columns
-    if columns is None:
-        return
-    if columns[1] - columns[0] != width:
-        how = "[:, 0]" if width == 1 else "[:, 0:3]"
-        raise SettingsError(
-            f"{where}: {name}: {text!r} names {columns[1] - columns[0]} columns, and the field has "
-            f"{width}. Write it like {how}."
-        )
-
-
-def _check_shared(filemap: FileMap, where: str) -> None:
-    """Refuse one array for several fields, unless each says which columns are its own."""
-    sharing: dict[str, list[str]] = {}
-    for name, text in filemap.items():
-        part = parse_file(text)
-        sharing.setdefault(part.file + _KEY + part.key if part.key else part.file, []).append(name)
-    for file, names in sharing.items():
-        unsaid = [name for name in names if parse_file(filemap[name]).columns is None]
-        if len(names) > 1 and unsaid:
-            raise SettingsError(
-                f"{where}: {file!r} is the file of {' and of '.join(names)}. Say which of its "
-                f"columns are whose, e.g. {unsaid[0]}: '{file}[:, 0:3]' or '{file}[:, 3]', or give "
-                "each a file of its own."
-            )
-
-
-# By canonical name, the attributes of file maps.
-_KNOWN = {f"{known.domain}_{known.name}": name for name, known in ATTRIBUTES.items()}
-
-
-def attribute_named(name: str) -> str | None:
-    """Return the attribute of file maps that a name stands for: its own, or its canonical one."""
-    return name if name in ATTRIBUTES else _KNOWN.get(name)
-
-
 def setting_of(field: Field, text: str) -> str:
     """Return how the settings say that a field is in a file: `filemap: {surface_area: 'a.pt'}`."""
-    if field.canonical in _KNOWN:
-        return f"filemap: {{{_KNOWN[field.canonical]}: '{text}'}}"
+    if field.canonical in KNOWN:
+        return f"filemap: {{{KNOWN[field.canonical]}: '{text}'}}"
     return f"fields: {{{field.canonical}: {{file: '{text}'}}}}"
-
-
-def _check_domains(filemap: FileMap, where: str, *, may_be_empty: bool) -> None:
-    of_domain: dict[str, list[str]] = {}
-    for name in filemap:
-        if name != NOT_A_FIELD:
-            of_domain.setdefault(ATTRIBUTES[name].domain, []).append(name)
-    if not of_domain and not may_be_empty:
-        raise SettingsError(
-            f"{where}: the file map holds no field. Set at least one position attribute, "
-            "such as surface_position."
-        )
-    for domain, names in of_domain.items():
-        if not any(ATTRIBUTES[name].kind == "coord" for name in names):
-            position = next(n for n, a in ATTRIBUTES.items() if a[:2] == (domain, "position"))
-            raise SettingsError(
-                f"{where}: the domain {domain!r} has {', '.join(names)} but no position. "
-                f"Set {position}, or take those out."
-            )
 
 
 # Of fields and domains of one's own: they become names of folders.
@@ -373,16 +125,16 @@ def own_fields(filemap: FileMap, settings: Settings) -> dict[str, Attribute]:
     domains |= {said.domain for said in settings.fields.values() if said.domain}
     own: dict[str, Attribute] = {}
     for canonical, said in settings.fields.items():
-        if canonical in _KNOWN:
+        if canonical in KNOWN:
             _check_known(canonical, said, known)
             continue
         if said.file is None:
             raise SettingsError(
-                f"fields: {canonical} has no file.{did_you_mean(canonical, _KNOWN)} "
+                f"fields: {canonical} has no file.{did_you_mean(canonical, KNOWN)} "
                 f"Give one: {{{canonical}: {{file: …}}}}."
             )
         check_file(canonical, said.file, "fields", is_of_class=False)
-        _check_columns(canonical, said.file, "fields", said.width)
+        check_columns(canonical, said.file, "fields", said.width)
         domain = said.domain or _domain_in(canonical, domains)
         name = canonical.removeprefix(f"{domain}_")
         if name == canonical or not _NAME.fullmatch(domain) or not _NAME.fullmatch(name):
@@ -392,7 +144,7 @@ def own_fields(filemap: FileMap, settings: Settings) -> dict[str, Attribute]:
             )
         own[canonical] = Attribute(domain, name, said.width, said.kind)
     texts = {name: said.file for name, said in settings.fields.items() if said.file}
-    _check_shared({**filemap, **texts}, "fields")
+    check_shared({**filemap, **texts}, "fields")
     return own
 
 
@@ -403,7 +155,7 @@ def _domain_in(canonical: str, domains: Iterable[str]) -> str:
 
 
 def _check_known(canonical: str, said: FieldSetting, known: set[str]) -> None:
-    attribute = _KNOWN[canonical]
+    attribute = KNOWN[canonical]
     if canonical not in known:
         raise SettingsError(
             f"fields: {canonical} is a field of file maps, and this dataset's has none. Name its "

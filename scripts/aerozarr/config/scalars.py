@@ -7,8 +7,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from aerozarr.config.fields import check_file, parse_file
-from aerozarr.config.settings import ScalarSetting
+from aerozarr.config.filemap import check_file, parse_file
+from aerozarr.config.setting_types import ScalarSetting
 from aerozarr.errors import SettingsError
 
 # They are names in a batch, beside those of fields.

@@ -19,164 +19,35 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    StrictBool,
     StrictInt,
     ValidationError,
 )
 from pydantic_core import ErrorDetails
 
+from aerozarr.config.setting_types import (
+    EXPECTED_DTYPE,
+    Compression,
+    Count,
+    Dtype,
+    FieldSetting,
+    ScalarSettings,
+    SplitManifest,
+    Switch,
+    Text,
+    Texts,
+    file_alone,
+    named_compression,
+    one_or_more,
+)
 from aerozarr.errors import SettingsError
 from aerozarr.messages import did_you_mean
 
-Dtype = Literal["float16", "float32", "float64"]
-# The compressors that both Zarr v3's Blosc codec and the installed Blosc library know.
-Cname = Literal["blosclz", "lz4", "lz4hc", "zlib", "zstd"]
-
 EXAMPLE = "example"
-EXPECTED_DTYPE = "Give float16, float32 or float64"
-
-
-def _one_or_more(value: Any) -> Any:
-    """Let `--config splits=train` (or `train,test`) stand for a list."""
-    if not isinstance(value, str):
-        return value
-    text = value.strip()
-    if text.startswith("[") and text.endswith("]"):
-        text = text[1:-1]
-    # Not at a comma within brackets.
-    return [part.strip() for part in re.split(r",(?![^\[]*\])", text)]
-
-
-def _number_as_text(value: Any) -> Any:
-    """Let `--config dataset_name=2024` be a name: the command line makes a number of it."""
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return str(value) if is_number else value
-
-
-def _digits_as_number(value: Any) -> Any:
-    """Read a number within a mapping, which the command line leaves a text."""
-    return int(value) if isinstance(value, str) and value.isascii() and value.isdigit() else value
-
-
-Text = Annotated[str, BeforeValidator(_number_as_text), Field(min_length=1)]
-Texts = Annotated[list[Text], BeforeValidator(_one_or_more), Field(min_length=1)]
-# As Snakemake hands on `--config key=true`, which YAML would have read as a bool.
-Switch = Annotated[
-    StrictBool,
-    BeforeValidator(
-        lambda value: (
-            {"true": True, "false": False}.get(value, value) if isinstance(value, str) else value
-        )
-    ),
-]
-Count = Annotated[StrictInt, Field(ge=1)]
 
 
 def _setting(default: Any, means: str, expects: str) -> Any:
     """Declare a setting: what it means (documentation) and what it expects (error messages)."""
     return Field(default=default, description=means, json_schema_extra={"expects": expects})
-
-
-def _file_alone(value: Any) -> Any:
-    return {"file": value} if isinstance(value, str) else value
-
-
-class Compression(BaseModel):
-    """Blosc's inner compressor and its level (0 to 9)."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    cname: Cname = "zstd"
-    clevel: Annotated[StrictInt, Field(ge=0, le=9), BeforeValidator(_digits_as_number)] = 5
-
-    @property
-    def label(self) -> str:
-        """The manifest's name for it, e.g. `blosc-zstd-5`."""
-        return f"blosc-{self.cname}-{self.clevel}"
-
-
-# Choices with a name; tests/benchmarks/README.md shows what each was measured to give.
-COMPRESSIONS = {
-    "default": Compression(),
-    "fast": Compression(cname="zstd", clevel=1),
-    "fastest": Compression(cname="lz4", clevel=1),
-}
-
-
-class FieldSetting(BaseModel):
-    """One entry of the setting `fields`: a field of one's own, or what is said of a known one.
-
-    Attributes
-    ----------
-    file
-        As a value of a file map; None for a field that the file map has.
-    width
-        Number of components.
-    kind
-        `coord` for positions, whose dtype is then `coords_dtype`; else `value`.
-    domain
-        Its domain, where its name does not begin with a known one.
-    dtype
-        Storage dtype; None for the usual one of its kind.
-    unit, long_name
-        What becomes the array's attributes `units` and `long_name`, after the CF conventions.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    file: Text | None = None
-    width: Annotated[Count, Field(le=1024)] = 1
-    kind: Literal["coord", "value"] = "value"
-    domain: Text | None = None
-    dtype: Dtype | None = None
-    unit: Text | None = None
-    long_name: Text | None = None
-
-
-class ScalarSetting(BaseModel):
-    """One entry of the setting `scalars`.
-
-    Attributes
-    ----------
-    file
-        File and key, as a value of a file map: `conditions.json::U_inf`, `forces.csv::Cd`. With a
-        `?` at the end, a sample may lack the file.
-    unit, long_name
-        What the group says of it as `units` and `long_name`, after the CF conventions.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    file: Text
-    unit: Text | None = None
-    long_name: Text | None = None
-
-
-ScalarSettings = dict[Text, Annotated[ScalarSetting, BeforeValidator(_file_alone)]]
-"""By name, where scalars are; a text alone is the file."""
-
-
-class SplitManifest(BaseModel):
-    """A file that lists families of splits.
-
-    Attributes
-    ----------
-    file
-        A name below the dataset's root, a path, or a URL.
-    id_format
-        The id of a sample whose id in the file is a whole number: `run_{}`, or `run_{:04}` for
-        numbers with leading zeros.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    file: Text
-    # A format could ask for anything: this one, for a number of up to 99 digits.
-    id_format: Annotated[str, Field(pattern=r"^[^{}]*\{(:0[0-9]{1,2}d?)?\}[^{}]*$")] | None = None
-
-
-def _named_compression(value: Any) -> Any:
-    return COMPRESSIONS.get(value, value) if isinstance(value, str) else value
 
 
 class Settings(BaseModel):
@@ -196,7 +67,7 @@ class Settings(BaseModel):
         "(`surface_position: points.pt`). The README lists the attributes.",
         "Give a mapping of attribute to file name, e.g. {surface_position: points.pt}",
     )
-    fields: dict[Text, Annotated[FieldSetting, BeforeValidator(_file_alone)]] = _setting(
+    fields: dict[Text, Annotated[FieldSetting, BeforeValidator(file_alone)]] = _setting(
         {},
         "Fields of your own, besides those of the file map: `surface_temperature: T.pt`, or with "
         "more to say `{file: T.pt, width: 3, kind: value, dtype: float32, unit: K, long_name: …}`. "
@@ -241,7 +112,7 @@ class Settings(BaseModel):
         "the root), for datasets whose preset has no split rule, or to replace it.",
         "Give a mapping of split name to file, e.g. {train: train_ids.txt}",
     )
-    split_manifest: Annotated[SplitManifest | None, BeforeValidator(_file_alone)] = _setting(
+    split_manifest: Annotated[SplitManifest | None, BeforeValidator(file_alone)] = _setting(
         None,
         "For `source_root`: a file that lists families of splits, JSON or CSV (a path, a URL, or a "
         "name below the root). `splits` then takes `baseline/train` too, besides the dataset's "
@@ -298,7 +169,7 @@ class Settings(BaseModel):
         "Storage dtype of single fields by canonical name, e.g. {volume_vorticity: float32}.",
         "Give a mapping of canonical field name to float16, float32 or float64",
     )
-    compression: Annotated[Compression, BeforeValidator(_named_compression)] = _setting(
+    compression: Annotated[Compression, BeforeValidator(named_compression)] = _setting(
         Compression(),
         "Blosc compressor (blosclz, lz4, lz4hc, zlib or zstd) and level (0 to 9), or a measured "
         "choice by name: `default`, `fast` (zstd 1) or `fastest` (lz4 1).",
@@ -316,7 +187,7 @@ class Settings(BaseModel):
         "Convert at most so many samples: of the listing, or of each split.",
         "Give a whole number, 1 or more, or null",
     )
-    exclude: Annotated[list[Text], BeforeValidator(_one_or_more)] = _setting(
+    exclude: Annotated[list[Text], BeforeValidator(one_or_more)] = _setting(
         [],
         "Samples to skip: their ids, or patterns in which `*` stands for any text and `?` for one "
         "character, in quotes: `[run_12, 'old/*']`. They are listed in `skipped.tsv`.",

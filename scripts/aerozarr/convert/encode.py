@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 from numcodecs import blosc
 
-from aerozarr.config.settings import Compression
+from aerozarr.config.setting_types import Compression
 from aerozarr.convert.gather import Gatherer, Rows
 from aerozarr.convert.permutation_file import Shuffle
 from aerozarr.store.format.layout import Grid

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from aerozarr.config.fields import Domain, Field, FileMap
+from aerozarr.config.fields import Domain, Field
+from aerozarr.config.filemap import FileMap
 from aerozarr.config.scalars import Scalar
 from aerozarr.config.settings import Settings
 from aerozarr.errors import BrokenSample, SettingsError, SkipSample

@@ -16,7 +16,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from aerozarr.config.fields import FileMap
+from aerozarr.config.filemap import FileMap
 from aerozarr.errors import SettingsError
 from aerozarr.messages import did_you_mean
 

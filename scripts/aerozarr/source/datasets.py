@@ -18,7 +18,7 @@ from types import ModuleType
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from aerozarr.config.fields import (
+from aerozarr.config.filemap import (
     ATTRIBUTES,
     FIELD_NAMES,
     NOT_A_FIELD,
@@ -27,7 +27,8 @@ from aerozarr.config.fields import (
     read_filemap,
 )
 from aerozarr.config.scalars import Scalar, scalars_of
-from aerozarr.config.settings import EXAMPLE, ScalarSettings, Settings
+from aerozarr.config.setting_types import ScalarSettings
+from aerozarr.config.settings import EXAMPLE, Settings
 from aerozarr.errors import SettingsError
 from aerozarr.messages import did_you_mean
 from aerozarr.source.class_samples import ClassSamples

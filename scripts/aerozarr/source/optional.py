@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from aerozarr.config.fields import is_optional, parse_file, with_optional
+from aerozarr.config.filemap import is_optional, parse_file, with_optional
 from aerozarr.config.settings import Settings
 from aerozarr.source.datasets import Dataset
 from aerozarr.source.open_source import open_source

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from aerozarr.config.settings import SplitManifest
+from aerozarr.config.setting_types import SplitManifest
 from aerozarr.errors import SettingsError
 from aerozarr.filesystems.location import Location, StorageOptions
 from aerozarr.messages import did_you_mean, printable, redacted

@@ -13,7 +13,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from aerozarr.config.settings import Settings, SplitManifest
+from aerozarr.config.setting_types import SplitManifest
+from aerozarr.config.settings import Settings
 from aerozarr.errors import SettingsError
 from aerozarr.filesystems.location import Location
 from aerozarr.source.named_files import normal_id, read_named

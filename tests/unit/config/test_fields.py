@@ -9,14 +9,8 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from aerozarr.config.fields import (
-    Domain,
-    domains_of,
-    files_in,
-    is_optional,
-    read_filemap,
-    with_optional,
-)
+from aerozarr.config.fields import Domain, domains_of
+from aerozarr.config.filemap import files_in, is_optional, read_filemap, with_optional
 from aerozarr.config.settings import load_settings
 from aerozarr.errors import SettingsError
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from aerozarr.config.fields import with_optional
+from aerozarr.config.filemap import with_optional
 from aerozarr.config.settings import load_settings
 from aerozarr.errors import SettingsError
 from aerozarr.source import datasets

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from aerozarr.config.fields import Domain, Field
-from aerozarr.config.settings import Compression
+from aerozarr.config.setting_types import Compression
 from aerozarr.store.format.layout import ROOT_METADATA, Grid
 
 _ITEM_SIZES = {"float16": 2, "float32": 4, "float64": 8}

@@ -18,7 +18,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aerozarr.config.fields import Field, parse_file
+from aerozarr.config.fields import Field
+from aerozarr.config.filemap import parse_file
 from aerozarr.errors import BrokenSample
 from aerozarr.filesystems.location import Location, open_location
 from aerozarr.source.files import rows as rows_module

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from aerozarr.config.fields import parse_file
+from aerozarr.config.filemap import parse_file
 from aerozarr.config.scalars import Scalar
 from aerozarr.errors import BrokenSample
 from aerozarr.filesystems.location import open_location

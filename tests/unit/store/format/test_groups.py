@@ -18,7 +18,7 @@ from numcodecs import blosc
 from zarr.storage import MemoryStore
 
 from aerozarr.config.fields import Domain
-from aerozarr.config.settings import Compression
+from aerozarr.config.setting_types import Compression
 from aerozarr.convert.encode import encode_shards
 from aerozarr.store.format.layout import Grid, shard_path
 from aerozarr.store.format.metadata import array_metadata, metadata_files

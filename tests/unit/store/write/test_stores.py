@@ -19,7 +19,7 @@ import pytest
 from fsspec.implementations.dirfs import DirFileSystem
 from fsspec.implementations.local import LocalFileSystem
 
-from aerozarr.config.settings import Compression
+from aerozarr.config.setting_types import Compression
 from aerozarr.convert.encode import encode_shards
 from aerozarr.errors import RemoteError, SettingsError
 from aerozarr.filesystems.location import open_location
