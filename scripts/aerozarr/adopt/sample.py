@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -152,9 +152,19 @@ class ComparedStore(StoreRoot):
         """Return the files of a group."""
         return self._store.files_of(sample_id)
 
-    def all_files(self) -> dict[str, int | None]:
+    def all_files(self) -> Mapping[str, int | None]:
         """Return all files."""
         return self._store.all_files()
+
+    def groups_among(self, files: Mapping[str, int | None]) -> set[str]:
+        """Return the ids of all groups."""
+        return self._store.groups_among(files)
+
+    def files_among(
+        self, files: Mapping[str, int | None], sample_ids: Collection[str]
+    ) -> Iterator[tuple[str, str]]:
+        """Yield the files of some groups."""
+        return self._store.files_among(files, sample_ids)
 
     def publish(self, name: str, content: bytes) -> None:
         """Refuse: nothing is written."""

@@ -24,7 +24,7 @@ from aerozarr.run_config import EXPECTED_TABLES, INCOMPLETE, SAMPLES, RunConfig
 from aerozarr.source.sample_table import read_samples, read_skipped
 from aerozarr.source.samples import Sample, Skipped
 from aerozarr.source.splits import always_there
-from aerozarr.store.format.layout import CHECKSUMS, MANIFEST, PROVENANCE, groups_in
+from aerozarr.store.format.layout import CHECKSUMS, MANIFEST, PROVENANCE
 from aerozarr.store.format.manifest import Manifest
 from aerozarr.store.format.tables import Checksums, read_checksums
 from aerozarr.store.write.records import read_written
@@ -105,7 +105,9 @@ def merge_fragments(
         absent=sum(row.is_absent for row in skipped),
         unreadable=[str(row) for row in skipped if row.kind == "unreadable"],
         kinds=dict(Counter(row.kind for row in skipped)),
-        orphans=sorted((groups_in(there) & ours) - {fragment.sample_id for fragment in converted}),
+        orphans=sorted(
+            (store.groups_among(there) & ours) - {fragment.sample_id for fragment in converted}
+        ),
         source_bytes=counts["source_bytes"],
         stored_bytes=counts["stored_bytes"],
         manifest_digest=digest_of(manifest),

@@ -6,7 +6,7 @@ import atexit
 import contextlib
 import os
 import uuid
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,11 +19,12 @@ from aerozarr.messages import first_lines, plural, printable, redacted
 from aerozarr.run_config import LEASE_TOKEN, MERGED, RunConfig
 from aerozarr.store.format.layout import (
     MANIFEST,
+    PARTIAL_FOLDER,
+    RECORDS_FOLDER,
+    ROOT_METADATA,
     group_path,
-    groups_in,
     is_beside_the_groups,
     is_foreign_in_group,
-    split_path,
 )
 from aerozarr.store.format.manifest import Manifest
 from aerozarr.store.write.records import (
@@ -74,9 +75,10 @@ def check_store_is_ours(run_config: RunConfig, state: State, plan: Plan) -> Writ
     wanted = {sample.id for sample in state.samples if sample.key in plan.convert}
     if run_config.is_example:
         wanted |= {name.rpartition("/")[0] for name in example_files()}
-    _check_groups(run_config, (groups_in(state.files) & wanted) - known)
+    visible = {one for one in wanted if f"{group_path(one)}/{ROOT_METADATA}" in state.files}
+    _check_groups(run_config, visible - known)
     _check_files_in_groups(run_config, state, wanted)
-    _check_no_folders(run_config, state.files)
+    _check_no_folders(run_config)
     return Written(settings.dataset, sources_of(run_config), frozenset(known | wanted))
 
 
@@ -128,11 +130,10 @@ def _check_files_in_groups(run_config: RunConfig, state: State, wanted: Collecti
     """Check that no group that is to be replaced holds files of somebody's own."""
     if run_config.settings.take_over:
         return
-    places = ((path, split_path(path)) for path in state.files)
     foreign = [
-        path
-        for path, place in places
-        if place is not None and place[0] in wanted and is_foreign_in_group(place[1])
+        f"{group_path(sample_id)}/{path}"
+        for sample_id, path in run_config.store.files_among(state.files, wanted)
+        if is_foreign_in_group(path)
     ]
     if foreign:
         head = (
@@ -143,11 +144,16 @@ def _check_files_in_groups(run_config: RunConfig, state: State, wanted: Collecti
         raise SettingsError("\n".join([head, *first_lines(map(printable, sorted(foreign)))]))
 
 
-def _check_no_folders(run_config: RunConfig, files: Iterable[str]) -> None:
+def _check_no_folders(run_config: RunConfig) -> None:
     """Check that no folder of somebody's own is where a file beside the groups is to be put."""
-    folders = {path.partition("/")[0] for path in files if "/" in path}
+    location = run_config.store.location
+    if not location.is_local or not os.path.isdir(location.path):
+        return
+    with os.scandir(location.path) as entries:
+        folders = {entry.name for entry in entries if entry.is_dir()}
+    folders -= {RECORDS_FOLDER, PARTIAL_FOLDER}
     blocking = sorted(filter(is_beside_the_groups, folders))
-    if blocking and run_config.store.location.is_local:
+    if blocking:
         place = printable(f"{redacted(run_config.settings.store)}/{blocking[0]}")
         raise SettingsError(
             f"store: {place} is a folder, where aerozarr keeps a file of that name. Move it away, "
@@ -214,7 +220,7 @@ def check_may_adopt(run_config: RunConfig, manifest: bytes) -> None:
         _check_dataset(run_config, written, _name_in(manifest))
     tokens = run_config.lease_tokens
     check_lease_can_be_taken(run_config.store, tokens, take_over=settings.take_over)
-    _check_no_folders(run_config, run_config.store.all_files())
+    _check_no_folders(run_config)
 
 
 def begin_writing(run_config: RunConfig, written: Written | None) -> None:

@@ -11,7 +11,7 @@ import hashlib
 import os
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from aerozarr.errors import StoreError
@@ -25,8 +25,8 @@ from aerozarr.store.format.layout import (
     RECORDS_FOLDER,
     ROOT_METADATA,
     group_path,
-    without_nested,
 )
+from aerozarr.store.write.local_files import LocalFiles, files_below
 from aerozarr.store.write.root import GroupWriter, Shard, StoredFile, StoreRoot
 
 # Folders of the root that hold no groups.
@@ -77,11 +77,20 @@ class LocalRoot(StoreRoot):
         return found
 
     def files_of(self, sample_id: str) -> dict[str, int | None]:
-        return _files_below(self.root / group_path(sample_id))
+        return files_below(str(self.root / group_path(sample_id)))
 
-    def all_files(self) -> dict[str, int | None]:
-        found = _files_below(self.root)
-        return {path: found[path] for path in without_nested(found)}
+    def all_files(self) -> Mapping[str, int | None]:
+        return LocalFiles(str(self.root))
+
+    def groups_among(self, files: Mapping[str, int | None]) -> set[str]:
+        return self.group_ids()
+
+    def files_among(
+        self, files: Mapping[str, int | None], sample_ids: Collection[str]
+    ) -> Iterator[tuple[str, str]]:
+        for sample_id in sample_ids:
+            for path in self.files_of(sample_id):
+                yield sample_id, path
 
     def publish(self, name: str, content: bytes) -> None:
         place = self.root / name
@@ -131,24 +140,6 @@ class LocalRoot(StoreRoot):
         shutil.rmtree(self.partial, ignore_errors=True)
         with contextlib.suppress(OSError):  # another run's, or never there
             self.partial.parent.rmdir()
-
-
-def _files_below(folder: Path) -> dict[str, int | None]:
-    """Return the files below a folder, if it is there: path from it to size."""
-    found: dict[str, int | None] = {}
-    waiting = [("", str(folder))]
-    while waiting:
-        start, path = waiting.pop()
-        with (
-            contextlib.suppress(FileNotFoundError, NotADirectoryError),
-            os.scandir(path) as entries,
-        ):
-            for entry in entries:
-                if entry.is_dir(follow_symlinks=False):
-                    waiting.append((f"{start}{entry.name}/", entry.path))
-                else:
-                    found[start + entry.name] = entry.stat(follow_symlinks=False).st_size
-    return found
 
 
 class _LocalGroup(GroupWriter):

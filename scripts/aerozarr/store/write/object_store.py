@@ -6,7 +6,7 @@ it the group does not exist.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from aerozarr.errors import StoreError
 from aerozarr.messages import printable
@@ -15,6 +15,7 @@ from aerozarr.store.format.layout import (
     ROOT_METADATA,
     group_path,
     groups_in,
+    split_path,
     without_nested,
 )
 from aerozarr.store.write.root import GroupWriter, Shard, StoredFile, StoreRoot
@@ -53,9 +54,19 @@ class ObjectStoreRoot(StoreRoot):
         # they do not tell a group from what is left of one.
         return groups_in(without_nested(self.location.files()))
 
-    def all_files(self) -> dict[str, int | None]:
+    def all_files(self) -> Mapping[str, int | None]:
         files = self.location.files()
         return {path: files[path].get("size") for path in without_nested(files)}
+
+    def groups_among(self, files: Mapping[str, int | None]) -> set[str]:
+        return groups_in(files)
+
+    def files_among(
+        self, files: Mapping[str, int | None], sample_ids: Collection[str]
+    ) -> Iterator[tuple[str, str]]:
+        for place in map(split_path, files):
+            if place is not None and place[0] in sample_ids:
+                yield place
 
     def publish(self, name: str, content: bytes) -> None:
         self.location.write(name, content)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
@@ -126,8 +126,24 @@ class StoreRoot(ABC):
         """Return what lies in a group, visible or not: path below it to size, if that is told."""
 
     @abstractmethod
-    def all_files(self) -> dict[str, int | None]:
-        """Return what lies below the root, without records and other stores: path to size."""
+    def all_files(self) -> Mapping[str, int | None]:
+        """Return what lies below the root, without records and other stores: path to size.
+
+        Of a local store, to go through all of it takes much longer than to ask for some paths.
+        """
+
+    @abstractmethod
+    def groups_among(self, files: Mapping[str, int | None]) -> set[str]:
+        """Return the ids of all groups that are visible, by what `all_files` returned."""
+
+    @abstractmethod
+    def files_among(
+        self, files: Mapping[str, int | None], sample_ids: Collection[str]
+    ) -> Iterator[tuple[str, str]]:
+        """Yield the files of some samples' groups, visible or not: the sample, and the path below.
+
+        By what `all_files` returned, or as it is less work.
+        """
 
     @abstractmethod
     def publish(self, name: str, content: bytes) -> None:
