@@ -46,6 +46,12 @@ def test_it_tells_samples_bytes_memory_and_time_and_leaves_nothing(seven: Worksp
     read, write = re.findall(r"^to \w+ +(.*)$", log, re.MULTILINE)
     assert megabytes(read) == pytest.approx(source / 1e6, rel=0.01)
     assert megabytes(write) == pytest.approx(stored / 1e6, rel=0.02)
+    # And how the named compressions do on the same samples.
+    row = r"^  (as set|fast|fastest) \(blosc-\w+-\d\) +(\d.*); to convert ([\d.]+), to read (\S+)$"
+    found = re.findall(row, log, re.MULTILINE)
+    assert [name for name, *_ in found] == ["as set", "fast", "fastest"]
+    assert found[0][2:] == ("1.00", "1.00")
+    assert "tried on 5 samples" in log
 
 
 def test_it_says_how_many_are_converted_already(seven: Workspace) -> None:

@@ -5,23 +5,23 @@ from __future__ import annotations
 import shutil
 import sys
 from dataclasses import dataclass
-from pathlib import Path
+from itertools import accumulate
 
 from aerozarr.convert.encode import use_one_thread
-from aerozarr.convert.fragment import Fragment
-from aerozarr.convert.sample import convert
 from aerozarr.errors import StoreError
 from aerozarr.filesystems.location import is_url
 from aerozarr.messages import format_bytes, format_duration, plural
 from aerozarr.run_config import RunConfig
 from aerozarr.source.samples import Listing, Sample
-from aerozarr.store.write import open_root
+from aerozarr.workflow.compressions import comparison_lines, convert_with, try_compressions
 from aerozarr.workflow.list_samples import read_listing
 from aerozarr.workflow.reconcile import look, plan_run
 from aerozarr.workflow.resources import memory_mb
 
 # Samples that are converted to measure with: small, middling and large ones.
 MEASURED = 5
+# Of these, as many are converted with each compression as have so many bytes; at least one.
+TRIED_BYTES = 2**28
 # Seconds that the workflow itself takes, whatever a sample's size: measured with tests/benchmarks.
 START_SECONDS = 2.0
 SAMPLE_SECONDS = 0.03
@@ -43,6 +43,8 @@ class Estimate:
         Of all conversions, one after another on one core.
     measured, broken
         Numbers of samples that were converted to tell, and that could not be.
+    comparison
+        How the named compressions compare, line by line.
     """
 
     samples: int
@@ -53,6 +55,7 @@ class Estimate:
     conversion_seconds: float
     measured: int
     broken: int
+    comparison: tuple[str, ...] = ()
 
     def seconds(self, cores: int) -> float:
         """Return the seconds that a run from nothing takes on so many cores."""
@@ -75,7 +78,7 @@ class Estimate:
             "time": f"{format_duration(self.seconds(cores))} on {plural(cores, 'core')} "
             f"(measured on {plural(self.measured, 'sample')}{broken})",
         }
-        return [f"{name:9} {value}" for name, value in rows.items()]
+        return [*(f"{name:9} {value}" for name, value in rows.items()), *self.comparison]
 
 
 def estimate(run_config: RunConfig, *, cores: str) -> None:
@@ -100,7 +103,12 @@ def estimate_of(run_config: RunConfig, listing: Listing) -> Estimate:
     folder = run_config.place("estimate")
     shutil.rmtree(folder, ignore_errors=True)
     try:
-        made = [_convert(run_config, sample, folder) for sample in _few(listing.samples)]
+        made = [
+            (sample, convert_with(run_config, sample, run_config.settings.compression, folder))
+            for sample in _few(listing.samples)
+        ]
+        whole = [sample for sample, fragment in made if fragment.skipped is None]
+        tried = try_compressions(run_config, _at_most(whole, TRIED_BYTES), folder)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     converted = [(sample, fragment) for sample, fragment in made if fragment.skipped is None]
@@ -136,6 +144,7 @@ def estimate_of(run_config: RunConfig, listing: Listing) -> Estimate:
         conversion_seconds=share * sum(fragment.seconds for _, fragment in timed),
         measured=len(converted),
         broken=len(made) - len(converted),
+        comparison=tuple(comparison_lines(tried)),
     )
 
 
@@ -148,10 +157,7 @@ def _few(samples: list[Sample]) -> list[Sample]:
     return [middle, *picked]
 
 
-def _convert(run_config: RunConfig, sample: Sample, folder: Path) -> tuple[Sample, Fragment]:
-    # Into a folder and not into the store: nothing of an estimate is to stay.
-    store = open_root(str(folder / "store"), {}, owner=str(folder))
-    load = run_config.source.loader(sample, run_config.domains)
-    scalars = run_config.source.scalars_of(sample)
-    domains, settings = run_config.domains, run_config.settings
-    return sample, convert(sample, load, domains, settings, store, scalars)
+def _at_most(samples: list[Sample], nbytes: int) -> list[Sample]:
+    """Return the first samples that have so many bytes together; the first in any case."""
+    sizes = accumulate(sum(sample.sizes) for sample in samples)
+    return [one for one, size in zip(samples, sizes, strict=True) if size <= nbytes] or samples[:1]
