@@ -66,3 +66,11 @@ def test_a_remote_store_holds_the_compressed_sample_as_well() -> None:
         for far in (False, True)
     )
     assert remote - local == 300
+
+
+def test_of_a_compressed_file_more_is_asked_for() -> None:
+    plain, packed = (
+        memory_mb(Sample("a", "a", "", -1, (name,), (100 * MB,), "0"), attempt=1)
+        for name in ("a.npy", "a.NPZ")
+    )
+    assert packed - plain == 900
