@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from functools import cached_property
+from io import BytesIO
+from pathlib import Path
 
 from aerozarr.config.fields import Domain, Field
 from aerozarr.config.scalars import Scalar
@@ -39,6 +41,19 @@ class FolderSource(Source):
         # Who names no domains has nothing read ahead, scalars neither.
         wanted: list[Field | Scalar] = [*self.scalars_of(sample), *fields] if fields else []
         return load_remote(folder, wanted, sample.size_of, read_sizes)
+
+    def library_loader(self, sample: Sample, domains: tuple[Domain, ...]) -> Loader:
+        from aerozarr.source.files.download import read_file
+        from aerozarr.source.files.read import by_library
+
+        folder = self.base.below(sample.id)
+
+        def open_file(file: str) -> Path | BytesIO:
+            if folder.is_local:
+                return Path(folder.join(file))
+            return BytesIO(read_file(folder, file, sample.size_of(file)))
+
+        return by_library(self.loader(sample, domains), open_file)
 
     def signs(self, sample: Sample) -> Signs:
         if not self.base.is_local:

@@ -110,6 +110,10 @@ class Source(ABC):
             Where the bytes read of each file behind a URL are noted, by its name.
         """
 
+    def library_loader(self, sample: Sample, domains: tuple[Domain, ...]) -> Loader:
+        """Return `loader`, whose fields are read by the libraries of their formats alone."""
+        return self.loader(sample, domains)
+
     def scalars_of(self, sample: Sample) -> tuple[Scalar, ...]:
         """Return the scalars that a sample has: all but optional ones whose file it lacks."""
         return tuple(

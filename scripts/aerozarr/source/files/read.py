@@ -17,7 +17,13 @@ from aerozarr.config.scalars import Scalar
 from aerozarr.filesystems.location import Location
 from aerozarr.source.files.download import ReadAhead, check_size, read_file
 from aerozarr.source.files.hdf5 import load_hdf5, load_hdf5_bytes
-from aerozarr.source.files.npy import load_npy, load_npy_bytes, load_npz, load_npz_bytes
+from aerozarr.source.files.npy import (
+    load_by_numpy,
+    load_npy,
+    load_npy_bytes,
+    load_npz,
+    load_npz_bytes,
+)
 from aerozarr.source.files.pt import load_pt, load_pt_bytes
 from aerozarr.source.files.scalars import load_scalar, load_scalar_bytes
 
@@ -37,6 +43,10 @@ _KINDS: dict[str, tuple[_Load, _LoadBytes]] = {
     ".hdf5": (load_hdf5, load_hdf5_bytes),
 }
 _PT = (load_pt, load_pt_bytes)
+
+
+# Those whose files are also read by their library alone, for verification; it reads the others.
+_BY_LIBRARY = {".npy": load_by_numpy, ".npz": load_by_numpy}
 
 
 def _kind_of(file: str) -> tuple[_Load, _LoadBytes]:
@@ -88,6 +98,27 @@ def load_bytes(content: bytes, field: Field | Scalar) -> object:
     if isinstance(field, Scalar):
         return load_scalar_bytes(content, field)
     return _kind_of(field.file)[1](content, field)
+
+
+def by_library(load: Loader, open_file: Callable[[str], BinaryIO | Path]) -> Loader:
+    """Return how fields are loaded by the libraries of their formats, once `load` has checked them.
+
+    Parameters
+    ----------
+    load
+        Loads a field, or says what is wrong with its file.
+    open_file
+        Returns a file of the sample by its name: its path, or its content.
+    """
+
+    def load_by_library(field: Field | Scalar) -> object:
+        value = load(field)
+        kind = _BY_LIBRARY.get(os.path.splitext(field.file)[1].lower())
+        if kind is None or isinstance(field, Scalar):
+            return value
+        return kind(open_file(field.file), field)
+
+    return load_by_library
 
 
 def load_remote(

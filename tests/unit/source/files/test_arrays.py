@@ -20,10 +20,12 @@ from hypothesis import strategies as st
 
 from aerozarr.config.fields import Field
 from aerozarr.config.filemap import parse_file
+from aerozarr.config.scalars import Scalar
 from aerozarr.errors import BrokenSample
 from aerozarr.filesystems.location import Location, open_location
+from aerozarr.source.files import npy as npy_module
 from aerozarr.source.files import rows as rows_module
-from aerozarr.source.files.read import load_bytes, load_file
+from aerozarr.source.files.read import by_library, load_bytes, load_file
 from aerozarr.source.files.rows import Mapped, as_rows, blocks_of, check_whole
 from unit.store_helpers import field_of, put_file, url_of
 
@@ -121,6 +123,35 @@ def test_a_file_gives_the_array_that_was_written(folder: Location, kind: str, dt
     np.testing.assert_array_equal(rows_of(folder, text, write(rows)), rows[:, :3])
     np.testing.assert_array_equal(rows_of(folder, f"{text}[:, 1:4]", write(rows)), rows[:, 1:])
     np.testing.assert_array_equal(rows_of(folder, f"{text}[:, 3]", write(rows), 1), rows[:, 3:])
+
+
+@each_place
+@pytest.mark.parametrize("kind", FILES)
+def test_verification_reads_it_by_its_library(
+    folder: Location, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text, write = FILES[kind]
+    field, content = field_at(text), write(ROWS)
+    put_file(folder.url, field.file, content)
+
+    def open_file(file: str) -> Path | io.BytesIO:
+        return Path(folder.join(file)) if folder.is_local else io.BytesIO(content)
+
+    def load(field: Field | Scalar) -> object:
+        return load_file(folder, field.file, len(content), field)
+
+    # What this project reads itself would be misread.
+    monkeypatch.setattr(npy_module, "_tensor", lambda *_: torch.zeros(len(ROWS), 4))
+    monkeypatch.setattr(npy_module, "_map", lambda *_: torch.zeros(len(ROWS), 4))
+    value = by_library(load, open_file)(field)
+    blocks = [part.clone() for _, part in blocks_of(value, field)]
+    np.testing.assert_array_equal(torch.cat(blocks).numpy(), ROWS[:, :3])
+    # A pickle is not loaded in this way either.
+    hostile = npy(np.array([{}], dtype=object), allow_pickle=True)
+    put_file(folder.url, "hostile.npy", hostile)
+    content = hostile
+    with pytest.raises(BrokenSample):
+        by_library(load, open_file)(replace(field, file="hostile.npy", key=None))
 
 
 @pytest.mark.parametrize("kind", ["npy", "npy in Fortran's order", "npz", "pt dict"])
