@@ -61,6 +61,8 @@ HANDED_OVER = ".listing.json"
 EXPECTED_TABLES = ".tables.sha256"
 # What tells this run's lease of the store from others', one token a line, the last one first.
 LEASE_TOKEN = ".lease"
+# What tells this work folder from others.
+WRITER = ".writer"
 
 
 @dataclass(frozen=True)
@@ -217,6 +219,16 @@ class RunConfig:
     def lease_tokens(self) -> list[str]:
         """What tells the store's leases of runs in this work folder; the last run's first."""
         return (read_or_none(self.place(LEASE_TOKEN)) or b"").decode("utf-8", "replace").split()
+
+    @property
+    def writer(self) -> str:
+        """What tells the runs of this work folder to this store from all others.
+
+        Empty while no run has begun here. It goes with the name by which the settings call the
+        store, as the fragments do: under another name, this work folder knows nothing of it.
+        """
+        own = (read_or_none(self.place(WRITER)) or b"").decode("ascii", "replace").strip()
+        return f"{own}-{Path(self.fragments).name}" if own else ""
 
     def prepare(self) -> None:
         """Import what source and store need: for a process that forks one child a job."""

@@ -7,6 +7,7 @@ manifest lists what is on the disk.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -87,6 +88,8 @@ class StoreWriter:
         *,
         workdir: str | Path | None = None,
     ) -> None:
+        if not is_url(str(place)):  # one name for one store: fragments go by it
+            place = os.path.abspath(place)
         given = dict(settings or {})
         wrong = sorted(_NOT_HERE & given.keys())
         if wrong:
@@ -200,7 +203,7 @@ class StoreWriter:
         check_lease_can_be_taken(store, (), take_over=config.settings.take_over)
         written = read_written(store)
         groups = {*(written.groups if written else ()), *(sample.id for sample in samples)}
-        record_written(store, Written(_ORIGIN, (_ORIGIN,), frozenset(groups)))
+        record_written(store, Written(_ORIGIN, (_ORIGIN,), frozenset(groups), _ORIGIN))
         summary, _ = merge_fragments(config, samples, [])
         lines = replace(summary, orphans=[]).lines()
         if summary.orphans:

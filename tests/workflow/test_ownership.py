@@ -10,9 +10,10 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 import zarr
 
-from workflow.harness import Workspace, digests, write_sample
+from workflow.harness import FILEMAP, Workspace, digests, fresh_digests, tensors, write_sample
 
 ALL = ["a", "b", "deep%2Fc"]
 
@@ -217,3 +218,40 @@ def test_a_run_whose_store_was_taken_over_publishes_nothing(converted: Workspace
     # The next plain run of the first settings has the store to itself again.
     assert converted.run().converted == ALL
     assert json.loads((converted.store / "manifest.json").read_text())["shuffle_seed"] == 5
+
+
+def test_groups_of_another_run_are_not_taken_for_ones_own_by_their_sizes(
+    converted: Workspace, tmp_path: Path
+) -> None:
+    w = converted
+    for seed, sample in enumerate(("a", "b", "deep/c")):
+        torch.save(tensors(20 + seed)["p.pt"], w.source / sample / "T.pt")
+    # Nothing compressed: whatever is stored has the same size.
+    mine = {**w.config, "compression": {"cname": "zstd", "clevel": 0}}
+    w.config = dict(mine)
+    w.run()
+    expected = fresh_digests(w, tmp_path / "fresh")
+
+    # The same samples and manifest, from another work folder, of other values.
+    w.config |= {"workdir": "results/other", "filemap": {**FILEMAP, "surface_pressure": "T.pt"}}
+    w.run()
+    w.config = dict(mine)
+    run = w.run()
+    assert any("a run from another work folder wrote to" in line for line in run.said)
+    assert run.converted == ["a", "b", "deep%2Fc"]
+    assert digests(w.store) == expected
+    assert w.run().nothing_to_do
+
+    # The same work folder, by another name of the store.
+    w.config |= {"store": str(w.store), "shuffle_seed": 7}
+    w.run()
+    w.config = dict(mine)
+    w.run()
+    assert digests(w.store) == expected
+
+    # What another work folder stored alike is not converted again.
+    w.config["workdir"] = "results/other"
+    assert w.run().converted == ["a", "b", "deep%2Fc"]  # it knows its own settings alone
+    w.config = dict(mine)
+    assert w.run().converted == []
+    assert digests(w.store) == expected

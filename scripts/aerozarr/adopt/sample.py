@@ -43,6 +43,7 @@ from aerozarr.store.format.layout import (
     is_foreign_in_group,
     shard_folder,
 )
+from aerozarr.store.format.scalars import DESCRIPTIONS, VALUES
 from aerozarr.store.read.array_decoder import Layout, Unreadable
 from aerozarr.store.read.chunk_reader import ChunkReader
 from aerozarr.store.read.group_metadata import UnreadableGroup, members_of
@@ -242,8 +243,25 @@ class ComparedGroup(GroupWriter):
         return notes
 
     def put(self, path: str, content: bytes) -> None:
-        """Note that the group has to have a file; metadata need not be the same text."""
+        """Note that the group has to have a file, of metadata: it need not be the same text.
+
+        What it says of units, and that inner groups are groups, has to be the same.
+        """
         self._wanted.add(path)
+        if self._of_root or path not in self._files:
+            return
+        wanted = json.loads(content)
+        try:
+            found = self._json(path)
+            if found.get("node_type") != wanted["node_type"]:
+                raise Unreadable(f"is of no {wanted['node_type']}")
+            texts = [found, self._members.get(path.rpartition("/")[0])]
+            for name in ("units", "long_name"):
+                said = [_attributes(text).get(name) for text in texts if text is not None]
+                if any(one != _attributes(wanted).get(name) for one in said):
+                    raise Unreadable(f"its attribute {name} is not what the settings say")
+        except Unreadable as error:
+            self._of_root.append(Problem(path, str(error), CONVERT_ANEW))
 
     def put_shard(self, path: str, shard: Shard) -> None:
         """Compare a shard's rows with those that are stored."""
@@ -274,8 +292,9 @@ class ComparedGroup(GroupWriter):
     def commit(self, root_metadata: bytes) -> None:
         """Look at the files as a whole: each that would be written is there, and no other."""
         self._wanted.add(ROOT_METADATA)
-        for name, wanted in json.loads(root_metadata)["attributes"].items():
-            if not self._of_root and self._attributes.get(name) != wanted:
+        wanted = json.loads(root_metadata)["attributes"]
+        for name in (VALUES, DESCRIPTIONS):
+            if not self._of_root and self._attributes.get(name) != wanted.get(name):
                 what = f"the group's attribute {name} is not what the source and the settings say"
                 self._of_root.append(Problem(ROOT_METADATA, what, CONVERT_ANEW))
         named = {problem.place for problem in self.problems}
@@ -394,6 +413,11 @@ class ComparedGroup(GroupWriter):
             size += len(content)
             if len(content) < _FILE_BLOCK:
                 return StoredFile(size, digest.hexdigest())
+
+
+def _attributes(metadata: Any) -> Mapping[str, Any]:
+    found = metadata.get("attributes") if isinstance(metadata, dict) else None
+    return found if isinstance(found, dict) else {}
 
 
 class _Differing:

@@ -66,7 +66,12 @@ def adopt(
     if adopted or plan.keep:
         run_config.check_lease()
         # Only now: until a sample holds this source's values, nothing says that they are of it.
-        written = Written(run_config.settings.dataset, tuple(plan.sources), frozenset(plan.groups))
+        written = Written(
+            run_config.settings.dataset,
+            tuple(plan.sources),
+            frozenset(plan.groups),
+            run_config.writer,
+        )
         record_written(run_config.store, written)
     if not rows:
         keys = {*plan.adopt, *plan.keep}

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from pydantic import TypeAdapter
+
 from aerozarr.messages import first_lines, format_bytes, plural, printable, redacted
 from aerozarr.store.format.layout import MANIFEST, SKIPPED
 
@@ -118,6 +120,9 @@ def digest_of_tables(tables: Mapping[str, bytes]) -> str:
     return digest_of("\n".join(digests).encode())
 
 
+_SUMMARY = TypeAdapter(Summary)
+
+
 def digest_of(content: bytes) -> str:
     """Return the hash by which content is known again."""
     return hashlib.sha256(content).hexdigest()
@@ -126,6 +131,6 @@ def digest_of(content: bytes) -> str:
 def read_summary(path: Path) -> Summary | None:
     """Read a summary, or return None when there is none that can be read."""
     try:
-        return Summary(**json.loads(path.read_bytes()))
-    except (FileNotFoundError, ValueError, TypeError):
+        return _SUMMARY.validate_json(path.read_bytes())
+    except (FileNotFoundError, ValueError):
         return None

@@ -185,7 +185,7 @@ def _check_layout(
     try:
         root = zarr.open_group(group.zarr, mode="r", use_consolidated=True)
         arrays = {name for name, item in root.members(max_depth=None) if _is_array(item)}
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         yield Problem(ROOT_METADATA, f"cannot be read: {type(error).__name__}", CONVERT_ANEW)
         return
     for name in sorted(wanted - arrays):
@@ -221,13 +221,22 @@ def _check_array(group: _Group, field: Field, grid: Grid) -> Iterable[Problem]:
         if getattr(array, name) != value:
             what = f"its {name} is {getattr(array, name)}, and should be {value}"
             yield Problem(field.array_name, what, CONVERT_ANEW)
+    for name, text in {"units": field.unit, "long_name": field.long_name}.items():
+        found = array.attrs.asdict().get(name)
+        if found != text:
+            what = f"its attribute {name} is {_said(found)}, and should be {_said(text)}"
+            yield Problem(field.array_name, what, CONVERT_ANEW)
+
+
+def _said(attribute: object) -> str:
+    return "not there" if attribute is None else printable(repr(attribute))[:80]
 
 
 def _check_scalars(group: _Group, load: Loader, scalars: tuple[Scalar, ...]) -> Iterable[Problem]:
     """Yield the scalars that are not the source's, or are not said of as the settings do."""
     try:
         found = zarr.open_group(group.zarr, mode="r").attrs.asdict()
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return  # which is said of the metadata itself
     expected: dict[str, Any] = {}
     for scalar in scalars:

@@ -6,17 +6,18 @@ import atexit
 import contextlib
 import os
 import uuid
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from aerozarr.convert.fragment import Fragment
 from aerozarr.errors import AerozarrError, SettingsError, StoreError
 from aerozarr.example import example_files
 from aerozarr.filesystems.files import write_atomically
 from aerozarr.filesystems.location import is_url
 from aerozarr.merge.summary import digest_of
 from aerozarr.messages import first_lines, plural, printable, redacted
-from aerozarr.run_config import LEASE_TOKEN, MERGED, RunConfig
+from aerozarr.run_config import LEASE_TOKEN, MERGED, WRITER, RunConfig
 from aerozarr.store.format.layout import (
     MANIFEST,
     PARTIAL_FOLDER,
@@ -37,7 +38,7 @@ from aerozarr.store.write.records import (
     record_written,
     take_lease,
 )
-from aerozarr.workflow.reconcile import Plan, State
+from aerozarr.workflow.reconcile import Plan, State, Without
 
 
 def check_store_is_ours(run_config: RunConfig, state: State, plan: Plan) -> Written:
@@ -176,7 +177,35 @@ def sources_of(run_config: RunConfig) -> tuple[str, ...]:
     return (path, f"store:{os.path.relpath(path, store.path)}")
 
 
-def without_damaged_groups(run_config: RunConfig, state: State) -> State:
+def checked_groups(run_config: RunConfig, state: State) -> State:
+    """Return a state without the files of groups that are not what the fragments say.
+
+    Sizes do not tell the bytes of one run from those of another. Where a run of another work folder
+    began to write to the store after this one's, groups are compared with their checksums; behind a
+    URL, where that would read all of them, none is taken for this one's.
+    """
+    written = read_written(run_config.store)
+    if written is None or not written.writer or written.writer == run_config.writer:
+        return _without_damaged_groups(run_config, state)
+    if not run_config.store.location.is_local:
+        return replace(state, files={}, is_others=True)
+    fragments = {key: one for key, one in state.fragments.items() if one is not None}
+    return replace(_compared(run_config, state, fragments), is_others=True)
+
+
+def _compared(run_config: RunConfig, state: State, fragments: Mapping[str, Fragment]) -> State:
+    """Return a state without the files that differ from what fragments say of them."""
+    store, gone = run_config.store, set[str]()
+    for fragment in fragments.values():
+        for path, (size, digest) in fragment.objects.items():
+            place = f"{group_path(fragment.sample_id)}/{path}"
+            if state.files.get(place) != size or digest_of(store.read(place) or b"") != digest:
+                gone.add(place)
+                break  # one is enough for the group not to be whole
+    return replace(state, files=Without(state.files, gone)) if gone else state
+
+
+def _without_damaged_groups(run_config: RunConfig, state: State) -> State:
     """Return a state that lacks the files of groups that a power loss damaged.
 
     Groups are synced when they are merged. If the machine was started anew during a run, those
@@ -191,15 +220,20 @@ def without_damaged_groups(run_config: RunConfig, state: State) -> State:
         return state
     merged = run_config.place(MERGED)
     last_merge = merged.stat().st_mtime if merged.exists() else 0.0
-    files = dict(state.files)
-    for key, fragment in state.fragments.items():
-        if fragment is None or run_config.fragment(key).stat().st_mtime < last_merge:
-            continue
-        for path, (_, digest) in fragment.objects.items():
-            place = f"{group_path(fragment.sample_id)}/{path}"
-            if place in files and digest_of(store.read(place) or b"") != digest:
-                del files[place]
-    return replace(state, files=files)
+    late = {
+        key: fragment
+        for key, fragment in state.fragments.items()
+        if fragment is not None and _time_of(run_config, key) >= last_merge
+    }
+    return _compared(run_config, state, late)
+
+
+def _time_of(run_config: RunConfig, key: str) -> float:
+    """Return when a sample's fragment was written."""
+    for path in (run_config.fragment(key), run_config.set_aside(key)):
+        with contextlib.suppress(FileNotFoundError):
+            return path.stat().st_mtime
+    return 0.0
 
 
 def check_may_adopt(run_config: RunConfig, manifest: bytes) -> None:
@@ -231,7 +265,7 @@ def begin_writing(run_config: RunConfig, written: Written | None) -> None:
     run_config
         The configuration.
     written
-        What the store will then record; None leaves that to a later job.
+        What the store will then record, besides the writer; None leaves that to a later job.
 
     Raises
     ------
@@ -244,8 +278,12 @@ def begin_writing(run_config: RunConfig, written: Written | None) -> None:
     known = [token, *run_config.lease_tokens[:1]]
     write_atomically(run_config.place(LEASE_TOKEN), "\n".join(known).encode(), durable=True)
     take_lease(store, Lease.of_this_process(token, run_config.workdir))
-    if written is not None and read_written(store) != written:
-        record_written(store, written)
+    if not run_config.writer:
+        write_atomically(run_config.place(WRITER), uuid.uuid4().hex.encode(), durable=True)
+    if written is not None:
+        written = replace(written, writer=run_config.writer)
+        if read_written(store) != written:
+            record_written(store, written)
     if store.location.is_local:
         # The merge ends the lease, and `let_go` that of a run that failed. One that ends otherwise
         # ends its lease here; behind a URL no connection can be relied on by then.

@@ -19,12 +19,12 @@ from aerozarr.filesystems.files import check_writable, lock, write_atomically
 from aerozarr.filesystems.location import Location
 from aerozarr.merge.summary import digest_of_tables
 from aerozarr.messages import did_you_mean, plural, redacted
-from aerozarr.run_config import EXPECTED_TABLES, HANDED_OVER, REPORT, RunConfig
+from aerozarr.run_config import EXPECTED_TABLES, HANDED_OVER, RunConfig
 from aerozarr.source.samples import Listing
 from aerozarr.workflow.ownership import (
     begin_writing,
     check_store_is_ours,
-    without_damaged_groups,
+    checked_groups,
 )
 from aerozarr.workflow.reconcile import State, forget, look, plan_run, renewed_fragments
 from aerozarr.workflow.replaced import rewrite_fragments
@@ -32,6 +32,10 @@ from aerozarr.workflow.slurm import end_left_jobs
 
 # Kept for the life of the process: closing the file gives the lock up.
 _locks: list[IO[str]] = []
+
+
+# Targets that convert and merge nothing, whatever is out of step.
+_LEAVE_STORE = frozenset({"estimate", "remove_orphans"})
 
 
 @dataclass(frozen=True)
@@ -103,13 +107,14 @@ def prepare_run(
         store.clean()
     # Listed once, because that takes a request for every thousand objects.
     state = look(run_config, listing, store.all_files())
-    state = without_damaged_groups(run_config, state)
+    state = checked_groups(run_config, state)
     plan = plan_run(run_config, state, forced=forced, last=last)
-    if plan.writes and set(targets) != {"estimate"}:
+    leaves_store = bool(targets) and set(targets) <= _LEAVE_STORE
+    if plan.writes and not leaves_store:
         written = check_store_is_ours(run_config, state, plan)
         if runs_jobs:
             begin_writing(run_config, written)
-    if runs_jobs:
+    if runs_jobs and not leaves_store:
         forget(run_config, plan)
         rewrite_fragments(run_config, renewed_fragments(run_config, state, plan))
         hand_over(run_config, listing, state)
@@ -121,7 +126,7 @@ def prepare_run(
         [*listing_messages(listing, run_config), *messages],
         plan.forecast,
         frozenset(plan.convert),
-        not plan.writes and run_config.place(REPORT).exists(),
+        not plan.writes,
     )
 
 

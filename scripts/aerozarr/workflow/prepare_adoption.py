@@ -29,8 +29,8 @@ from aerozarr.store.write.records import read_written
 from aerozarr.workflow.ownership import (
     begin_writing,
     check_may_adopt,
+    checked_groups,
     sources_of,
-    without_damaged_groups,
 )
 from aerozarr.workflow.prepare import acquire_workdir, hand_over, listing_messages
 from aerozarr.workflow.reconcile import State, forget, look, plan_run
@@ -93,7 +93,7 @@ def prepare_adoption(run_config: RunConfig, *, runs_jobs: bool) -> Adoption:
     check_may_adopt(run_config, content)
     messages = acquire_workdir(run_config) if runs_jobs else []
     state = look(run_config, listing, store.all_files())
-    state = without_damaged_groups(run_config, state)
+    state = checked_groups(run_config, state)
     plan = plan_run(run_config, state)
     adoption = _plan_of(run_config, manifest, state, {*plan.convert})
     rows = {sample.key: sample for sample in state.samples}

@@ -7,8 +7,9 @@ cannot but make it again. One function decides (`plan_run`); what a dry run says
 
 from __future__ import annotations
 
+import os
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from aerozarr.errors import StoreError
 from aerozarr.filesystems.files import read_or_none
 from aerozarr.merge.summary import Summary, digest_of, read_summary
 from aerozarr.messages import plural, redacted
-from aerozarr.run_config import INCOMPLETE, MERGED, SAMPLES, RunConfig
+from aerozarr.run_config import INCOMPLETE, MERGED, REPORT, SAMPLES, RunConfig
 from aerozarr.source.sample_table import read_samples, skipped_table, table_of
 from aerozarr.source.samples import Listing, Sample
 from aerozarr.store.format.layout import CHECKSUMS, MANIFEST, MOMENTS
@@ -72,6 +73,11 @@ class State:
         Keys of the fragments that an earlier run set aside, and did not come to replace.
     changes
         By sample id: of each of its files, what changes when it is replaced; where that is told.
+    is_others
+        Whether a run of another work folder began to write to the store after this one's; `files`
+        then has no more than what is known to be this one's.
+    has_report
+        Whether the work folder has the report of the last merge.
     """
 
     samples: Sequence[Sample]
@@ -85,6 +91,26 @@ class State:
     restamped: Mapping[str, Fragment] = field(default_factory=dict)
     set_aside: frozenset[str] = frozenset()
     changes: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    is_others: bool = False
+    has_report: bool = True
+
+
+class Without(Mapping[str, "int | None"]):
+    """Files of a store but for some: path to size."""
+
+    def __init__(self, files: Mapping[str, int | None], gone: Collection[str]) -> None:
+        self._files, self._gone = files, frozenset(gone)
+
+    def __getitem__(self, path: str) -> int | None:
+        if path in self._gone:
+            raise KeyError(path)
+        return self._files[path]
+
+    def __iter__(self) -> Iterator[str]:
+        return (path for path in self._files if path not in self._gone)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
 
 
 @dataclass(frozen=True)
@@ -199,6 +225,7 @@ def look(run_config: RunConfig, listing: Listing | None, files: Mapping[str, int
         restamped,
         frozenset(set_aside),
         listing.changes if listing is not None else {},
+        has_report=run_config.place(REPORT).exists(),
     )
 
 
@@ -233,8 +260,8 @@ def plan_run(
         Rules that `--until` names: nothing after them is run.
     """
     store = redacted(run_config.settings.store).rstrip("/")
-    is_ours, is_foreign = _whose(state)
-    files = {} if is_foreign else state.files
+    is_ours, is_foreign = (False, True) if state.is_others else _whose(state)
+    files = {} if is_foreign and not state.is_others else state.files
     convert: dict[str, str] = {}
     forget: list[str] = []
     in_part: dict[str, frozenset[str]] = {}
@@ -249,9 +276,13 @@ def plan_run(
                 if others is not None:
                     in_part[sample.key] = others
     lost = sum(why == GONE for why in convert.values())
-    if {"*", "convert_sample"} & set(forced):
-        convert = {sample.key: convert.get(sample.key, FORCED) for sample in state.samples}
-        in_part = {}
+    is_forced = _forced_keys(run_config, state.samples, forced)
+    convert = {
+        sample.key: convert.get(sample.key, FORCED)
+        for sample in state.samples
+        if sample.key in convert or sample.key in is_forced
+    }
+    in_part = {key: names for key, names in in_part.items() if key not in is_forced}
     if last and set(last) <= _BEFORE_CONVERSION:
         convert = {}
     list_anew = any(state.found_tables[name] != content for name, content in state.tables.items())
@@ -264,6 +295,8 @@ def plan_run(
     lacking = lacking if is_ours else []
     merge_anew = (
         not is_ours
+        or bool({"*", "merge_manifest"} & set(forced))
+        or not state.has_report
         or bool(missing or changed or lacking or forget or convert or list_anew)
         or (summary is not None and not summary.is_of(run_config.listed_as, state.tables))
     )
@@ -275,7 +308,12 @@ def plan_run(
         )
     if changed:
         messages.append(f"{', '.join(changed)} changed in {store}; written anew")
-    if is_foreign:
+    if state.is_others:
+        messages.append(
+            f"a run from another work folder wrote to {store} since the last one from "
+            f"{run_config.workdir}; only groups with this one's checksums are kept"
+        )
+    elif is_foreign:
         messages.append(
             f"{store}/{MANIFEST} was not written from {run_config.workdir}, so its "
             "groups may not be either"
@@ -286,6 +324,18 @@ def plan_run(
         messages.append(f"{plural(lost, 'sample')} to convert again")
     restored = state.set_aside - convert.keys() - {*forget}
     return Plan(convert, forget, list_anew, merge_anew, messages, in_part, restored)
+
+
+def _forced_keys(
+    run_config: RunConfig, samples: Sequence[Sample], forced: Collection[str]
+) -> set[str]:
+    """Return the samples whose conversion is forced: by its rule, or by the fragment's name."""
+    if {"*", "convert_sample"} & set(forced):
+        return {sample.key for sample in samples}
+    paths = {os.path.abspath(name) for name in forced if "/" in name}
+    return {
+        s.key for s in samples if paths and os.path.abspath(run_config.fragment(s.key)) in paths
+    }
 
 
 def _not_kept(

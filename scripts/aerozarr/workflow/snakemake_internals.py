@@ -107,12 +107,10 @@ def runs_jobs(workflow: Workflow) -> bool:
 
 
 def is_usual(workflow: Workflow) -> bool:
-    """Whether this is a run or a dry run, without Snakemake's own report of all jobs."""
+    """Whether this is a run or a dry run of all, without Snakemake's own report of all jobs."""
     options = command_line()
-    with_report = options is not None and options.report is not None
-    return (is_dry_run(workflow) or runs_jobs(workflow)) and not (
-        only_looks(options) or with_report
-    )
+    in_part = options is not None and bool(options.report or options.until or options.omit_from)
+    return (is_dry_run(workflow) or runs_jobs(workflow)) and not (only_looks(options) or in_part)
 
 
 def has_scheduler(workflow: Workflow) -> bool:

@@ -8,7 +8,10 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import os
+import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -194,8 +197,23 @@ def _text_value(content: bytes, scalar: Scalar) -> object:
 
 
 def _json_value(text: str, scalar: Scalar) -> object:
+
+    def one_of_each(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        content = dict(pairs)
+        if len(content) < len(pairs):
+            counts = Counter(name for name, _ in pairs)
+            for name in {scalar.key, *(scalar.key or "").split("/")}:
+                if name is not None and counts[name] > 1:
+                    cause = f"it has {printable(name)[:40]!r} {counts[name]} times"
+                    raise _broken(scalar, cause, "write it once")
+        return content
+
     try:
-        content = json.loads(text)
+        content = json.loads(
+            text,
+            object_pairs_hook=one_of_each,
+            parse_float=lambda number: _checked_float(float(number), number, scalar),
+        )
     except (ValueError, RecursionError) as error:
         cause = f"it is damaged, or no JSON: {printable(str(error))[:100]}"
         raise _broken(scalar, cause, "write the file again") from None
@@ -224,22 +242,47 @@ def _csv_value(text: str, scalar: Scalar) -> object:
             f"it has {plural(len(values), 'row')} of values below its header",
             "write one row, that of the sample",
         )
+    if len(values[0]) > len(header):
+        raise _broken(
+            scalar,
+            f"its row has {plural(len(values[0]), 'value')}, and its header "
+            f"{plural(len(header), 'column')}",
+            "write numbers with a point (1.5), and a value for each column",
+        )
     place = header.index(key)
     cell = values[0][place] if place < len(values[0]) else ""
     if not cell:
         raise _broken(scalar, f"its column {key!r} is empty", "write a value; nan for none")
-    return _cell(cell)
+    return _cell(cell, scalar)
 
 
-def _cell(text: str) -> float | str:
+_DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+([eE][+-]?\d+)?")
+_WHOLE = re.compile(r"[+-]?\d{1,400}")
+_INFINITE = re.compile(r"[+-]?inf(inity)?", re.IGNORECASE)
+
+
+def _cell(text: str, scalar: Scalar) -> object:
     """Return a cell's number, or the text that it is."""
+    if _DECIMAL_COMMA.fullmatch(text):
+        raise _broken(scalar, f"it holds {text!r}, with a comma", "write numbers with a point: 1.5")
+    if text.isascii() and _WHOLE.fullmatch(text):
+        return int(text)  # one that float64 does not hold exactly is refused
     # Python takes 1_000 and digits of other scripts for numbers; who writes tables does not.
     if not text.isascii() or "_" in text:
         return text
     try:
-        return float(text)
+        number = float(text)
     except ValueError:
         return text
+    return _checked_float(number, text, scalar)
+
+
+def _checked_float(number: float, text: str, scalar: Scalar) -> float:
+    """Refuse a number that float64 has made infinite."""
+    if math.isinf(number) and not _INFINITE.fullmatch(text):
+        cause = f"it holds {printable(text)[:40]}, which is beyond float64"
+        raise _broken(scalar, cause, "write it as a text, or in another unit")
+    return number
 
 
 # Files of torch.save
@@ -273,6 +316,8 @@ def _at_key(value: Any, scalar: Scalar, mapping: type) -> object:
         what = f"it holds {_noun(value)}, not a dict with {key!r}"
         raise _broken(scalar, what, f"take ::{key} out of scalars, or write a dict")
     found = at_key(value, key, mapping)
+    if found is None and key in value:  # type: ignore[operator] # a mapping
+        raise _broken(scalar, "it holds nothing (null)", _ONE_VALUE)
     if found is None:
         raise _without(scalar, f"it has no value {key!r}; it has", [*map(str, value)])  # type: ignore[call-overload] # a mapping
     return found

@@ -47,11 +47,15 @@ class Written:
         The last run's source, by each name under which a later run may know it.
     groups
         Ids of all samples that were ever to be written here and were not removed.
+    writer
+        What tells the work folder whose run began to write last from others; empty where an earlier
+        version wrote, which did not say.
     """
 
     dataset: str
     sources: tuple[str, ...]
     groups: frozenset[str]
+    writer: str = ""
 
     def to_bytes(self) -> bytes:
         """Return the record as it is stored."""
@@ -59,6 +63,7 @@ class Written:
             "dataset": self.dataset,
             "sources": list(self.sources),
             "groups": sorted(self.groups),
+            "writer": self.writer,
         }
         return json.dumps(content, indent=0, ensure_ascii=False).encode("utf-8")
 
@@ -75,6 +80,7 @@ def read_written(store: StoreRoot) -> Written | None:
             str(content["dataset"]),
             tuple(map(str, content["sources"])),
             frozenset(map(str, content["groups"])),
+            str(content.get("writer", "")),
         )
     except (ValueError, KeyError, TypeError, RecursionError):
         return _written_before_records(store)

@@ -97,7 +97,9 @@ def test_a_json_file_may_hold_one_value_alone(kind: str, tmp_path: Path) -> None
             CONDITIONS,
             r"no value 'U_ing'; it has U_inf, count.* Did you mean U_inf",
         ),
-        ("c.json::nothing", CONDITIONS, "no value 'nothing'"),
+        ("c.json::nothing", CONDITIONS, r"it holds nothing \(null\)"),
+        ("c.json::x", b'{"x": 1, "x": 2}', "it has 'x' 2 times"),
+        ("c.json::x", b'{"x": 1e400}', "it holds 1e400, which is beyond float64"),
         ("c.json::ground", CONDITIONS, "it holds a dict; give a number, a text, or a list"),
         ("c.json::odd", CONDITIONS, "it holds a list with a str"),
         ("c.json::U_inf", [1.0], "it holds a list, not a dict with 'U_inf'"),
@@ -121,6 +123,11 @@ def test_a_json_file_may_hold_one_value_alone(kind: str, tmp_path: Path) -> None
         ("f.csv::Cd", b"Cl,Cd\n1,\n", "its column 'Cd' is empty"),
         ("f.csv::Cd", b"Cl,Cd\n1\n", "its column 'Cd' is empty"),
         ("f.csv::Cd", b'Cd\n"1\n', "it is damaged, or no CSV"),
+        # Numbers with a decimal comma are no others.
+        ("f.csv::Cd", b"Cd\n0,5\n", "its row has 2 values, and its header 1 column"),
+        ("f.csv::Cd", b"Cd;Cl\n1,5;2,5\n", "it holds '1,5', with a comma"),
+        ("f.csv::Cd", b"Cd\n-1e999\n", "it holds -1e999, which is beyond float64"),
+        ("f.csv::Cd", b"Cd\n9007199254740993\n", "a whole number of 54 bits"),
     ],
 )
 def test_a_text_that_gives_no_scalar_is_broken(
