@@ -52,6 +52,10 @@ def _kill(w: Workspace) -> None:
     shutil.rmtree(w.source / "newer")
 
 
+def _change_b(w: Workspace) -> None:
+    write_sample(w.source / "b", 4)
+
+
 def _other_dataset(w: Workspace) -> None:
     w.config["dataset"] = "drivaerml"
 
@@ -66,16 +70,18 @@ def _lease(w: Workspace) -> tuple[str, ...]:
 EVERY = ["a", "b", "deep/c"]
 CASES: dict[str, list[Case]] = {
     "nothing": [Case(lambda w: None, [], EVERY)],
-    "a sample is new, or one of its files changed": [
-        Case(lambda w: write_sample(w.source / "new", 4), ["new"], [*EVERY, "new"]),
-        Case(lambda w: write_sample(w.source / "b", 4), ["b"], EVERY),
+    "a sample is new": [
+        Case(lambda w: write_sample(w.source / "new", 4), ["new"], [*EVERY, "new"])
+    ],
+    "a file of a sample changed": [Case(_change_b, ["b"], EVERY)],
+    "a field was added, dropped, or given another file or dtype": [
+        Case(_set(values_dtype="float32"), ALL, EVERY),
     ],
     "a sample is broken now": [Case(_break, ["b"], ["a", "deep/c"])],
     "a sample is gone": [Case(lambda w: shutil.rmtree(w.source / "b"), [], ["a", "deep/c"])],
-    "a setting changed that decides stored bytes": [
+    "a setting changed that decides all stored bytes": [
         Case(_set(shuffle_seed=1), ALL, EVERY),
         Case(_set(chunk_points=16), ALL, EVERY),
-        Case(_set(values_dtype="float32"), ALL, EVERY),
         Case(_set(compression="fast"), ALL, EVERY),
     ],
     "another setting changed": [
@@ -118,10 +124,6 @@ def _flip(w: Workspace, name: str) -> None:
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
-
-
-def _change_b(w: Workspace) -> None:
-    write_sample(w.source / "b", 4)
 
 
 def _foreign_group(w: Workspace) -> None:

@@ -20,10 +20,11 @@ class UnreadableGroup(StoreError):
     message
         For a person who reads the store.
     why
-        What is wrong, and nothing else.
+        What is wrong, and nothing else; empty where the error comes from another process.
     """
 
-    def __init__(self, message: str, *, why: str) -> None:
+    # A DataLoader makes an error of its worker's again, from the message alone.
+    def __init__(self, message: str, *, why: str = "") -> None:
         super().__init__(message)
         self.why = why
 
