@@ -308,12 +308,13 @@ def plan_run(
         )
     if changed:
         messages.append(f"{', '.join(changed)} changed in {store}; written anew")
-    if state.is_others:
+    is_known = bool(state.fragments)  # or there is no run of this work folder to speak of
+    if state.is_others and is_known:
         messages.append(
             f"a run from another work folder wrote to {store} since the last one from "
             f"{run_config.workdir}; only groups with this one's checksums are kept"
         )
-    elif is_foreign:
+    elif is_foreign and not state.is_others:
         messages.append(
             f"{store}/{MANIFEST} was not written from {run_config.workdir}, so its "
             "groups may not be either"
