@@ -79,3 +79,12 @@ def test_when_all_that_were_tried_are_broken_it_says_so(workspace: Workspace) ->
 def test_a_run_after_an_estimate_converts_everything(seven: Workspace) -> None:
     estimated(seven)
     assert len(seven.run().converted) == 7
+
+
+def test_with_other_settings_it_leaves_what_is_converted(seven: Workspace) -> None:
+    seven.run()
+    seven.config["chunk_points"] = 16
+    estimated(seven)
+    seven.run("remove_orphans")
+    del seven.config["chunk_points"]
+    assert seven.run().nothing_to_do

@@ -117,6 +117,7 @@ def prepare_run(
     if runs_jobs and not leaves_store:
         forget(run_config, plan)
         rewrite_fragments(run_config, renewed_fragments(run_config, state, plan))
+    if runs_jobs:
         hand_over(run_config, listing, state)
     messages += plan.messages
     if listing is None:
