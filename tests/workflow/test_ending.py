@@ -108,7 +108,7 @@ def test_a_merge_that_fails_ends_with_its_whole_reason(workspace: Workspace) -> 
 
 
 def test_an_estimate_ends_with_what_is_left_to_convert(converted: Workspace) -> None:
-    lines = last(converted.run("estimate"), 7)
+    lines = last(converted.run("estimate"), 12)
     assert lines[0] == "all of them, from nothing:"
     assert lines[-1] == "a run would convert 0 samples"
 
