@@ -46,6 +46,7 @@ if workflow.is_main_process:
     note("runs_jobs", internals.runs_jobs, workflow)
     note("has_scheduler before", internals.has_scheduler, workflow)
     note("is_dry_run", internals.is_dry_run, workflow)
+    note("is_usual", internals.is_usual, workflow)
     note("uses_conda", internals.uses_conda, workflow)
     note("group_jobs_anew", internals.group_jobs_anew)
     keep()
@@ -92,6 +93,7 @@ EXPECTED = {
     "runs_jobs": True,
     "has_scheduler before": False,
     "is_dry_run": False,
+    "is_usual": True,
     "uses_conda": False,
     "group_jobs_anew": None,
     "stop_at_first_failure": None,

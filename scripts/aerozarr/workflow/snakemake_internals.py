@@ -110,7 +110,9 @@ def is_usual(workflow: Workflow) -> bool:
     """Whether this is a run or a dry run of all, without Snakemake's own report of all jobs."""
     options = command_line()
     in_part = options is not None and bool(options.report or options.until or options.omit_from)
-    return (is_dry_run(workflow) or runs_jobs(workflow)) and not (only_looks(options) or in_part)
+    # While the rules are read, `workflow.dryrun` is not set yet.
+    is_run = bool(workflow.output_settings.dryrun) or runs_jobs(workflow)
+    return is_run and not only_looks(options) and not in_part
 
 
 def has_scheduler(workflow: Workflow) -> bool:
