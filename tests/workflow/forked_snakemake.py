@@ -16,7 +16,7 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import NoReturn
+from typing import Any, NoReturn
 
 # What Snakemake imports with any Snakefile, and what aerozarr's own modules import at its start.
 IMPORTED = ("snakemake.cli", "fsspec", "pydantic", "yaml", "smart_open", "numpy", "pandas")
@@ -113,7 +113,7 @@ def serve(line: socket.socket) -> None:
         line.sendall(os.waitstatus_to_exitcode(status).to_bytes(4, "big", signed=True))
 
 
-def be_snakemake(request: Mapping[str, object], out: int, err: int) -> NoReturn:
+def be_snakemake(request: Mapping[str, Any], out: int, err: int) -> NoReturn:
     """Do what `python -m snakemake` does."""
     os.dup2(out, 1)
     os.dup2(err, 2)
@@ -121,12 +121,12 @@ def be_snakemake(request: Mapping[str, object], out: int, err: int) -> NoReturn:
     os.close(err)
     os.chdir(str(request["cwd"]))
     os.environ.clear()
-    os.environ.update(request["environment"])  # type: ignore[call-overload]
+    os.environ.update(request["environment"])
     import snakemake
     from snakemake.cli import main
 
     sys.path[0] = str(request["cwd"])
-    sys.argv = [f"{snakemake.__path__[0]}/__main__.py", *request["arguments"]]  # type: ignore[misc]
+    sys.argv = [f"{snakemake.__path__[0]}/__main__.py", *request["arguments"]]
     main()
     sys.exit(0)
 

@@ -80,7 +80,8 @@ def prepare_run(
     runs_jobs
         False for a dry run and whatever else only looks: then nothing is written or removed.
     targets
-        What the command line asks for; nothing for all. An estimate leaves the store as it is.
+        What the command line asks for; nothing for all. Those of `_LEAVE_STORE` leave store and
+        fragments as they are.
     forced, last
         Rules that `--forcerun` and `--until` name; see `plan_run`.
 

@@ -59,12 +59,13 @@ class NotATensorError(Exception):
 
 @dataclass(frozen=True)
 class Inspected:
-    """A file that holds one plain tensor.
+    """A file that holds what is wanted of it.
 
     Attributes
     ----------
     record
-        The zip record of its values; None in the format of before torch 1.6, which has none.
+        The zip record of the values; None in the format of before torch 1.6, which has none, and
+        for values that stand in the pickle itself.
     is_plain
         Whether all records are stored as they are, so that the file can be mapped.
     """
@@ -102,23 +103,7 @@ def inspect_pt(stream: BinaryIO, size: int, key: str | None = None) -> Inspected
     return _inspect_legacy(stream, size, key)
 
 
-@dataclass(frozen=True)
-class InspectedValues:
-    """A file of plain values and tensors, which can be loaded.
-
-    Attributes
-    ----------
-    record
-        The zip record of the values that are wanted; None where they stand in the pickle itself.
-    is_plain
-        Whether all records are stored as they are, so that the file can be mapped.
-    """
-
-    record: Record | None
-    is_plain: bool
-
-
-def inspect_values(stream: BinaryIO, size: int, key: str | None = None) -> InspectedValues:
+def inspect_values(stream: BinaryIO, size: int, key: str | None = None) -> Inspected:
     """Look at a file for a value in it that need not be a tensor, without loading it.
 
     Parameters
@@ -142,12 +127,12 @@ def inspect_values(stream: BinaryIO, size: int, key: str | None = None) -> Inspe
         tensor = tensor_of(pickle, key)
         record = None if tensor is None else by_name[f"{folder}data/{tensor.storage.key}"]
         is_plain = all(one.is_plain for one in by_name.values())
-        return InspectedValues(record, is_plain)
+        return Inspected(record, is_plain)
     told = _told_by_head(head)
     if told is not None:
         raise told
     _check_values(_open_legacy(stream, size))
-    return InspectedValues(None, is_plain=False)
+    return Inspected(None, is_plain=False)
 
 
 def is_damaged(stream: BinaryIO, record: Record) -> bool:
