@@ -23,6 +23,9 @@ include: "rules/adopt.smk"
 include: "rules/slurm.smk"
 
 
+RUN.ask_fork_server("convert_sample", "verify_sample", "adopt_sample")
+
+
 rule all:
     default_target: True
     input:

@@ -47,14 +47,14 @@ def main(job: str) -> int:
         print("aerozarr: the run has ended, so this job is not done", file=sys.stderr, flush=True)
         return 1
     if code is not None and code > 128:
-        print(f"aerozarr: {_why_killed(code - 128)}", file=sys.stderr, flush=True)
+        print(f"aerozarr: {why_killed(code - 128)}", file=sys.stderr, flush=True)
     if code is None:
         print("aerozarr: done in a plain process", file=sys.stderr, flush=True)
         os.execv(sys.executable, [sys.executable, script, "--plain", *arguments])
     return code
 
 
-def _why_killed(number: int) -> str:
+def why_killed(number: int) -> str:
     """Return what a worker most likely died of, and what to do, by the number of its signal."""
     if number == 9:
         return (

@@ -102,22 +102,48 @@ def request(texts: list[str], server_command: list[str]) -> int | None:
     except OSError as error:
         print(f"aerozarr: no fork server: {error}", file=sys.stderr)
         return None
+    answer = ask(connection, texts, stderr=2)
+    connection.close()
+    if answer is None:
+        print(f"aerozarr: the fork server ended. {_tail(folder)}", file=sys.stderr)
+    return answer
+
+
+def connect() -> _socket.socket | None:
+    """Connect to the fork server; None where none listens."""
+    folder = os.environ.get(FORKSERVER_FOLDER)
+    return None if folder is None else _connect(folder)
+
+
+def ask(connection: _socket.socket, texts: list[str], *, stderr: int) -> int | None:
+    """Have a job done by the server at the other end, and wait for it.
+
+    Parameters
+    ----------
+    connection
+        To the server; it serves one job.
+    texts
+        As for `request`.
+    stderr
+        Descriptor of what is the job's standard output and error.
+
+    Returns
+    -------
+    int or None
+        As of `request`.
+    """
     content = "\0".join(texts).encode("utf-8", "surrogateescape")
     message = len(content).to_bytes(4, "big") + content
-    stderr = (_socket.SOL_SOCKET, _socket.SCM_RIGHTS, (2).to_bytes(4, sys.byteorder))
+    descriptors = (_socket.SOL_SOCKET, _socket.SCM_RIGHTS, stderr.to_bytes(4, sys.byteorder))
     try:
-        sent = connection.sendmsg([message], [stderr])
+        sent = connection.sendmsg([message], [descriptors])
         if sent < len(message):
             # Not otherwise: a job may be done by now, and its connection closed.
             connection.sendall(message[sent:])
         answer = connection.recv(1)
     except OSError:
         answer = b""
-    connection.close()
-    if not answer:
-        print(f"aerozarr: the fork server ended. {_tail(folder)}", file=sys.stderr)
-        return None
-    return answer[0]
+    return answer[0] if answer else None
 
 
 def parent_has_ended() -> bool:

@@ -19,6 +19,7 @@ from aerozarr.run_config import MERGED, RunConfig
 from aerozarr.source.samples import Sample
 from aerozarr.verify.expected import prepare_verification, verification_folder
 from aerozarr.workflow import forkserver_client, snakemake_internals
+from aerozarr.workflow.direct_jobs import DirectJobs
 from aerozarr.workflow.entry_point import server_command
 from aerozarr.workflow.ownership import let_go
 from aerozarr.workflow.prepare import acquire_workdir, prepare_run
@@ -57,6 +58,8 @@ class Run:
         Whether there is nothing to convert, and nothing to merge.
     directory
         Where relative paths start from: Snakemake leaves `--directory` before the end.
+    direct_jobs
+        The jobs that this process gave to the fork server.
     """
 
     config: RunConfig
@@ -70,6 +73,7 @@ class Run:
     graph: frozenset[str] | None = None
     has_nothing_to_do: bool = False
     directory: str = field(default_factory=os.getcwd)
+    direct_jobs: DirectJobs = field(default_factory=DirectJobs)
 
     @property
     def verifies(self) -> bool:
@@ -113,10 +117,16 @@ class Run:
             snakemake_internals.do_not_limit_job_rate(self.workflow)
             _start_fork_server(self.scripts, self.targets)
         snakemake_internals.end_cleanly_when_terminated(self.workflow)
+        self.direct_jobs.end_when_interrupted()
         try:
             prepare_submission(self.workflow, Path(self.config.workdir))
         except AerozarrError as error:
             sys.exit(f"aerozarr: {error}")
+
+    def ask_fork_server(self, *rules: str) -> None:
+        """Have this process ask the fork server for the jobs of some rules, and start no client."""
+        for rule in rules:
+            snakemake_internals.do_commands_by(self.workflow, rule, self.direct_jobs.do)
 
     def give_up(self) -> None:
         """Let other runs write to the store: this one has failed."""

@@ -7,11 +7,12 @@ meets it.
 
 from __future__ import annotations
 
+import inspect
 import signal
 import sys
 import threading
 from argparse import Namespace
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from types import FrameType
 from typing import Any
 
@@ -224,6 +225,41 @@ def group_jobs_anew() -> None:
         return GroupJob(id, frozenset(jobs), resources)
 
     _set(GroupJobFactory, "new", new)
+
+
+def do_commands_by(workflow: Workflow, rule: str, do: Callable[[str], int | None]) -> None:
+    """Have a function do the command of a rule's jobs (`run_func`, `shellcmd`, since 5).
+
+    A job's thread calls what Snakemake made of the rule, and that runs the command in a shell.
+
+    Parameters
+    ----------
+    workflow, rule
+        Snakemake's own, and the name of a rule with a `shell:`.
+    do
+        Takes a command and returns its exit code; None when it has to be run in a shell. It is
+        not asked where the shell is needed: for conda, containers, modules and benchmarks.
+    """
+    made = workflow.get_rule(rule)
+    run_in_shell, command = made.run_func, made.shellcmd
+    names = [*inspect.signature(run_in_shell).parameters]  # the last has a default
+
+    def run(*values: Any) -> None:
+        given = dict(zip(names, values, strict=False))
+        asks_for_shell = ("conda_env", "container_img", "env_modules", "bench_record")
+        if not any(given[name] for name in asks_for_shell):
+            from snakemake.exceptions import WorkflowError
+            from snakemake.utils import format as formatted
+
+            text = formatted(command, **given)
+            code = do(text)
+            if code:
+                raise WorkflowError(f"Command {text!r} returned non-zero exit status {code}.")
+            if code == 0:
+                return
+        run_in_shell(*values)
+
+    _set(made, "run_func", run)
 
 
 def uses_conda(workflow: Workflow) -> bool:

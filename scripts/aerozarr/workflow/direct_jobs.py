@@ -1,0 +1,108 @@
+"""Jobs that Snakemake's own process gives to the fork server.
+
+The command of a sample's rule starts a shell and a Python that do no more than ask the fork server:
+half of what a small sample costs. Where nothing else is asked of Snakemake (no conda environment,
+no container), it asks the server itself, in the thread in which it would wait for the command. What
+the rule says stays what is done, and stays what runs where there is no server.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+import signal
+import socket
+import threading
+from pathlib import Path
+from typing import NamedTuple
+
+from aerozarr.workflow import forkserver_client
+from aerozarr.workflow.entry_point import why_killed
+
+# What a client ends with when it is interrupted.
+_INTERRUPTED = 130
+
+
+class Request(NamedTuple):
+    """What the command of a rule asks the fork server for.
+
+    Attributes
+    ----------
+    texts
+        For `forkserver_client.ask`.
+    log
+        Where the job's standard error goes.
+    """
+
+    texts: list[str]
+    log: str
+
+
+def request_of(command: str) -> Request | None:
+    """Return what a command asks for, None when it is not that of a client.
+
+    Parameters
+    ----------
+    command
+        Such as `exec python -S -E scripts/convert_sample.py --key=a 2> a.log`.
+    """
+    words = shlex.split(command)
+    is_client = words[:1] == ["exec"] and words[2:4] == ["-S", "-E"] and words[-2:-1] == ["2>"]
+    if not is_client:
+        return None
+    return Request([Path(words[4]).stem, *words[5:-2]], words[-1])
+
+
+class DirectJobs:
+    """The jobs that this process has asked the fork server for, and waits for in its threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._waiting: set[socket.socket] = set()
+        self._is_interrupted = False
+
+    def do(self, command: str) -> int | None:
+        """Do what a rule's command would, and return its exit code.
+
+        None when the command has to be run after all: the fork server is not there, or has ended.
+        """
+        request = request_of(command)
+        connection = forkserver_client.connect() if request is not None else None
+        if request is None or connection is None:
+            return None
+        # The socket module's own kind, to be shut down by another thread.
+        with socket.socket(fileno=connection.detach()) as line, open(request.log, "wb") as log:
+            with self._lock:
+                self._waiting.add(line)
+            code = forkserver_client.ask(line, request.texts, stderr=log.fileno())
+            with self._lock:
+                self._waiting.remove(line)
+            if self._is_interrupted:
+                return _INTERRUPTED
+            if code is not None and code > 128:
+                log.write(f"aerozarr: {why_killed(code - 128)}\n".encode())
+        return code
+
+    def interrupt(self) -> None:
+        """End all jobs: a server kills the worker of a client that is gone."""
+        self._is_interrupted = True
+        with self._lock:
+            for line in self._waiting:
+                with contextlib.suppress(OSError):
+                    line.shutdown(socket.SHUT_RDWR)
+
+    def end_when_interrupted(self) -> None:
+        """End all jobs at Ctrl-C, as the terminal does with commands; call it in the main thread.
+
+        Snakemake waits for them before it ends.
+        """
+        before = signal.getsignal(signal.SIGINT)
+
+        def interrupt(number: int, frame: object) -> None:
+            # Not here: the lock may be held by this very thread.
+            threading.Thread(target=self.interrupt, daemon=True).start()
+            if callable(before):
+                before(number, frame)  # type: ignore[arg-type] # what the system handed over
+
+        if threading.current_thread() is threading.main_thread() and callable(before):
+            signal.signal(signal.SIGINT, interrupt)
