@@ -24,6 +24,7 @@ include: "rules/slurm.smk"
 
 
 RUN.ask_fork_server("convert_sample", "verify_sample", "adopt_sample")
+RUN.spare_snakemake()
 
 
 rule all:

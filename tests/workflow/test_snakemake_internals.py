@@ -52,13 +52,18 @@ if workflow.is_main_process:
     keep()
 
 rule all:
-    input: "good", "bad"
+    input: "good", "bad", "done"
+
+rule by_function:
+    output: touch("done")
+    shell: "exit 1"
 
 rule good:
     output: touch("good")
     resources: slurm_account="'mine'"
 
 rule bad:
+    input: "done"
     output: "bad"
     shell: "echo x >> tries; exit 1"
 
@@ -68,6 +73,12 @@ onstart:
         internals.end_cleanly_when_terminated,
     ):
         note(getattr(function, "__name__", "?"), function, workflow)
+    note("command_of", internals.command_of, workflow, "bad")
+    done = lambda values: done_by.append(str(values["output"])) or 0
+    done_by = said["done by"] = []
+    note("do_commands_by", internals.do_commands_by, workflow, "by_function", done)
+    note("schedule_among", internals.schedule_among, workflow, 5)
+    note("forget_conda", internals.forget_conda, workflow)
     note("never_try_again", internals.never_try_again, workflow, "bad")
     note("keep_config_off_command_lines", internals.keep_config_off_command_lines, workflow)
     note("executor_name", internals.executor_name, workflow)
@@ -99,6 +110,10 @@ EXPECTED = {
     "stop_at_first_failure": None,
     "do_not_limit_job_rate": None,
     "end_cleanly_when_terminated": None,
+    "command_of": "echo x >> tries; exit 1",
+    "do_commands_by": None,
+    "schedule_among": None,
+    "forget_conda": None,
     "never_try_again": None,
     "keep_config_off_command_lines": None,
     "executor_name": "local",
@@ -137,6 +152,10 @@ def test_it_is_there(said: dict[str, list[object]], name: str) -> None:
 
 def test_a_rule_is_not_tried_again_once_that_is_said(said: dict[str, list[object]]) -> None:
     assert said["tries of bad"] == ["ok", 1]
+
+
+def test_a_command_is_done_by_a_function(said: dict[str, list[object]]) -> None:
+    assert said["done by"] == ["done"]
 
 
 def test_the_name_of_a_run_is_asked_of_its_executor(said: dict[str, list[object]]) -> None:

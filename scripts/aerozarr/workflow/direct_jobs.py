@@ -9,12 +9,11 @@ the rule says stays what is done, and stays what runs where there is no server.
 from __future__ import annotations
 
 import contextlib
-import shlex
 import signal
 import socket
 import threading
-from pathlib import Path
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 from aerozarr.workflow import forkserver_client
 from aerozarr.workflow.entry_point import why_killed
@@ -24,7 +23,7 @@ _INTERRUPTED = 130
 
 
 class Request(NamedTuple):
-    """What the command of a rule asks the fork server for.
+    """What the command of a rule asks the fork server for, before the values of a job are put in.
 
     Attributes
     ----------
@@ -37,20 +36,28 @@ class Request(NamedTuple):
     texts: list[str]
     log: str
 
+    def of(self, values: Mapping[str, Any]) -> Request:
+        """Return what a job asks for, given the values that its command names."""
+        # Not in a shell, so nothing is quoted.
+        return Request(
+            [text.format_map(values) for text in self.texts], self.log.format_map(values)
+        )
 
-def request_of(command: str) -> Request | None:
+
+def request_of(command: str, job: str) -> Request | None:
     """Return what a command asks for, None when it is not that of a client.
 
     Parameters
     ----------
     command
-        Such as `exec python -S -E scripts/convert_sample.py --key=a 2> a.log`.
+        As a rule has it: `exec {params.python:q} -S -E {params.script:q} --key={wildcards.key:q}
+        2> {log:q}`.
+    job
+        The name of the rule's job, and of its script.
     """
-    words = shlex.split(command)
-    is_client = words[:1] == ["exec"] and words[2:4] == ["-S", "-E"] and words[-2:-1] == ["2>"]
-    if not is_client:
-        return None
-    return Request([Path(words[4]).stem, *words[5:-2]], words[-1])
+    words = command.replace(":q}", "}").split(" ")
+    is_client = words[:1] == ["exec"] and words[2:4] == ["-S", "-E"] and words[-2] == "2>"
+    return Request([job, *words[5:-2]], words[-1]) if is_client else None
 
 
 class DirectJobs:
@@ -61,14 +68,14 @@ class DirectJobs:
         self._waiting: set[socket.socket] = set()
         self._is_interrupted = False
 
-    def do(self, command: str) -> int | None:
-        """Do what a rule's command would, and return its exit code.
+    def do(self, command: Request, values: Mapping[str, Any]) -> int | None:
+        """Do what a rule's command would with the values of a job, and return its exit code.
 
         None when the command has to be run after all: the fork server is not there, or has ended.
         """
-        request = request_of(command)
-        connection = forkserver_client.connect() if request is not None else None
-        if request is None or connection is None:
+        request = command.of(values)
+        connection = forkserver_client.connect()
+        if connection is None:
             return None
         # The socket module's own kind, to be shut down by another thread.
         with socket.socket(fileno=connection.detach()) as line, open(request.log, "wb") as log:

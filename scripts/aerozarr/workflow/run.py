@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from collections.abc import Collection
@@ -19,7 +20,7 @@ from aerozarr.run_config import MERGED, RunConfig
 from aerozarr.source.samples import Sample
 from aerozarr.verify.expected import prepare_verification, verification_folder
 from aerozarr.workflow import forkserver_client, snakemake_internals
-from aerozarr.workflow.direct_jobs import DirectJobs
+from aerozarr.workflow.direct_jobs import DirectJobs, request_of
 from aerozarr.workflow.entry_point import server_command
 from aerozarr.workflow.ownership import let_go
 from aerozarr.workflow.prepare import acquire_workdir, prepare_run
@@ -115,6 +116,8 @@ class Run:
             snakemake_internals.never_try_again(self.workflow, "convert_sample")
         if self.workflow.local_exec:
             snakemake_internals.do_not_limit_job_rate(self.workflow)
+            cores = self.workflow.resource_settings.cores or 1
+            snakemake_internals.schedule_among(self.workflow, max(16, 2 * cores))
             _start_fork_server(self.scripts, self.targets)
         snakemake_internals.end_cleanly_when_terminated(self.workflow)
         self.direct_jobs.end_when_interrupted()
@@ -126,7 +129,19 @@ class Run:
     def ask_fork_server(self, *rules: str) -> None:
         """Have this process ask the fork server for the jobs of some rules, and start no client."""
         for rule in rules:
-            snakemake_internals.do_commands_by(self.workflow, rule, self.direct_jobs.do)
+            command = snakemake_internals.command_of(self.workflow, rule)
+            request = request_of(command, rule)
+            if request is None:
+                raise ValueError(f"the command of {rule} is not that of a client: {command}")
+            do = functools.partial(self.direct_jobs.do, request)
+            snakemake_internals.do_commands_by(self.workflow, rule, do)
+
+    def spare_snakemake(self) -> None:
+        """Leave out what Snakemake works out for each job, and nobody asked for."""
+        options = snakemake_internals.command_line()
+        looks = snakemake_internals.only_looks(options)
+        if not looks and not snakemake_internals.uses_conda(self.workflow):
+            snakemake_internals.forget_conda(self.workflow)
 
     def give_up(self) -> None:
         """Let other runs write to the store: this one has failed."""

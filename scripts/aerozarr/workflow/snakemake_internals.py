@@ -8,11 +8,12 @@ meets it.
 from __future__ import annotations
 
 import inspect
+import itertools
 import signal
 import sys
 import threading
 from argparse import Namespace
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import FrameType
 from typing import Any
 
@@ -227,8 +228,15 @@ def group_jobs_anew() -> None:
     _set(GroupJobFactory, "new", new)
 
 
-def do_commands_by(workflow: Workflow, rule: str, do: Callable[[str], int | None]) -> None:
-    """Have a function do the command of a rule's jobs (`run_func`, `shellcmd`, since 5).
+def command_of(workflow: Workflow, rule: str) -> str:
+    """Return the command of a rule, with the names of values in it (`shellcmd`, since 5)."""
+    return str(workflow.get_rule(rule).shellcmd)
+
+
+def do_commands_by(
+    workflow: Workflow, rule: str, do: Callable[[Mapping[str, Any]], int | None]
+) -> None:
+    """Have a function do the command of a rule's jobs (`run_func`, since 5).
 
     A job's thread calls what Snakemake made of the rule, and that runs the command in a shell.
 
@@ -237,29 +245,56 @@ def do_commands_by(workflow: Workflow, rule: str, do: Callable[[str], int | None
     workflow, rule
         Snakemake's own, and the name of a rule with a `shell:`.
     do
-        Takes a command and returns its exit code; None when it has to be run in a shell. It is
-        not asked where the shell is needed: for conda, containers, modules and benchmarks.
+        Takes what the command may name (`input`, `wildcards`, `log` …), and returns its exit code;
+        None when it has to be run in a shell. It is not asked where the shell is needed: for
+        conda, containers, modules and benchmarks.
     """
     made = workflow.get_rule(rule)
-    run_in_shell, command = made.run_func, made.shellcmd
+    run_in_shell = made.run_func
     names = [*inspect.signature(run_in_shell).parameters]  # the last has a default
 
     def run(*values: Any) -> None:
         given = dict(zip(names, values, strict=False))
         asks_for_shell = ("conda_env", "container_img", "env_modules", "bench_record")
-        if not any(given[name] for name in asks_for_shell):
+        code = None if any(given[name] for name in asks_for_shell) else do(given)
+        if code:
             from snakemake.exceptions import WorkflowError
-            from snakemake.utils import format as formatted
 
-            text = formatted(command, **given)
-            code = do(text)
-            if code:
-                raise WorkflowError(f"Command {text!r} returned non-zero exit status {code}.")
-            if code == 0:
-                return
-        run_in_shell(*values)
+            raise WorkflowError(f"the command of {rule} returned non-zero exit status {code}")
+        if code is None:
+            run_in_shell(*values)
 
     _set(made, "run_func", run)
+
+
+def schedule_among(workflow: Workflow, jobs: int) -> None:
+    """Choose the next jobs among some that are ready, and not all (`open_jobs`, since 5).
+
+    Snakemake copies the set of all that are ready several times whenever a job has ended: of
+    10,000, that takes more than their conversion.
+
+    Parameters
+    ----------
+    workflow
+        Snakemake's own.
+    jobs
+        How many, at least as many as may run at the same time.
+    """
+    scheduler = type(workflow.scheduler)
+
+    def some(self: Any) -> list[Any]:
+        return [*itertools.islice(self.workflow.dag.ready_jobs, jobs)]
+
+    _set(scheduler, "open_jobs", property(some))
+
+
+def forget_conda(workflow: Workflow) -> None:
+    """Leave out the conda environments of all rules (`conda_env`, since 5).
+
+    Snakemake works out that of each job several times, also where none is used.
+    """
+    for rule in workflow.rules:
+        _set(rule, "conda_env", None)
 
 
 def uses_conda(workflow: Workflow) -> bool:
