@@ -138,7 +138,7 @@ def _draw(
         axis.set_label_text(f"{name}{unit}")
         axis.labelpad = _LABEL_PAD
         _plain(axis.label)
-    bar = ax.get_figure().colorbar(drawn, ax=ax, shrink=0.7, pad=0.1)
+    bar = ax.get_figure().colorbar(drawn, ax=ax, shrink=0.7, pad=0.14)
     bar.set_label(label)
     _plain(bar.ax.yaxis.label)
 
