@@ -12,6 +12,7 @@ import torch
 
 from aerozarr import ChunkDataset, Store, StoreWriter
 from remote.s3 import Bucket
+from workflow.harness import REPOSITORY
 
 POINTS, CHUNK = 2000, 256
 SAMPLES = ("a", "b", "c")
@@ -53,15 +54,14 @@ def test_the_second_epoch_asks_for_no_chunk_in_any_process(bucket: Bucket, tmp_p
     assert len(of_groups(bucket)) == len(SAMPLES) * (1 + 2 * 2 * 2)
 
     again = Store(f"{bucket.url}/store", options, cache=tmp_path / "cache")
-    for points in (300, 1000):
-        loader = ChunkDataset(again, points={"volume": points}).loader(
-            batch_size=1, num_workers=2, shuffle=True
-        )
-        assert sum(len(batch["volume_pressure"]) for batch in loader) == len(SAMPLES)
+    part = ChunkDataset(again, points={"volume": 1000})
+    loader = part.loader(batch_size=1, num_workers=2, shuffle=True)
+    assert sum(len(batch["volume_pressure"]) for batch in loader) == len(SAMPLES)
     assert of_groups(bucket) == []
 
     answer = subprocess.run(
         [sys.executable, "-c", IN_ANOTHER_PROCESS],
+        cwd=REPOSITORY / "scripts",
         input=pickle.dumps(again),
         capture_output=True,
         check=True,

@@ -12,6 +12,7 @@ import pytest
 
 from aerozarr import Store, StoreError, StoreWriter
 
+SCRIPTS = Path(__file__).parents[4] / "scripts"
 NAME = "wind <script>alert(1)</script> $\\frac{"
 
 
@@ -131,7 +132,11 @@ store.plot("run_0")
 assert "matplotlib.pyplot" not in sys.modules
 """
     run = subprocess.run(
-        [sys.executable, "-c", code, store._place], capture_output=True, check=True, text=True
+        [sys.executable, "-c", code, store._place],
+        cwd=SCRIPTS,
+        capture_output=True,
+        check=True,
+        text=True,
     )
     assert run.stdout == (
         "Store.plot draws with matplotlib, which is not installed. Install it: "
