@@ -280,9 +280,12 @@ class RunConfig:
         Its unit does not: that is metadata, which is written anew whenever anything is.
         """
         texts: dict[str, tuple[str, str]] = {}
-        for field in (field for domain in self.domains for field in domain.fields):
-            said = asdict(field) | {"unit": None, "long_name": None}
-            texts[field.canonical] = field.file, _text_of({**self._stored_alike, "field": said})
+        for domain in self.domains:
+            keep = domain.keep_points
+            alike = self._stored_alike | ({} if keep is None else {"keep_points": keep})
+            for field in domain.fields:
+                said = asdict(field) | {"unit": None, "long_name": None}
+                texts[field.canonical] = field.file, _text_of({**alike, "field": said})
         return texts
 
     @property

@@ -72,6 +72,11 @@ CHANGES_BYTES = {
     "filemap-domain-less": {"filemap": {k: v for k, v in FILEMAP.items() if k[0] == "v"}},
     "preset": {"filemap": None},
     "another-preset": {"filemap": None, "dataset": "shapenet_car"},
+    "keep_points": {"keep_points": {"volume": 0.5}},
+    "keep_points-of-another": {"keep_points": {"surface": 0.5}},
+    "keep_points-of-all": {"keep_points": 0.5},
+    "keep_points-one": {"keep_points": 1},
+    "keep_points-share-of-one": {"keep_points": 1.0},
     "store": {"store": "/stores/two"},
     "store-on-s3": {"store": "memory://stores/one"},
 }
@@ -119,6 +124,7 @@ CHANGES_NO_BYTES = {
     "store-with-a-slash": {"store": "/stores/one/"},
     "compression-written-out": {"compression": {"cname": "zstd", "clevel": 5}},
     "dtypes-written-out": {"coords_dtype": "float32", "values_dtype": "float16"},
+    "keep_points-of-none": {"keep_points": {}},
     "field_dtypes-as-usual": {"field_dtypes": {"volume_velocity": "float16"}},
     "filemap-in-another-order": {"filemap": dict(reversed(FILEMAP.items()))},
     "filemap-with-design-parameters": {"filemap": {**FILEMAP, "design_parameters": "d.pt"}},
@@ -136,6 +142,15 @@ def test_stored_as_tells_all_these_apart():
     variants = {"base": {}, **CHANGES_BYTES}
     texts = {name: project_of(**changed).stored_as for name, changed in variants.items()}
     assert [(a, b) for a, b in combinations(texts, 2) if texts[a] == texts[b]] == []
+
+
+def test_points_that_are_kept_decide_the_bytes_of_their_domain_alone():
+    plain, some = project_of(), project_of(keep_points={"volume": 0.5})
+    differing = {n for n, text in some.field_texts.items() if text != plain.field_texts[n]}
+    assert differing == {"volume_position", "volume_velocity", "volume_vorticity"}
+    # As it was before there was such a setting: nobody's store converts again.
+    texts = [plain.stored_as, plain.listed_as, *(text for _, text in plain.field_texts.values())]
+    assert not any("keep_points" in text for text in texts)
 
 
 @pytest.mark.parametrize(("one", "other"), SWAPPED.values(), ids=SWAPPED)

@@ -207,6 +207,7 @@ class ComparedGroup(GroupWriter):
             for domain in domains
             for field in domain.fields
         }
+        self._keep_points = {domain.name: domain.keep_points for domain in domains}
         self._wanted: set[str] = set()  # the files that a conversion would write
         self._of_field: dict[str, Problem] = {}
         self._differing: dict[str, _Differing] = {}
@@ -349,7 +350,9 @@ class ComparedGroup(GroupWriter):
         if listed is None:
             return f"its domain {field.domain} is not in {MANIFEST}"
         if listed.n_points != grid.n_points:
-            return f"has {listed.n_points} points, and the source {grid.n_points}"
+            what = f"has {listed.n_points} points, and the source {grid.n_points}"
+            keep = self._keep_points.get(field.domain)
+            return what if keep is None else f"{what} with keep_points {keep}"
         if field.canonical in self._layouts:
             return None
         metadata = self._members.get(field.array_name)

@@ -78,10 +78,21 @@ class Field:
 
 @dataclass(frozen=True)
 class Domain:
-    """A set of points and the fields on it, the position field first."""
+    """A set of points and the fields on it, the position field first.
+
+    Attributes
+    ----------
+    name
+        Its name.
+    fields
+        The fields on it.
+    keep_points
+        How many of its points are stored, as `count_kept` takes it; None for all.
+    """
 
     name: str
     fields: tuple[Field, ...]
+    keep_points: int | float | None = None
 
     def described(self) -> dict[str, Any]:
         """Return all that it is, as JSON has it: the text that decides what converts again."""
@@ -91,6 +102,8 @@ class Domain:
             for name in ("columns", "key", "unit", "long_name"):
                 if field[name] is None:
                     del field[name]
+        if self.keep_points is None:
+            del content["keep_points"]
         return content
 
     @property
@@ -177,7 +190,8 @@ def domains_of(filemap: FileMap, settings: Settings) -> tuple[Domain, ...]:
     Raises
     ------
     SettingsError
-        When `field_dtypes` names a field that there is not, or `fields` is contradictory.
+        When `field_dtypes` names a field or `keep_points` a domain that there is not, or `fields`
+        is contradictory.
     """
     own = own_fields(filemap, settings)
     grouped: dict[str, list[Field]] = {}
@@ -209,7 +223,8 @@ def domains_of(filemap: FileMap, settings: Settings) -> tuple[Domain, ...]:
             f"fields: the domain {domain!r} has {grouped[domain][0].canonical} but no positions. "
             f"Add them: {{{domain}_position: {{file: …, width: 3, kind: coord}}}}."
         )
-    domains = tuple(Domain(name, tuple(grouped[name])) for name in sorted(grouped))
+    keep = _keep_by_domain(grouped, settings)
+    domains = tuple(Domain(name, tuple(grouped[name]), keep.get(name)) for name in sorted(grouped))
     names = [field.canonical for domain in domains for field in domain.fields]
     for canonical in settings.field_dtypes:
         if canonical not in names:
@@ -218,3 +233,19 @@ def domains_of(filemap: FileMap, settings: Settings) -> tuple[Domain, ...]:
                 f"{did_you_mean(canonical, names)} Its fields are {', '.join(names)}."
             )
     return domains
+
+
+def _keep_by_domain(domains: Iterable[str], settings: Settings) -> dict[str, int | float]:
+    """Return how many points are stored of the domains of which not all are."""
+    keep, domains = settings.keep_points, sorted(domains)
+    if keep is None:
+        return {}
+    if not isinstance(keep, dict):
+        return dict.fromkeys(domains, keep)
+    for name in keep:
+        if name not in domains:
+            raise SettingsError(
+                f"keep_points: {name!r} is no domain of this dataset."
+                f"{did_you_mean(name, domains)} Its domains are {', '.join(domains)}."
+            )
+    return keep

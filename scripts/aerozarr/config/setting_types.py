@@ -54,6 +54,43 @@ Switch = Annotated[
 Count = Annotated[StrictInt, Field(ge=1)]
 
 
+def _text_as_number(value: Any) -> Any:
+    """Read a number within a mapping, which the command line leaves a text."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return int(value) if value.isascii() and value.isdigit() else float(value)
+    except ValueError:
+        return value
+
+
+def _checked_keep(value: Any) -> Any:
+    """Check what `keep_points` says of one domain: whole points, or a share in (0, 1]."""
+    value = _text_as_number(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError
+    if not (value >= 1 if isinstance(value, int) else 0 < value <= 1):
+        raise ValueError
+    return value
+
+
+def _checked_keep_points(value: Any) -> Any:
+    """Check all of `keep_points`, so that there is one message and not one for each type."""
+    if value is None:
+        return None
+    if not isinstance(value, dict):
+        return _checked_keep(value)
+    if not all(isinstance(domain, str) for domain in value):
+        raise ValueError
+    return {domain: _checked_keep(keep) for domain, keep in value.items()}
+
+
+KeepPoints = Annotated[
+    dict[str, int | float] | int | float | None, BeforeValidator(_checked_keep_points)
+]
+"""Points to store, as a number or a share: of each domain, or of those named."""
+
+
 def file_alone(value: Any) -> Any:
     """Let a text stand for what has a file and nothing else."""
     return {"file": value} if isinstance(value, str) else value

@@ -30,6 +30,7 @@ from aerozarr.config.setting_types import (
     Count,
     Dtype,
     FieldSetting,
+    KeepPoints,
     ScalarSettings,
     SplitManifest,
     Switch,
@@ -161,6 +162,15 @@ class Settings(BaseModel):
         0,
         "Seed of the points' shuffle. The same seed gives the same store.",
         "Give a whole number",
+    )
+    keep_points: KeepPoints = _setting(
+        None,
+        "Store only some points of each sample, chosen at random by `shuffle_seed`, the same for "
+        "all fields of a domain: a share (`{volume: 0.1}`) or at most so many points "
+        "(`{volume: 1000000}`) of the domains named, or one value for all domains; by default "
+        "all points.",
+        "Give a share above 0 and up to 1.0, or a whole number of points, for all domains or by "
+        "domain, e.g. {volume: 0.1}",
     )
     coords_dtype: Dtype = _setting("float32", "Storage dtype of position fields.", EXPECTED_DTYPE)
     values_dtype: Dtype = _setting("float16", "Storage dtype of all other fields.", EXPECTED_DTYPE)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -37,8 +39,8 @@ class ReusableBuffer:
         return rows
 
 
-class RoundingSample:
-    """Which rows of a domain's fields have their rounding error looked at.
+class PickedRows:
+    """Some rows of a domain's fields.
 
     Parameters
     ----------
@@ -62,6 +64,35 @@ class RoundingSample:
         rows, places = to_numpy(block), self.places[begin:end] - first
         # numpy copies rows that are not contiguous, all of them, before it takes some.
         return np.take(rows, places, axis=0) if rows.flags.c_contiguous else rows[places]
+
+
+class RoundingSample(PickedRows):
+    """Which rows of a domain's fields have their rounding error looked at."""
+
+
+class KeptRows(PickedRows):
+    """Which rows of a domain's fields are stored, where not all are (`keep_points`)."""
+
+    def ranks_of(self, places: Order) -> Order:
+        """Return where among the rows that are stored some of them are."""
+        return np.searchsorted(self.places, places)
+
+
+class _Block(NamedTuple):
+    """A block of a field's rows.
+
+    Attributes
+    ----------
+    first, rows
+        Number of the first row in the source, and the rows.
+    place, stored
+        Those of them that are stored, and where among all of these the first one is.
+    """
+
+    first: int
+    rows: torch.Tensor
+    place: int
+    stored: torch.Tensor
 
 
 @dataclass(frozen=True)
@@ -92,7 +123,11 @@ class Cast:
 
 
 def cast_field(
-    value: object, field: Field, buffer: ReusableBuffer, rounding_sample: RoundingSample
+    value: object,
+    field: Field,
+    buffer: ReusableBuffer,
+    rounding_sample: RoundingSample,
+    kept_rows: KeptRows | None = None,
 ) -> Cast:
     """Cast what was loaded for a field to its storage dtype, rounding to nearest even.
 
@@ -107,6 +142,9 @@ def cast_field(
         left where they are.
     rounding_sample
         The rows whose rounding error is wanted.
+    kept_rows
+        The rows that are stored, in the source's order: nothing else is cast, measured or checked.
+        None for all.
 
     Raises
     ------
@@ -116,9 +154,12 @@ def cast_field(
     rows = as_rows(value, field)
     dtype = np.dtype(field.dtype)
     n_rows, width = rows.shape
+    if kept_rows is not None:
+        n_rows = len(kept_rows.places)
     columns = columns_for(n_rows, width, dtype)
     is_exact = to_numpy(rows[:1]).dtype == dtype
-    whole = _as_it_is(rows) if is_exact and columns == width else None
+    is_whole = kept_rows is None and is_exact and columns == width
+    whole = _as_it_is(rows) if is_whole else None
     padded = buffer.rows(n_rows, columns, dtype) if whole is None else whole
     del rows  # so that the file's pages can be given back
     packed = PackedRows(min(BLOCK, n_rows), width, columns, dtype) if columns > width else None
@@ -128,10 +169,10 @@ def cast_field(
         for first, part in blocks_of(value, field, keep_mapping=True):
             measuring.add(whole[first : first + len(part)])
     else:
-        for first, part in blocks_of(value, field):
-            into = padded[first : first + len(part)]
-            block = into if packed is None else packed.rows[: len(part)]
-            _cast_into(part, block)
+        for first, part, place, stored in _stored_blocks(value, field, kept_rows):
+            into = padded[place : place + len(stored)]
+            block = into if packed is None else packed.rows[: len(stored)]
+            _cast_into(stored, block)
             if not is_exact:
                 before.append(rounding_sample.rows_in(first, part))  # while they are in the cache
             measuring.add(block)
@@ -139,21 +180,30 @@ def cast_field(
                 packed.unpack(into)
     moments = measuring.moments()
     if not is_exact and any(moments.infinities):
-        _refuse_overflow(value, padded[:, :width], field)
-    return Cast(padded, width, moments, _rounding(before, padded, moments, rounding_sample))
+        _refuse_overflow(value, padded[:, :width], field, kept_rows)
+    looked_at = rounding_sample.places
+    looked_at = looked_at if kept_rows is None else kept_rows.ranks_of(looked_at)
+    return Cast(padded, width, moments, _rounding(before, padded, moments, looked_at))
+
+
+def _stored_blocks(value: object, field: Field, kept_rows: KeptRows | None) -> Iterator[_Block]:
+    """Yield the blocks of a value that have rows to be stored."""
+    place = 0
+    for first, rows in blocks_of(value, field):
+        stored = rows if kept_rows is None else torch.from_numpy(kept_rows.rows_in(first, rows))
+        if len(stored):
+            yield _Block(first, rows, place, stored)
+        place += len(stored)
 
 
 def _rounding(
-    before: list[npt.NDArray[np.generic]],
-    padded: Rows,
-    moments: Moments,
-    rounding_sample: RoundingSample,
+    before: list[npt.NDArray[np.generic]], padded: Rows, moments: Moments, places: Order
 ) -> Rounding:
     """Return the rounding error of the rows looked at; `before` is empty when there is none."""
     width = len(moments.finite)
     if not before and all(finite == moments.rows for finite in moments.finite):
-        return Rounding(values=len(rounding_sample.places) * width)
-    after = rows_at(padded, width, rounding_sample.places)
+        return Rounding(values=len(places) * width)
+    after = rows_at(padded, width, places)
     return Rounding.of(np.concatenate(before) if before else after, after)
 
 
@@ -172,14 +222,14 @@ def _cast_into(part: torch.Tensor, block: Rows) -> None:
         np.copyto(block, to_numpy(part), casting="unsafe")
 
 
-def _refuse_overflow(value: object, stored: Rows, field: Field) -> None:
+def _refuse_overflow(value: object, stored: Rows, field: Field, kept_rows: KeptRows | None) -> None:
     """Refuse finite values that became infinite.
 
     A maximum would not do to find them: one NaN hides every overflow.
     """
     largest = 0.0
-    for first, part in blocks_of(value, field):
-        infinite = torch.from_numpy(np.isinf(stored[first : first + len(part)]))
+    for _, _, place, part in _stored_blocks(value, field, kept_rows):
+        infinite = torch.from_numpy(np.isinf(stored[place : place + len(part)]))
         overflow = infinite & torch.isfinite(part)
         if bool(overflow.any()):
             largest = max(largest, float(part[overflow].double().abs().max()))

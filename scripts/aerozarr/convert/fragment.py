@@ -66,8 +66,9 @@ class Fragment(BaseModel):
     fingerprint, stored_as
         Of the sample's files, and of the settings, at the time; no fingerprint when the next run
         should try again.
-    domains
-        For a converted sample: grid by domain.
+    domains, source_points
+        For a converted sample: grid by domain; and number of points in the source, of the domains
+        of which fewer are stored (`keep_points`).
     fields, objects
         Likewise: what was learnt of each field, by canonical name, and size and SHA-256 of each of
         the group's files, by path.
@@ -96,6 +97,7 @@ class Fragment(BaseModel):
     fingerprint: str = ""
     stored_as: str = ""
     domains: dict[str, Grid] = {}
+    source_points: dict[str, int] = {}
     fields: dict[str, FieldRecord] = {}
     objects: dict[str, tuple[int, str]] = {}
     # By the name that fragments have had for it.
@@ -111,6 +113,10 @@ class Fragment(BaseModel):
     source_bytes: int = 0
     seconds: float = 0.0
     peak_memory_mb: float = 0.0
+
+    def points_in_source(self, domain: str) -> int:
+        """Return how many points a domain of a converted sample has in the source."""
+        return self.source_points.get(domain, self.domains[domain].n_points)
 
     @property
     def stored_bytes(self) -> int:

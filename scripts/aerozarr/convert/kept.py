@@ -43,6 +43,11 @@ class Kept:
         is_kept = any(field.canonical in self.fields for field in domain.fields)
         return self.fragment.domains.get(domain.name) if is_kept else None
 
+    def points_of(self, domain: Domain) -> int | None:
+        """Return how many points such a domain has in the source."""
+        is_kept = self.grid_of(domain) is not None
+        return self.fragment.points_in_source(domain.name) if is_kept else None
+
     def take(self, field: Field, group: GroupWriter) -> FieldRecord:
         """Have a group keep a field's shards; return what was learnt of it."""
         group.keep(

@@ -12,14 +12,14 @@ import errno
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from aerozarr.config.fields import Domain, Field
 from aerozarr.config.scalars import Scalar
 from aerozarr.config.settings import Settings
-from aerozarr.convert.cast import Cast, ReusableBuffer, RoundingSample, cast_field
+from aerozarr.convert.cast import Cast, KeptRows, ReusableBuffer, RoundingSample, cast_field
 from aerozarr.convert.encode import encode_shards, use_one_thread
 from aerozarr.convert.fragment import FieldRecord, Fragment
 from aerozarr.convert.kept import Kept, find_kept, with_made_of
@@ -36,7 +36,7 @@ from aerozarr.source.source import Loader
 from aerozarr.store.format.layout import ROOT_METADATA, Grid, shard_path
 from aerozarr.store.format.metadata import metadata_files
 from aerozarr.store.format.scalars import scalar_attributes
-from aerozarr.store.format.shuffle import permutation, seed_of
+from aerozarr.store.format.shuffle import count_kept, permutation, seed_of
 from aerozarr.store.write.root import GroupWriter, StoreRoot
 
 
@@ -82,7 +82,9 @@ def convert(
         try:
             # First: they cost little, and may be wrong too.
             attributes = _attributes_of(load, scalars)
-            grids, fields = _write_domains(sample, load, domains, settings, group, kept)
+            grids, source_points, fields = _write_domains(
+                sample, load, domains, settings, group, kept
+            )
         except BrokenSample as error:
             if kept is not None:
                 kept.end()
@@ -113,6 +115,9 @@ def convert(
         sample_id=sample.id,
         status="converted",
         domains=grids,
+        source_points={
+            name: count for name, count in source_points.items() if count != grids[name].n_points
+        },
         fields=fields,
         objects={path: (file.size, file.sha256) for path, file in group.stored.items()},
         fingerprint=sample.fingerprint,
@@ -179,20 +184,25 @@ def _write_domains(
     settings: Settings,
     group: GroupWriter,
     kept: Kept | None,
-) -> tuple[dict[str, Grid], dict[str, FieldRecord]]:
+) -> tuple[dict[str, Grid], dict[str, int], dict[str, FieldRecord]]:
     """Write every field that is not kept.
 
     Returns
     -------
-    grids, fields
-        Grid by domain, and what was learnt by canonical field name.
+    grids, source_points, fields
+        Grid, and number of points in the source, by domain; and what was learnt by canonical field
+        name.
     """
     grids: dict[str, Grid] = {}
+    source_points: dict[str, int] = {}
     fields: dict[str, FieldRecord] = {}
     for domain in domains:
-        grids[domain.name], found = _write_domain(sample, load, domain, settings, group, kept)
+        name = domain.name
+        grids[name], source_points[name], found = _write_domain(
+            sample, load, domain, settings, group, kept
+        )
         fields |= found
-    return grids, fields
+    return grids, source_points, fields
 
 
 def _write_domain(
@@ -202,14 +212,15 @@ def _write_domain(
     settings: Settings,
     group: GroupWriter,
     kept: Kept | None,
-) -> tuple[Grid, dict[str, FieldRecord]]:
+) -> tuple[Grid, int, dict[str, FieldRecord]]:
     """Write the fields of a domain that are not kept."""
     # What the domain before took goes before this one's comes.
     buffer = ReusableBuffer()
-    perm: Shuffle | None = None
+    order: _Order | None = None
     fields: dict[str, FieldRecord] = {}
     transposed: list[int | None] = []
     grid = kept.grid_of(domain) if kept is not None else None
+    n_points = kept.points_of(domain) if kept is not None else None
     for field in domain.fields:
         if kept is not None and grid is not None and field.canonical in kept.fields:
             fields[field.canonical] = kept.take(field, group)
@@ -219,23 +230,23 @@ def _write_domain(
         n_rows = len(as_rows(value, field))
         transposed.append(looks_transposed(value, field))
         if field == domain.position:  # it comes first, and says how many points there are
-            before, grid = grid, Grid.of(n_rows, settings.chunk_points, settings.shard_points)
             # Of another number of points, the others are shuffled in another way.
-            kept = kept if grid == before else None
-        assert grid is not None
-        if n_rows != grid.n_points:
-            raise _misaligned(domain, field, n_rows, grid.n_points, transposed)
-        if perm is None:
-            perm, rounding_sample = _shuffle(sample.id, domain, grid, settings.shuffle_seed)
-        record = _write_field(
-            cast_field(value, field, buffer, rounding_sample), field, perm, grid, settings, group
-        )
+            kept = kept if n_rows == n_points else None
+            n_points, stored = n_rows, count_kept(n_rows, domain.keep_points)
+            grid = Grid.of(stored, settings.chunk_points, settings.shard_points)
+        assert grid is not None and n_points is not None
+        if n_rows != n_points:
+            raise _misaligned(domain, field, n_rows, n_points, transposed)
+        if order is None:
+            order = _shuffle(sample.id, domain, n_points, grid, settings.shuffle_seed)
+        cast = cast_field(value, field, buffer, order.rounding_sample, order.kept_rows)
+        record = _write_field(cast, field, order.perm, grid, settings, group)
         note = columns_note(value, field)
         fields[field.canonical] = record.model_copy(update={"note": note}) if note else record
     if None not in transposed and len(set(transposed)) == 1:
         raise _transposed(domain.position, f"all fields of {domain.name} are", transposed[0])
-    assert grid is not None
-    return grid, fields
+    assert grid is not None and n_points is not None
+    return grid, n_points, fields
 
 
 def _misaligned(
@@ -271,14 +282,44 @@ def _transposed(field: Field, subject: str, columns: int | None) -> BrokenSample
     )
 
 
+class _Order(NamedTuple):
+    """Which rows of a domain's fields are stored, and in which order.
+
+    Attributes
+    ----------
+    perm
+        Stored row r is row `perm[r]` of those that are stored, in the source's order.
+    rounding_sample
+        The rows to look at: those of the first chunk.
+    kept_rows
+        The rows that are stored; None for all.
+    """
+
+    perm: Shuffle
+    rounding_sample: RoundingSample
+    kept_rows: KeptRows | None = None
+
+
 def _shuffle(
-    sample_id: str, domain: Domain, grid: Grid, shuffle_seed: int
-) -> tuple[Shuffle, RoundingSample]:
-    """Return a domain's permutation, and the rows to look at: those of its first chunk."""
-    drawn = permutation(grid.n_points, seed_of(shuffle_seed, sample_id, domain.name))
+    sample_id: str, domain: Domain, n_points: int, grid: Grid, shuffle_seed: int
+) -> _Order:
+    """Return the order in which the rows of a domain's fields are stored.
+
+    Of `n_points` in the source, the grid says how many are stored.
+    """
+    drawn = permutation(n_points, seed_of(shuffle_seed, sample_id, domain.name))
     # In order, so that a mapped file is looked at from front to end.
     places = np.sort(drawn[: grid.chunk_points]).astype(np.int64)
-    return spill_if_long(drawn), RoundingSample(places, grid.n_points)
+    rounding_sample = RoundingSample(places, n_points)
+    if grid.n_points == n_points:
+        return _Order(spill_if_long(drawn), rounding_sample)
+    first = drawn[: grid.n_points].copy()  # lets the rest of them go
+    del drawn
+    by_row = np.argsort(first)
+    perm = np.empty_like(first)
+    perm[by_row] = np.arange(len(first), dtype=first.dtype)
+    kept_rows = KeptRows(first[by_row].astype(np.int64), n_points)
+    return _Order(spill_if_long(perm), rounding_sample, kept_rows)
 
 
 def _write_field(

@@ -47,7 +47,18 @@ class ByteRange(NamedTuple):
 
 
 class Fetcher(ABC):
-    """Reads spans of a store's objects."""
+    """Reads spans of a store's objects.
+
+    Attributes
+    ----------
+    by_chunk
+        Whether each chunk is to be a span of its own, also one that follows another.
+    """
+
+    by_chunk = False
+
+    def forget(self, group: str) -> None:  # noqa: B027 - most have nothing to forget
+        """Keep nothing that was read of a group, by its path: it did not fit."""
 
     @abstractmethod
     def fetch(self, spans: Sequence[ByteRange]) -> Iterable[bytes | None]:

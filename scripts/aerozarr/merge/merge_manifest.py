@@ -16,6 +16,7 @@ from aerozarr.convert.fragment import (
 )
 from aerozarr.errors import StoreError
 from aerozarr.filesystems.files import read_or_none, sync_file_system, write_atomically
+from aerozarr.merge.kept_points import kept_lines
 from aerozarr.merge.report import Outcome, report_of
 from aerozarr.merge.sidecars import checksums, files_named_by, provenance, sidecars
 from aerozarr.merge.summary import Summary, digest_of, digest_of_tables
@@ -115,6 +116,7 @@ def merge_fragments(
             *rounding_lines(run_config.domains, converted),
             *told_once(converted),
         ],
+        kept_points=kept_lines(run_config.domains, converted),
         not_finite=[_not_finite(fragment) for fragment in converted if _not_finite(fragment)],
         files=[*files, CHECKSUMS, PROVENANCE],
         recorded={name: _recorded_as(content) for name, content in published.items()},

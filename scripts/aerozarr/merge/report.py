@@ -18,6 +18,7 @@ from aerozarr.config.fields import Domain, Field
 from aerozarr.convert.fragment import Fragment, rounding_lines
 from aerozarr.convert.rounding import Rounding
 from aerozarr.errors import StoreError
+from aerozarr.merge.kept_points import kept_lines
 from aerozarr.merge.sidecars import provenance_of
 from aerozarr.merge.statistics import statistics
 from aerozarr.merge.svg import histogram, scatter
@@ -78,6 +79,7 @@ def report_of(run_config: RunConfig, outcome: Outcome) -> str:
         skipped=outcome.skipped,
         source_bytes=sum(fragment.source_bytes for fragment in outcome.fragments),
         stored_bytes=sum(fragment.stored_bytes for fragment in outcome.fragments),
+        kept_points=kept_lines(run_config.domains, outcome.fragments),
         provenance=made,
         settings={k: json.dumps(v, ensure_ascii=False) for k, v in made["settings"].items()},
     )

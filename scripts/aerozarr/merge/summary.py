@@ -48,6 +48,8 @@ class Summary:
         Names of the files that were published beside the groups.
     recorded
         Size in bytes and SHA-256 of those files, by name; empty where an earlier version merged.
+    kept_points
+        What is stored of the domains of which not all points are, one line each.
     listed_as, tables
         Digests of the settings that decide the manifest, and of the tables that were merged; empty
         where an earlier version merged.
@@ -70,6 +72,7 @@ class Summary:
     recorded: dict[str, tuple[int, str]] = field(default_factory=dict)
     listed_as: str = ""
     tables: str = ""
+    kept_points: list[str] = field(default_factory=list)
 
     def is_of(self, listed_as: str, tables: Mapping[str, bytes]) -> bool:
         """Whether these settings and tables, as far as they are known, were merged."""
@@ -104,6 +107,7 @@ class Summary:
                 "after snakemake removes them (snakemake remove_orphans …):"
             )
             lines += first_lines(map(printable, self.orphans))
+        lines += [f"keep_points: {line}" for line in self.kept_points]
         size = format_bytes(self.stored_bytes)
         if self.source_bytes:
             size += f", from {format_bytes(self.source_bytes)}"

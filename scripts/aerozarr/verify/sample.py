@@ -40,7 +40,7 @@ from aerozarr.store.format.layout import (
     shard_path,
 )
 from aerozarr.store.format.scalars import DESCRIPTIONS, VALUES, scalar_attributes
-from aerozarr.store.format.shuffle import permutation, seed_of
+from aerozarr.store.format.shuffle import count_kept, permutation, seed_of
 from aerozarr.store.write.root import StoreRoot
 from aerozarr.verify.expected import (
     ADOPT,
@@ -308,9 +308,11 @@ class _Comparison:
                 yield Problem(field.canonical, what, MEND_SOURCE)
                 continue
             if perm is None:
-                perm = permutation(len(source), self.seed)
-            if len(source) != len(perm):
-                what = f"the source has {len(source)} rows, not {len(perm)}"
+                n_points = len(source)
+                perm = permutation(n_points, self.seed)
+                perm = perm[: count_kept(n_points, self.domain.keep_points)]
+            if len(source) != n_points:
+                what = f"the source has {len(source)} rows, not {n_points}"
                 yield Problem(field.canonical, what, MEND_SOURCE)
                 continue
             yield from self._compare(field, source, perm)
@@ -324,8 +326,11 @@ class _Comparison:
             return  # which is said of the shards themselves
         try:
             array = self.group.array(field.array_name)
-            if array.shape != source.shape:
+            expected = (len(perm), *source.shape[1:])
+            if array.shape != expected:
                 what = f"has shape {array.shape}, the source's is {source.shape}"
+                if expected != source.shape:
+                    what += f", of which keep_points leaves {expected}"
                 yield Problem(field.canonical, what, CONVERT_ANEW)
                 return
             for first in range(0, len(perm), _BLOCK):
@@ -344,7 +349,8 @@ class _Comparison:
         why = (
             "; the files are as they were written, so the source has changed" if self.intact else ""
         )
-        what = f"{different} of {source.size} values are not the source's, shuffled and cast{why}"
+        values = len(perm) * source.shape[1]
+        what = f"{different} of {values} values are not the source's, shuffled and cast{why}"
         yield Problem(field.canonical, what, CONVERT_ANEW)
 
 

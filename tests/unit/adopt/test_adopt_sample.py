@@ -255,6 +255,28 @@ def test_a_source_of_other_points_is_told(store: Adopted) -> None:
     assert ("volume_velocity", "has 23 points, and the source 24") in store.why_not()
 
 
+def test_a_part_of_the_points_is_adopted_where_the_settings_say_so(store: Adopted) -> None:
+    tensors = source_tensors(volume=30)
+    sizes = save_sample(store.tmp_path / "source" / "a", tensors)
+    names = {name: size for name, size in sizes.items() if name in FILEMAP.values()}
+    store.sample = sample_of("a", sizes=names)
+    order = expected_order(30, 0, "a", "volume")[:23]
+    rows = stored_rows()
+    for name, (file, dtype) in list(ARRAYS.items())[2:]:
+        rows[name] = tensors[file].numpy()[order].astype(dtype)
+    store.put(another_writers(rows))
+    told = store.why_not(project_of(store.url, store.tmp_path / "work", filemap=FILEMAP))
+    assert ("volume_velocity", "has 23 points, and the source 30") in told
+    settings = {"filemap": FILEMAP, "keep_points": {"volume": 22}}
+    told = store.why_not(project_of(store.url, store.tmp_path / "work", **settings))
+    assert ("volume_velocity", "has 23 points, and the source 22 with keep_points 22") in told
+    settings["keep_points"] = {"volume": 23}
+    config = project_of(store.url, store.tmp_path / "work", **settings)
+    found, fragment = store.compare(config)
+    assert found.problems == []
+    assert fragment is not None and fragment.source_points == {"volume": 30}
+
+
 def remove(path: str) -> Callable[[Adopted], None]:
     def do(store: Adopted) -> None:
         fs, root = url_to_fs(store.url)

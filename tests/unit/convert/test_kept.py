@@ -133,6 +133,29 @@ def test_of_other_points_a_domain_is_converted_whole(tmp_path: Path) -> None:
     assert read == ["points.pt"]
 
 
+def test_as_many_points_kept_of_another_mesh_are_other_points(tmp_path: Path) -> None:
+    config = run_config(tmp_path, keep_points={"surface": 12})
+    fragment, _ = do(config, ARRAYS)
+    assert fragment.source_points == {"surface": 50}
+    set_aside(config, fragment)
+    changed = replace(SAMPLE, fingerprint="g", prints=("x", "y", "other"))
+    fewer = {name: array[:40] for name, array in ARRAYS.items()}
+    made, read = do(config, fewer, changed)
+    assert sorted(read) == sorted(FILES.values())
+    assert (made.domains, made.source_points) == (fragment.domains, {"surface": 40})
+    assert made.objects == do(run_config(tmp_path / "anew", keep_points=12), fewer)[0].objects
+
+
+def test_a_field_beside_kept_ones_has_the_rows_of_the_source(tmp_path: Path) -> None:
+    config = run_config(tmp_path, keep_points=0.2)
+    fragment, _ = do(config, ARRAYS)
+    changed = replace(SAMPLE, fingerprint="g", prints=("x", "other", "z"))
+    set_aside(config, fragment)
+    made, read = do(config, {"p.pt": torch.rand(40)}, changed)
+    assert made.skipped is not None and read == ["p.pt"]
+    assert made.skipped.cause == "it has 40 rows, points.pt has 50"
+
+
 def test_a_field_that_fails_leaves_the_group_and_its_record_alone(tmp_path: Path) -> None:
     config = run_config(tmp_path)
     fragment, _ = do(config, ARRAYS)

@@ -46,3 +46,26 @@ def permutation(n_points: int, seed: int) -> Permutation:
     drawn = torch.randperm(n_points, generator=generator, dtype=dtype)
     perm: Permutation = drawn.numpy()
     return perm
+
+
+def count_kept(n_points: int, keep_points: float | None) -> int:
+    """Return how many of a domain's points are stored: the first so many of its shuffle.
+
+    Parameters
+    ----------
+    n_points
+        Number of points of the domain in the source.
+    keep_points
+        A whole number of points, or as a float a share, above 0 and at most 1; None for all.
+
+    Returns
+    -------
+    int
+        The share rounded to the nearest number of points, at least 1; never more than there are.
+    """
+    if keep_points is None:
+        return n_points
+    if isinstance(keep_points, int):
+        return min(keep_points, n_points)
+    # A product of two doubles: the same on every machine.
+    return min(max(1, round(keep_points * n_points)), n_points)

@@ -139,6 +139,7 @@ class ChunkReader:
             # What was kept of the sample may be of a group that was converted anew since.
             for part in wanted:
                 self._forget(part)
+                self.fetcher.forget(part.group)
             self._read(wanted)
         return [{name: part.values for name, part in of_draw.items()} for of_draw in parts]
 
@@ -157,6 +158,8 @@ class ChunkReader:
             try:
                 found |= self._fetch_scalars(unknown)
             except StoreError:
+                for group in unknown:
+                    self.fetcher.forget(group)
                 found |= self._fetch_scalars(unknown)
         return [found[sample.group] or {} for sample in samples]
 
@@ -357,6 +360,8 @@ class ChunkReader:
                         f"{start} on, more than can be",
                         shard,
                     )
+            if self.fetcher.by_chunk:
+                runs = [[chunk] for run in runs for chunk in run]
             for run in runs:
                 start, stop = run[0][1], run[-1][2]
                 chunks = tuple((first + slot, low - start, high - start) for slot, low, high in run)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -18,30 +17,31 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from aerozarr.errors import StoreError
-from aerozarr.filesystems.byte_ranges import (
-    ByteRange,
-    Fetcher,
-    FsspecFetcher,
-    LocalFetcher,
-    ObstoreFetcher,
+from aerozarr.messages import printable, redacted
+from aerozarr.store.format.layout import (
+    MANIFEST,
+    ROOT_METADATA,
+    SKIPPED,
+    SPLITS,
 )
-from aerozarr.filesystems.location import open_location, options_by_protocol
-from aerozarr.messages import printable
-from aerozarr.store.format.layout import MANIFEST, MOMENTS, SKIPPED, SPLITS, statistics_name
 from aerozarr.store.format.manifest import Manifest, SampleEntry
-from aerozarr.store.format.moments_file import read_moments
 from aerozarr.store.format.scalars import ScalarValue
-from aerozarr.store.format.statistics import merged_statistics
 from aerozarr.store.format.tables import read_table
-from aerozarr.store.read.chunk_reader import ChunkReader
 from aerozarr.store.read.contents import Contents, Points
+from aerozarr.store.read.describe import described, described_in_html
+from aerozarr.store.read.group_metadata import members_of, parse_metadata
+from aerozarr.store.read.plot import plot_sample
+from aerozarr.store.read.store_files import StoreFiles
+from aerozarr.store.read.store_statistics import StoreStatistics
 from aerozarr.store.read.subsample import Subsample
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
     from obstore.store import ObjectStore
 
 
-class Store(Contents):
+class Store(StoreStatistics):
     """A converted store, opened for reading.
 
     Parameters
@@ -60,6 +60,12 @@ class Store(Contents):
     cache_bytes
         Memory for shard indexes and metadata, in each process: a sample of DrivAerNet size takes
         some 30 kB.
+    cache
+        A folder of this machine that keeps what is read of a remote store, chunk by chunk, for all
+        processes and later ones. What was converted anew is never read from it.
+    cache_size
+        Bytes that the folder may take on the disk, or a text such as "50 GB"; what was used longest
+        ago goes first.
 
     Attributes
     ----------
@@ -71,9 +77,10 @@ class Store(Contents):
     Raises
     ------
     StoreError
-        When there is no manifest, or one that is damaged or of another format version.
+        When there is no manifest, or one that is damaged or of another format version; with
+        `cache`, when there are no checksums.
     SettingsError
-        When the URL cannot be opened.
+        When the URL cannot be opened, or the cache's folder or size cannot be used.
     TypeError
         When `place` or `storage_options` is of another type.
     RemoteError
@@ -92,57 +99,27 @@ class Store(Contents):
         *,
         fill_missing: bool = False,
         cache_bytes: int = 2**27,
+        cache: str | os.PathLike[str] | None = None,
+        cache_size: int | str = "50 GB",
     ) -> None:
-        self._place = _checked_place(place)
-        self._options = options_by_protocol(self._place, storage_options or {})
-        self._fill_missing = fill_missing
-        self._cache_bytes = cache_bytes
-        self._open()
-        super().__init__(self._read_manifest())
+        StoreFiles.__init__(
+            self,
+            place,
+            storage_options,
+            fill_missing=fill_missing,
+            cache_bytes=cache_bytes,
+            cache=cache,
+            cache_size=cache_size,
+        )
+        Contents.__init__(self, self._read_manifest())
+        StoreStatistics.__init__(self)
         self._splits: Mapping[str, tuple[str, ...]] | None = None
-        self._statistics: dict[str | None, Mapping[str, Any] | None] = {}
 
     def __repr__(self) -> str:
-        return f"<aerozarr.Store {self._name!r}: {len(self.samples)} samples>"
+        return described(self, redacted(self._name))
 
-    def __getstate__(self) -> dict[str, Any]:
-        # Connections and what they brought stay behind.
-        return {key: value for key, value in self.__dict__.items() if key not in _OF_PROCESS}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._open()
-
-    def _open(self) -> None:
-        """Open connections, and forget what was cached: for a new process."""
-        fetcher: Fetcher
-        if not isinstance(self._place, str):
-            fetcher = ObstoreFetcher(self._place)
-            self._name = repr(self._place)
-        else:
-            try:
-                location = open_location(self._place, self._options, key="place")
-            except FileNotFoundError as error:  # an archive that is to be read in
-                raise StoreError(f"{error}. Check the path.") from None
-            fetcher = LocalFetcher(location.path) if location.is_local else FsspecFetcher(location)
-            self._name = location.url
-        self._reader = ChunkReader(
-            fetcher, fill_missing=self._fill_missing, cache_bytes=self._cache_bytes
-        )
-        # Last, for other threads: until then they see that they have to open it themselves.
-        self._pid = os.getpid()
-
-    def refresh(self) -> None:
-        """See that connections belong to this process: open new ones after a fork."""
-        if self._pid == os.getpid():
-            return
-        # After a fork the thread that serves connections is the parent's.
-        if not isinstance(self._place, str):
-            raise StoreError(
-                "A store of obstore cannot be used in a forked process. Give the DataLoader "
-                'multiprocessing_context="spawn".'
-            )
-        self._open()
+    def _repr_html_(self) -> str:
+        return described_in_html(self, redacted(self._name))
 
     def _read_manifest(self) -> Manifest:
         content = self._read_file(MANIFEST)
@@ -167,34 +144,6 @@ class Store(Contents):
                 )
         return super()._sample(sample)
 
-    def _read_file(self, name: str) -> bytes | None:
-        self.refresh()
-        (content,) = self._reader.fetcher.fetch([ByteRange(name)])
-        return content
-
-    def _read_json(self, name: str) -> dict[str, Any] | None:
-        content = self._read_file(name)
-        if content is None:
-            return None
-        try:
-            parsed = json.loads(content)
-        except (ValueError, RecursionError) as error:
-            raise self._damaged(name, str(error)) from None
-        if not isinstance(parsed, dict):
-            raise self._damaged(name, "it is no object")
-        return parsed
-
-    def _damaged(self, name: str, why: str) -> StoreError:
-        return StoreError(
-            f"{name} of {self._name} is damaged: {why}. If the store is a copy, copy the file "
-            "again. If you converted it, run snakemake with its settings, which writes it again."
-        )
-
-    @property
-    def is_local(self) -> bool:
-        """Whether it is read as a folder of this machine, where reading ahead gains nothing."""
-        return isinstance(self._reader.fetcher, LocalFetcher)
-
     @property
     def splits(self) -> Mapping[str, tuple[str, ...]]:
         """The ids of each split in order; empty when the store does not say."""
@@ -207,79 +156,6 @@ class Store(Contents):
                     raise self._damaged(SPLITS, f"{printable(name)!r} names a sample twice")
             self._splits = {name: tuple(ids) for name, ids in content.items()}
         return self._splits
-
-    def statistics(self, split: str | Iterable[str] | None = None) -> Mapping[str, Any]:
-        """Return the statistics of the stored values.
-
-        Parameters
-        ----------
-        split
-            Of which split; or the ids of any samples, whose moments are then merged, each sample
-            named once; None for all samples.
-
-        Returns
-        -------
-        mapping
-            `<canonical>_mean`, `_std`, `_min`, `_max`, `_logscale_mean`, `_logscale_std` (a number
-            a component; None without finite values), `_count`, and `raw_pos_min`, `raw_pos_max`.
-
-        Raises
-        ------
-        StoreError
-            When the store has none; of a list, when a sample in it is not in the store or is named
-            twice, or when the store does not keep the moments of its samples.
-        """
-        if split is not None and not isinstance(split, str):
-            return self._merge_statistics(list(split))
-        found = self._find_statistics(split)
-        if found is None:
-            raise StoreError(
-                f"{self._name} holds no {statistics_name(split)}. Run snakemake with the store's "
-                "settings to have it written; if another program wrote the store, snakemake adopt, "
-                "which converts nothing."
-            )
-        return found
-
-    def has_statistics(self, split: str | None = None) -> bool:
-        """Whether the store holds the statistics of a split, or of all samples."""
-        return self._find_statistics(split) is not None
-
-    def _merge_statistics(self, samples: list[str]) -> Mapping[str, Any]:
-        """Return the statistics of some samples, merged from their moments."""
-        if not samples:
-            raise StoreError("The list of samples is empty: there are no statistics of nothing.")
-        wanted: set[str] = set()
-        for sample in samples:
-            self._sample(sample)
-            if sample in wanted:
-                raise StoreError(
-                    f"The list of samples names {sample!r} twice, which would count it twice in "
-                    "the statistics. Name each sample once."
-                )
-            wanted.add(sample)
-        content = self._read_file(MOMENTS)
-        if content is None:
-            raise StoreError(
-                f"{self._name} holds no {MOMENTS}, so there are statistics of its splits and of "
-                "all samples alone. If you converted it, run snakemake with its settings, which "
-                f"writes {MOMENTS} and converts nothing again."
-            )
-        domains = self.manifest.domains.values()
-        widths = {name: array.dim for domain in domains for name, array in domain.arrays.items()}
-        try:
-            found = read_moments(content, wanted, widths)
-        except ValueError as error:
-            raise self._damaged(MOMENTS, str(error)) from None
-        missing = next((sample for sample in samples if sample not in found), None)
-        if missing is not None:
-            raise self._damaged(MOMENTS, f"it lacks {printable(missing)}, which {MANIFEST} lists")
-        positions = {domain.position for domain in domains}
-        return merged_statistics(widths, positions, [found[sample] for sample in samples])
-
-    def _find_statistics(self, split: str | None) -> Mapping[str, Any] | None:
-        if split not in self._statistics:
-            self._statistics[split] = self._read_json(statistics_name(split))
-        return self._statistics[split]
 
     def read(
         self,
@@ -396,6 +272,71 @@ class Store(Contents):
             for of_one in read
         ]
 
+    def plot(
+        self,
+        sample: str,
+        field: str | None = None,
+        *,
+        component: int | None = None,
+        points: int = 20_000,
+        ax: Axes | None = None,
+    ) -> Figure:
+        """Draw some points of a sample, coloured by a field.
+
+        Needs matplotlib. Nothing is left open: the figure is not one of pyplot's, and goes when you
+        let go of it. A notebook shows it; elsewhere save it: `figure.savefig("body.png")`.
+
+        Parameters
+        ----------
+        sample
+            The sample's id.
+        field
+            The canonical name of the field; by default a pressure, or the first field with one
+            component, of the surface before others.
+        component
+            Of a field with several components, which one, counted from 0; by default their
+            magnitude.
+        points
+            At most so many points of the field's domain: the same ones in each call.
+        ax
+            Axes with projection "3d" to draw into; by default those of a new figure.
+
+        Returns
+        -------
+        Figure
+            Its axes are `figure.axes[0]`.
+
+        Raises
+        ------
+        StoreError
+            When sample or field are not in the store, or cannot be read; when the field has no such
+            component, or `points` is no number above 0.
+        ImportError
+            When matplotlib is not installed.
+        """
+        return plot_sample(self, sample, field, component=component, points=points, ax=ax)
+
+    def units_of(self, sample: str, fields: Iterable[str]) -> dict[str, str]:
+        """Return the units of fields, as the metadata of a sample's arrays says them; else nothing.
+
+        Raises
+        ------
+        StoreError
+            When sample or field are not in the store, or the group's metadata cannot be read.
+        """
+        drawn = Subsample(sample, self._sample(sample).relpath, {})
+        path = f"{drawn.group}/{ROOT_METADATA}"
+        members = members_of(parse_metadata(drawn, ROOT_METADATA, self._read_file(path)))
+        found: dict[str, str] = {}
+        for field in fields:
+            domain = self.manifest.domains[self.domain_of(field)]
+            member = members.get(domain.arrays[field].array_name)
+            attributes = member.get("attributes") if isinstance(member, dict) else None
+            unit = attributes.get("units") if isinstance(attributes, dict) else None
+            if isinstance(unit, str):
+                found[field] = unit
+        return found
+
     @contextlib.contextmanager
     def _telling_of_another_run(self) -> Iterator[None]:
         """Say of an error that the store is not the one that was opened, where it is not."""
@@ -414,22 +355,3 @@ class Store(Contents):
 
 def _digest(content: bytes) -> bytes:
     return hashlib.sha256(content).digest()
-
-
-def _checked_place(place: Any) -> Any:
-    """Return a path that holds in any working directory; a URL or a store of obstore as it is."""
-    path = os.fspath(place) if isinstance(place, os.PathLike) else place
-    if isinstance(path, str):
-        if "\0" in path:
-            raise StoreError(f"{path!r} is no path of a store: it holds a NUL character.")
-        return path if "://" in path else os.path.abspath(os.path.expanduser(path))
-    if not any(base.__module__.partition(".")[0] == "obstore" for base in type(place).__mro__):
-        raise TypeError(
-            f"place is {place!r}; give the path or URL of a store, or a store of the package "
-            "obstore."
-        )
-    return place
-
-
-# What is left behind when a store is pickled.
-_OF_PROCESS = frozenset({"_pid", "_reader"})

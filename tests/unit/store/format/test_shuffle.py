@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from aerozarr.store.format.shuffle import permutation, seed_of
+from aerozarr.store.format.shuffle import count_kept, permutation, seed_of
 from unit.store_helpers import expected_order, expected_seed
 
 # The seeds are written out: `printf '%s' <seed>:<id>:<domain> | sha256sum`, its first 16 digits
@@ -61,6 +61,25 @@ def test_permutation_is_torch_randperm_of_a_seeded_cpu_generator(n_points, sampl
 @pytest.mark.parametrize("seed", [0, 1, 2**53 + 1, 2**63 - 2])
 def test_permutation_takes_every_seed_and_holds_every_point_once(seed):
     np.testing.assert_array_equal(np.sort(permutation(1000, seed)), np.arange(1000))
+
+
+@pytest.mark.parametrize(
+    ("n_points", "keep", "kept"),
+    [
+        (30, None, 30),
+        (30, 1, 1),
+        (30, 29, 29),
+        (30, 31, 30),
+        (30, 1.0, 30),
+        (30, 0.1, 3),
+        (100, 0.29, 29),  # 28.999999999999996 as floats have it
+        (30, 0.001, 1),
+        (1, 0.5, 1),
+        (10**9, 1e-6, 1000),
+    ],
+)
+def test_how_many_points_are_kept(n_points, keep, kept):
+    assert count_kept(n_points, keep) == kept
 
 
 def test_different_seeds_shuffle_differently():
