@@ -115,7 +115,7 @@ def report_of(run_config: RunConfig, summary: Summary, outcome: Outcome) -> str:
         verdict=verdict_of(summary, outcome),
         notes=_notes(summary),
         sample_count=len(fragments),
-        point_count=sum(grid.n_points for f in fragments for grid in f.domains.values()),
+        point_count=sum(row["points"] for row in samples),
         splits=splits[:SHOWN_SPLITS],
         more_splits=len(splits) - len(splits[:SHOWN_SPLITS]),
         source_bytes=summary.source_bytes,
@@ -128,7 +128,6 @@ def report_of(run_config: RunConfig, summary: Summary, outcome: Outcome) -> str:
         looked_into=len(points.samples),
         looked_at=POINTS,
         first_points=run_config.settings.chunk_points,
-        domains=[domain.name for domain in run_config.domains],
         samples=samples[:ROWS],
         seen=SEEN,
         total_seconds=sum(seconds),
@@ -158,7 +157,8 @@ def verdict_of(summary: Summary, outcome: Outcome) -> Verdict:
         broken = found["broken"] + found["unreadable"] + found["invalid_id"]
         absent = found["incomplete"] + found["absent"]
         parts = [f"{broken:,} cannot be converted"] if broken else []
-        parts += [f"{absent:,} are missing or not complete"] if absent else []
+        are = "is" if absent == 1 else "are"
+        parts += [f"{absent:,} {are} missing or not complete"] if absent else []
         text = f"{converted:,} of {wanted:,} samples are in the store; {', '.join(parts)}."
     elif found["excluded"]:
         text = f"All samples but the excluded ones are in the store: {converted:,} of {wanted:,}."
@@ -273,7 +273,7 @@ def _sample_rows(outcome: Outcome) -> list[dict[str, Any]]:
         {
             "id": fragment.sample_id,
             "split": ", ".join(split for split, _ in sample.splits) or sample.split,
-            "points": {name: grid.n_points for name, grid in fragment.domains.items()},
+            "points": sum(grid.n_points for grid in fragment.domains.values()),
             "source": fragment.source_bytes,
             "stored": fragment.stored_bytes,
             "seconds": fragment.seconds,

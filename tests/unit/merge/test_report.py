@@ -76,7 +76,7 @@ def test_its_numbers_are_those_of_the_files_beside_the_store(run_config: RunConf
     assert f"{counts['samples']} samples in the store 1 broken 1 incomplete" in text
     assert f"{format_bytes(counts['source_bytes'])} read from the source" in text
     assert f"{format_bytes(counts['stored_bytes'])} in the store, " in text
-    assert "4 of 6 samples are in the store; 1 cannot be converted, 1 are missing" in text
+    assert "4 of 6 samples are in the store; 1 cannot be converted, 1 is missing" in text
     numbers = json.loads(files["statistics.json"])
     for field in (field for domain in run_config.domains for field in domain.fields):
         name = field.canonical
