@@ -75,6 +75,8 @@ function look(win) {
     width: win.innerWidth,
     words: doc.body.textContent.length,
     title: doc.title,
+    scrolled: all.filter(e => e.scrollWidth > e.clientWidth && !e.closest("svg"))
+      .map(e => short(e.textContent)),
   };
 }
 const frames = [...document.querySelectorAll("iframe")];

@@ -62,6 +62,8 @@ def test_a_browser_lays_it_out_and_runs_nothing(reported_once: Workspace, tmp_pa
     page = (reported_once.work / "report.html").read_text(encoding="utf-8")
     found = look_at({"report": page}, (1200, 700), tmp_path)
     assert [of["wrong"] for of in found.values()] == [[]] * 4
+    # Where there is room, all of it is seen.
+    assert found["report 1200 light"]["scrolled"] == []
     assert {of["title"] for of in found.values()} == {"custom: report of a store"}
 
 

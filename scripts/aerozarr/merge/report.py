@@ -22,7 +22,7 @@ from aerozarr.merge.sidecars import provenance_of
 from aerozarr.merge.statistics import statistics
 from aerozarr.merge.summary import Summary
 from aerozarr.merge.svg import COMPONENTS, colour_rules, histogram
-from aerozarr.messages import SHOWN, format_bytes, plural, redacted
+from aerozarr.messages import SHOWN, format_bytes, plural, printable, redacted
 from aerozarr.run_config import RunConfig
 from aerozarr.source.samples import Sample, Skipped, ids_by_split
 from aerozarr.store.format.layout import shard_folder
@@ -98,6 +98,7 @@ def report_of(run_config: RunConfig, summary: Summary, outcome: Outcome) -> str:
         "share": format_share,
         "duration": format_seconds,
         "text": breakable,
+        "printable": printable,
     }
     points = StoredPoints(run_config, [fragment.sample_id for fragment in outcome.fragments])
     coloured_by, pictures = points.pictures()

@@ -304,7 +304,7 @@ def _finite(values: Array) -> Array:
 
 def _are_drawn(positions: Array) -> npt.NDArray[np.bool_]:
     """Return which rows of shape (n, 3) are finite, and so are differences between them."""
-    are_drawn: npt.NDArray[np.bool_] = (np.abs(positions) < _LARGEST).all(axis=1)
+    are_drawn: npt.NDArray[np.bool_] = np.asarray((np.abs(positions) < _LARGEST).all(axis=1))
     return are_drawn
 
 

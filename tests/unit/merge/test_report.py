@@ -22,7 +22,7 @@ from aerozarr.messages import format_bytes
 from aerozarr.run_config import RunConfig
 from aerozarr.source.samples import ABSENT, Sample, Skipped, SkippedKind
 from browser import in_a_browser, look_at
-from unit.store_helpers import files_below, project_of, sample_of, source_tensors
+from unit.store_helpers import FILEMAP, files_below, project_of, sample_of, source_tensors
 
 HOSTILE = '<script>document.title="pwned"</script>&"\'\u202e\x07'
 # Nowhere to break, and longer than a page is wide.
@@ -259,6 +259,34 @@ def test_a_sample_that_cannot_be_read_is_passed_over(
     assert [*re.findall(r'<figcaption class="own">(\w+)', page)] == ["b"]
     assert "stored points of one sample" in text_of(page)
     assert "not in the report's pictures: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("fields", "coloured", "title"),
+    [
+        (
+            ["surface_position", "surface_pressure", "volume_position"],
+            "surface_pressure",
+            "pressure",
+        ),
+        (["volume_position", "volume_velocity", "volume_distance_to_surface"], "volume_sdf", "sdf"),
+        (["volume_position", "volume_velocity"], "the length of volume_velocity", "|velocity|"),
+        (["surface_position_stl"], None, None),
+    ],
+    ids=["pressure", "a scalar", "a vector", "nothing"],
+)
+def test_bodies_are_coloured_by_what_there_is(
+    tmp_path: Path, fields: list[str], coloured: str | None, title: str | None
+) -> None:
+    filemap = {name: FILEMAP[name] for name in fields}
+    run_config = project_of(tmp_path / "store", tmp_path / "work", filemap=filemap)
+    page = page_of(run_config, [converted(run_config, "a", 3)], [])
+    if coloured is None:
+        assert "Coloured by" not in page
+        assert page.count('class="c0" d="M') == 1
+    else:
+        assert f"Coloured by {coloured}; the 2 % at each end" in page
+        assert f">{title}</text>" in page
 
 
 @pytest.mark.parametrize(
