@@ -194,7 +194,7 @@ def test_what_rounding_loses_and_what_is_not_stored_is_told_once_a_run(
     assert end.count("warning: surface_pressure: as float16, errors reach") == 1
     assert "(3 of 3 samples); to keep them: field_dtypes: {surface_pressure: float32}" in end
     assert end.count("volume_velocity (U.pt): of 5 columns the first 3 are stored") == 1
-    page = (workspace.work / "report.html").read_text()
+    page = (workspace.work / "report.html").read_text().replace("<wbr>", "")
     assert "field_dtypes: {surface_pressure: float32}" in page
     run = workspace.run("verify")
     assert any("warning: surface_pressure: as float16" in line for line in run.said)

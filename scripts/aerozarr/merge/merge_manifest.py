@@ -285,7 +285,7 @@ def merge_manifest(
         )
     run_config.check_lease()
     summary, outcome = merge_fragments(run_config, samples, skipped)
-    write_atomically(report, report_of(run_config, outcome).encode("utf-8"))
+    write_atomically(report, report_of(run_config, summary, outcome).encode("utf-8"))
     summary = replace(summary, tables=tables)
     write_atomically(merged, summary.to_json().encode("utf-8"), durable=True)
     run_config.end_lease()

@@ -652,7 +652,7 @@ def test_the_merge_job_reads_the_tables_and_writes_the_summary(make, url):
     assert (summary.samples, len(summary.skipped)) == (3, 1)
     report = places["report"].read_text(encoding="utf-8")
     assert "surface_pressure" in report
-    assert "run_0" in report
+    assert "run_<wbr>0" in report
 
 
 def test_a_merge_job_that_is_refused_writes_no_summary(make):

@@ -6,6 +6,7 @@ import io
 import json
 import math
 import platform
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from importlib.metadata import version
@@ -252,8 +253,10 @@ def test_a_sample_of_several_splits_is_in_all_that_is_said_of_each(make, url):
     for split, ids in splits.items():
         assert agrees_with_store(json.loads(files[f"statistics.{split}.json"]), url, ids)
         assert files[f"{split}_design_ids.txt"].decode().split() == ids
-    _, outcome = merge_fragments(run_config, samples, [])
-    assert "train, fold, again" in report_of(run_config, outcome)
+    summary, outcome = merge_fragments(run_config, samples, [])
+    page = re.sub("<[^>]*>", "", report_of(run_config, summary, outcome))
+    assert "train, fold, again" in page
+    assert "Splits: train 2, fold 3, again 1" in page
 
 
 @here
@@ -290,8 +293,10 @@ def test_a_field_without_a_finite_value_has_its_place_in_the_report(make):
     tensors = tensors_of("a")
     tensors["sdf.pt"] = torch.full_like(tensors["sdf.pt"], NAN)
     sample = put_converted(run_config, "a", split="train", tensors=tensors)
-    _, outcome = merge_fragments(run_config, [sample], [])
-    assert "volume_sdf" in report_of(run_config, outcome)
+    summary, outcome = merge_fragments(run_config, [sample], [])
+    page = report_of(run_config, summary, outcome)
+    assert 'id="field-volume_sdf"' in page
+    assert "no finite values" in page
 
 
 @each_place
@@ -624,7 +629,7 @@ def test_no_file_and_no_word_of_the_merge_holds_credentials_of_the_store_or_the_
     assert PROVENANCE in files
     assert not [path for path, data in files.items() if SECRET.encode() in data]
     assert not [line for line in summary.lines() if SECRET in line]
-    assert SECRET not in report_of(run_config, outcome)
+    assert SECRET not in report_of(run_config, summary, outcome)
 
 
 def test_the_summary_shows_no_credentials_of_the_store():
