@@ -38,7 +38,7 @@ def main() -> None:
     preset = yaml.safe_load((SNAKEFILE.parent / "datasets/drivaernet.yaml").read_text())["filemap"]
     share = preset_share(source, preset[ADDED])
     less = f"filemap={{{', '.join(f'{k}: {v}' for k, v in preset.items() if k != ADDED)}}}"
-    times: dict[str, list[float]] = {"all fields": [], "the added field": []}
+    times: dict[str, list[float]] = {"all fields": [], "the added field": [], "nothing": []}
     try:
         for number in range(options.repeat):
             whole, part = scratch / f"whole-{number}", scratch / f"part-{number}"
@@ -49,6 +49,7 @@ def main() -> None:
             before = stored(part / "store")
             times["the added field"].append(run_timed("add", command, scratch / "add.log").seconds)
             after = stored(part / "store")
+            times["nothing"].append(run_timed("again", command, scratch / "again.log").seconds)
             written = {
                 path: size
                 for path, (inode, size) in after.items()
@@ -67,15 +68,20 @@ def main() -> None:
             shutil.rmtree(scratch)
     print(describe_machine())
     print(
-        "| converted | median s | single runs | of all fields' time | of all fields' source bytes |"
+        "| converted | median s | single runs | of all fields' time | likewise, beyond a run that "
+        "does nothing | of all fields' source bytes |"
     )
-    print("|---|---:|---|---:|---:|")
-    full = statistics.median(times["all fields"])
+    print("|---|---:|---|---:|---:|---:|")
+    full, nothing = (statistics.median(times[name]) for name in ("all fields", "nothing"))
     for name, seconds in times.items():
         median = statistics.median(seconds)
         single = ", ".join(f"{each:.1f}" for each in seconds)
-        of_bytes = 1 if name == "all fields" else share
-        print(f"| {name} | {median:.1f} | {single} | {median / full:.2f} | {of_bytes:.2f} |")
+        of_bytes = {"all fields": 1.0, "the added field": share}.get(name, 0.0)
+        beyond = (median - nothing) / (full - nothing)
+        print(
+            f"| {name} | {median:.1f} | {single} | {median / full:.2f} | {beyond:.2f} "
+            f"| {of_bytes:.2f} |"
+        )
 
 
 def preset_share(source: Path, file: str) -> float:

@@ -1,25 +1,30 @@
 """Real runs of snakemake without its two seconds of imports, which the tests have hundreds of.
 
 A process imports what `python -m snakemake` imports, and forks: each run is a process of its own,
-which does what that command does from there on. What is to be killed, and what users type, is run
-as a command (`Workspace.start`, the tests of the README).
+which does what that command does from there on. The run's fork server is forked from it in turn,
+and spares the import of torch. What is to be killed, and what users type, is run as a command
+(`Workspace.start`, the tests of the README).
 """
 
 from __future__ import annotations
 
 import json
 import os
+import runpy
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
+import traceback
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, NoReturn
 
 # What Snakemake imports with any Snakefile, and what aerozarr's own modules import at its start.
 IMPORTED = ("snakemake.cli", "fsspec", "pydantic", "yaml", "smart_open", "numpy", "pandas")
+# What its fork server imports.
+IMPORTED_BY_JOBS = ("torch", "numcodecs", "google_crc32c", "jinja2")
 
 
 def run_forked(
@@ -92,7 +97,7 @@ def _read(line: socket.socket, length: int) -> bytes:
 
 def serve(line: socket.socket) -> None:
     """Fork a run for each request, until nobody can ask any more."""
-    for name in IMPORTED:
+    for name in (*IMPORTED, *IMPORTED_BY_JOBS):
         __import__(name)
     while True:
         try:
@@ -125,10 +130,61 @@ def be_snakemake(request: Mapping[str, Any], out: int, err: int) -> NoReturn:
     import snakemake
     from snakemake.cli import main
 
+    subprocess.Popen = _Popen  # type: ignore[misc] # in this process, and for no test
     sys.path[0] = str(request["cwd"])
     sys.argv = [f"{snakemake.__path__[0]}/__main__.py", *request["arguments"]]
     main()
     sys.exit(0)
+
+
+class _Popen(subprocess.Popen):  # type: ignore[type-arg] # as it is called here
+    """Starts programs, but forks this process where the program is a fork server."""
+
+    def __init__(self, args: Any, *rest: Any, **options: Any) -> None:
+        is_server = isinstance(args, list) and args[-1:] == ["--serve"]
+        if not is_server or _has_event_loop():
+            super().__init__(args, *rest, **options)
+            return
+        self.returncode = None
+        self.stdin = self.stdout = self.stderr = None
+        self.args = args
+        self.pid = os.fork()
+        if self.pid == 0:
+            _be_fork_server(args[-2], options["stdin"], options["stdout"].fileno())
+        self._child_created = True
+
+
+def _has_event_loop() -> bool:
+    """Whether fsspec has begun to ask remote stores: its threads do not survive a fork."""
+    asyn = sys.modules.get("fsspec.asyn")
+    return asyn is not None and asyn.iothread[0] is not None
+
+
+def _be_fork_server(script: str, listener: int, log: int) -> NoReturn:
+    """Do what `python script --serve` does."""
+    code = 1
+    try:
+        os.setsid()
+        for number, descriptor in enumerate((listener, log, log)):
+            os.dup2(descriptor, number)
+        os.closerange(3, 4096)  # the lock on the work folder among them
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_DFL)
+        for name in [name for name in sys.modules if name.partition(".")[0] == "aerozarr"]:
+            del sys.modules[name]
+        subprocess.Popen = _Popen.__base__  # type: ignore[misc]
+        sys.path[0] = os.path.dirname(script)
+        sys.argv = [script, "--serve"]
+        runpy.run_path(script, run_name="__main__")
+        code = 0
+    except SystemExit as ended:
+        code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+    except BaseException:  # noqa: BLE001 - this process ends here, whatever happened
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
 
 
 if __name__ == "__main__":
