@@ -17,7 +17,7 @@ from aerozarr.config.filemap import (
     check_columns,
     check_file,
     check_shared,
-    parse_file,
+    parse_files,
     with_optional,
 )
 from aerozarr.config.setting_types import Dtype, FieldSetting
@@ -48,6 +48,8 @@ class Field:
         `sample.npz::points`.
     unit, long_name
         What its array says of it, as the attributes `units` and `long_name`; None for nothing.
+    patches
+        Of a field whose rows lie in several files, where those after the first are: file and key.
     """
 
     domain: str
@@ -59,6 +61,12 @@ class Field:
     key: str | None = None
     unit: str | None = None
     long_name: str | None = None
+    patches: tuple[tuple[str, str | None], ...] | None = None
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """All the files that its values are made of, as the file map names them."""
+        return (self.file, *(file for file, _ in self.patches or ()))
 
     @property
     def file_and_key(self) -> str:
@@ -88,7 +96,7 @@ class Domain:
         content = asdict(self)
         for field in content["fields"]:
             # As it was when there was nothing of these to be said.
-            for name in ("columns", "key", "unit", "long_name"):
+            for name in ("columns", "key", "unit", "long_name", "patches"):
                 if field[name] is None:
                     del field[name]
         return content
@@ -189,8 +197,20 @@ def domains_of(filemap: FileMap, settings: Settings) -> tuple[Domain, ...]:
         said = settings.fields.get(canonical, FieldSetting())
         usual = settings.coords_dtype if kind == "coord" else settings.values_dtype
         dtype = settings.field_dtypes.get(canonical, said.dtype or usual)
-        path, key, columns, _ = parse_file(filemap.get(attribute) or said.file or "")
-        field = Field(domain, name, width, path, dtype, columns, key, said.unit, said.long_name)
+        first, *others = parse_files(filemap.get(attribute) or said.file or "")
+        patches = tuple((part.file, part.key) for part in others) or None
+        field = Field(
+            domain,
+            name,
+            width,
+            first.file,
+            dtype,
+            first.columns,
+            first.key,
+            said.unit,
+            said.long_name,
+            patches,
+        )
         fields = grouped.setdefault(domain, [])
         # Each known domain's position comes first in ATTRIBUTES, so it does in a file map.
         if kind == "coord" and domain not in positions:

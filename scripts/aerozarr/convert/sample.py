@@ -28,7 +28,7 @@ from aerozarr.convert.permutation_file import Shuffle, spill_if_long
 from aerozarr.errors import BrokenSample, StoreError
 from aerozarr.filesystems.files import write_atomically
 from aerozarr.run_config import RunConfig
-from aerozarr.source.files.rows import as_rows, columns_note, looks_transposed
+from aerozarr.source.files.rows import columns_note, looks_transposed, outline_rows
 from aerozarr.source.files.scalars import as_scalar
 from aerozarr.source.sample_table import find_sample
 from aerozarr.source.samples import UNKNOWN_SIZE, Sample, Skipped
@@ -216,7 +216,7 @@ def _write_domain(
             transposed.append(None)
             continue
         value = _load(load, field)
-        n_rows = len(as_rows(value, field))
+        n_rows = len(outline_rows(value, field))
         transposed.append(looks_transposed(value, field))
         if field == domain.position:  # it comes first, and says how many points there are
             before, grid = grid, Grid.of(n_rows, settings.chunk_points, settings.shard_points)

@@ -8,6 +8,7 @@ from io import BytesIO
 from pathlib import Path
 
 from aerozarr.config.fields import Domain, Field
+from aerozarr.config.file_patterns import Wanted
 from aerozarr.config.scalars import Scalar
 from aerozarr.filesystems.location import Location, open_location
 from aerozarr.source.collect import Collector
@@ -65,15 +66,15 @@ class FolderSource(Source):
         return content_digest(self.base, sample.id, sample.files)
 
     def which_are_there(self, files: Collection[str]) -> set[str]:
-        wanted, found = {*files}, set[str]()
+        wanted, found = Wanted(files), set[str]()
         if not self.base.is_local:  # one listing of everything is cheaper than one a sample
             for there in walk(self.base, wanted).folders.values():
-                found |= there.keys()
+                found |= wanted.entries_in(there)
             return found
         for sample in self.list().samples:
-            if found == wanted:
+            if len(found) == len(wanted.entries):
                 break
-            found |= files_of(self.base, sample.id, wanted).keys()
+            found |= wanted.entries_in(files_of(self.base, sample.id, wanted))
         return found
 
     def still_holds(self, sample_id: str) -> bool:

@@ -119,7 +119,7 @@ class Source(ABC):
         return tuple(
             scalar
             for scalar in self.dataset.scalars
-            if not scalar.is_optional or scalar.file in sample.files
+            if not scalar.is_optional or sample.names_of(scalar.file)
         )
 
     def signs(self, sample: Sample) -> Signs:

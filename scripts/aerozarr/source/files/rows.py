@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import os
 import zlib
-from collections.abc import Callable, Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -106,6 +108,82 @@ class Mapped:
         self.tensor = self._map_tensor()
 
 
+class Blocks(ABC):
+    """An array whose values are only ever read a block at a time, as often as they are wanted.
+
+    Attributes
+    ----------
+    n_rows, columns
+        Its shape.
+    dtype
+        Of its values: one that torch knows, in this machine's byte order.
+    """
+
+    n_rows: int
+    columns: int
+    dtype: np.dtype[Any]
+
+    @abstractmethod
+    def blocks(self, rows: int) -> Iterator[npt.NDArray[Any]]:
+        """Yield the values from the first row on, so many rows at a time, the last time fewer.
+
+        Shape (rows, columns). An array that was yielded may be overwritten with the next one.
+
+        Raises
+        ------
+        BrokenSample
+            When they cannot be read.
+        """
+
+    @property
+    def outline(self) -> torch.Tensor:
+        """A tensor of its shape and dtype, that takes no memory and does not hold its values."""
+        row = torch.from_numpy(np.zeros((1, self.columns), self.dtype))
+        return row.expand(self.n_rows, self.columns)
+
+
+class Joined(Blocks):
+    """The rows of several arrays, one after the other.
+
+    Parameters
+    ----------
+    parts
+        Tensors of rows and `Blocks`, of one number of columns; at least one.
+    """
+
+    def __init__(self, parts: Sequence[torch.Tensor | Blocks]) -> None:
+        self._parts = parts
+        outlines = [part.outline if isinstance(part, Blocks) else part for part in parts]
+        self.n_rows = sum(len(outline) for outline in outlines)
+        self.columns = outlines[0].shape[1]
+        dtypes = [to_numpy(outline[:1]).dtype for outline in outlines]
+        self.dtype = np.result_type(*dtypes)
+
+    def blocks(self, rows: int) -> Iterator[npt.NDArray[Any]]:
+        held, filled = np.empty((min(rows, self.n_rows), self.columns), self.dtype), 0
+        for part in self._parts:
+            for block in part.blocks(rows) if isinstance(part, Blocks) else [to_numpy(part)]:
+                while len(block):
+                    taken = block[: len(held) - filled]
+                    held[filled : filled + len(taken)] = taken
+                    filled, block = filled + len(taken), block[len(taken) :]
+                    if filled == len(held):
+                        yield held
+                        filled = 0
+        if filled:
+            yield held[:filled]
+
+
+def outline_of(value: object) -> object:
+    """Return a tensor with the shape and the dtype of a loaded value, not all with its values.
+
+    Of what is no array, the value itself.
+    """
+    if isinstance(value, Blocks):
+        return value.outline
+    return value.tensor if isinstance(value, Mapped) else value
+
+
 def _identity(status: os.stat_result) -> tuple[int, ...]:
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
@@ -117,7 +195,7 @@ def as_rows(value: object, field: Field) -> torch.Tensor:
     ----------
     value
         What was loaded: a real tensor of shape (n,), (n, 1) or (n, at least the field's width).
-        It may be mapped from a file.
+        It may be mapped from a file; one that comes in `Blocks` is read whole.
     field
         The field it is for.
 
@@ -131,7 +209,10 @@ def as_rows(value: object, field: Field) -> torch.Tensor:
     BrokenSample
         When the value is anything else.
     """
-    value = value.tensor if isinstance(value, Mapped) else value
+    if isinstance(value, Blocks):
+        outline_rows(value, field)  # before anything is read
+        value = torch.from_numpy(np.concatenate([block.copy() for block in value.blocks(BLOCK)]))
+    value = outline_of(value)
     noun = "tensor" if field.file.endswith((".pt", ".pth")) else "array"
     one_tensor = f"save one {noun} of shape (n, {field.width})"
     if not isinstance(value, torch.Tensor):
@@ -168,9 +249,20 @@ def as_rows(value: object, field: Field) -> torch.Tensor:
     return rows[:, first:stop]
 
 
+def outline_rows(value: object, field: Field) -> torch.Tensor:
+    """Return `as_rows` of a loaded value without values: what has its shape and its dtype.
+
+    Raises
+    ------
+    BrokenSample
+        As `as_rows` does.
+    """
+    return as_rows(outline_of(value), field)
+
+
 def looks_transposed(value: object, field: Field) -> int | None:
     """Return the length of the second axis when a value looks like (components, points)."""
-    value = value.tensor if isinstance(value, Mapped) else value
+    value = outline_of(value)
     if not isinstance(value, torch.Tensor) or value.ndim != 2 or field.columns:
         return None
     rows, columns = value.shape
@@ -179,7 +271,7 @@ def looks_transposed(value: object, field: Field) -> int | None:
 
 def columns_note(value: object, field: Field) -> str | None:
     """Return what to tell of a value that has more columns than are stored, else None."""
-    value = value.tensor if isinstance(value, Mapped) else value
+    value = outline_of(value)
     if field.columns or not isinstance(value, torch.Tensor) or value.ndim != 2:
         return None
     columns = value.shape[1]
@@ -212,6 +304,9 @@ def blocks_of(
     BrokenSample
         When the value is not what `as_rows` takes; after the last block, when the file is damaged.
     """
+    if isinstance(value, Blocks):
+        yield from _blocks_in_turn(value, field)
+        return
     rows = as_rows(value, field)
     n_rows = len(rows)
     a_row = rows.untyped_storage().nbytes() / n_rows
@@ -233,6 +328,14 @@ def blocks_of(
         if record.crc not in (0, crc):
             raise damaged(field, record)
         value.unchecked = None
+
+
+def _blocks_in_turn(value: Blocks, field: Field) -> Iterator[tuple[int, torch.Tensor]]:
+    outline_rows(value, field)
+    row = 0
+    for block in value.blocks(BLOCK):
+        yield row, as_rows(torch.from_numpy(block), field)
+        row += len(block)
 
 
 def check_whole(value: object, field: Field) -> None:

@@ -1,0 +1,64 @@
+"""What of a raw simulation file is a field: a value of a file map after its `::`."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+Association = Literal["point", "cell", "sample"]
+"""What there is a row of an array for: each point, each cell, or each point of a resampling."""
+
+Derived = Literal["points", "cell_centers", "cell_normals", "cell_areas", "resampled"]
+
+# What is not an array in the file, and what there is a row of it for.
+DERIVED: dict[Derived, Association] = {
+    "points": "point",
+    "cell_centers": "cell",
+    "cell_normals": "cell",
+    "cell_areas": "cell",
+    "resampled": "sample",
+}
+_RESAMPLED = re.compile(r"resampled\((?P<count>[1-9]\d{0,9})\)")
+_PREFIXED = re.compile(r"(?P<association>point|cell):(?P<name>.+)", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class RawKey:
+    """What of a raw file is a field.
+
+    Attributes
+    ----------
+    name
+        The array's name; empty for what is derived.
+    association
+        Which of the file's arrays of that name; None where the file says.
+    derived
+        What is no array in the file, or None.
+    count
+        Of `resampled`, how many points.
+    """
+
+    name: str = ""
+    association: Association | None = None
+    derived: Derived | None = None
+    count: int = 0
+
+
+def parse_raw_key(text: str) -> RawKey:
+    """Return what a value of a file map says after its `::`, for a raw file.
+
+    `points`, `cell_centers`, `cell_normals`, `cell_areas` and `resampled(n)` are derived from the
+    mesh. Anything else is the name of an array, with `point:` or `cell:` before it where a file has
+    one of each; `point:points` is an array of that name.
+    """
+    match = _RESAMPLED.fullmatch(text)
+    if match is not None:
+        return RawKey(derived="resampled", association="sample", count=int(match["count"]))
+    for derived, association in DERIVED.items():
+        if text == derived != "resampled":
+            return RawKey(derived=derived, association=association)
+    match = _PREFIXED.fullmatch(text)
+    if match is not None:
+        return RawKey(match["name"], "point" if match["association"] == "point" else "cell")
+    return RawKey(text)
