@@ -123,4 +123,4 @@ def _of_one_kind(kind: int, table: Ids, points: PointAccess) -> Centers:
         raise DamagedVtk(f"it has a cell of VTK's type {kind} with {size} points")
     # Point by point, so that what is computed with lies together.
     taken = points.take(np.ascontiguousarray(table.T).reshape(-1))
-    return centers_of(kind, taken.reshape(size, len(table), 3))
+    return centers_of(kind, list(taken.reshape(size, len(table), 3)))

@@ -7,16 +7,17 @@ order.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 
-Points = npt.NDArray[np.float64]
-"""Of cells of one type: shape (points of a cell, cells, 3)."""
-
 Centers = npt.NDArray[np.float64]
 """Shape (cells, 3)."""
+
+Points = Sequence[Centers]
+"""Of cells of one type: the first point of each, then the second ones, and so on."""
 
 VERTEX, POLY_VERTEX, LINE, POLY_LINE, TRIANGLE, TRIANGLE_STRIP, POLYGON = range(1, 8)
 PIXEL, QUAD, TETRA, VOXEL, HEXAHEDRON, WEDGE, PYRAMID = range(8, 15)
@@ -128,13 +129,10 @@ def _polygon(points: Points) -> Centers:
 
 
 def _normal(points: Points) -> Centers:
-    if len(points) == 3:
-        total = cross(points[2] - points[1], points[0] - points[1])
-    else:
-        # A fan of triangles from the first point.
-        total = np.zeros_like(points[0])
-        for one, two in pairwise(points[1:]):
-            total = total + cross(one - points[0], two - points[0])
+    """Return the normals of polygons, from a fan of triangles from their first points."""
+    total = np.zeros_like(points[0])
+    for one, two in pairwise(points[1:]):
+        total += cross(one - points[0], two - points[0])
     length = np.sqrt(dot(total, total))[:, None]
     return np.where(length != 0.0, total / length, total)
 
@@ -148,7 +146,8 @@ def cross(one: Centers, two: Centers) -> Centers:
 def dot(one: Centers, two: Centers) -> npt.NDArray[np.float64]:
     """Return scalar products of vectors, shape (k, 3), summed in the order of their components."""
     (ax, ay, az), (bx, by, bz) = one.T, two.T
-    return ax * bx + ay * by + az * bz
+    total: npt.NDArray[np.float64] = ax * bx + ay * by + az * bz
+    return total
 
 
 _FORMULAS = {

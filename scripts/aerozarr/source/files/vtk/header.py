@@ -177,10 +177,7 @@ class _Reader:
         """Return what was read."""
         kind, appended = self._file.get("type", ""), None
         if self._appended:
-            tag, encoding = self._appended
-            if encoding not in ("raw", "base64"):
-                raise NotInBlocks(f"its appended data has the encoding {printable(encoding)!r}")
-            appended = _find_appended(parts, tag), encoding
+            appended = _find_appended(parts, *self._appended)
         if not self._file:
             raise DamagedVtk("it has no element VTKFile", "name a VTU or VTP file")
         return Header(kind, _layout(self._file, appended), self._pieces)
@@ -280,12 +277,14 @@ def _refuse(*arguments: object) -> NoReturn:
     raise DamagedVtk("its XML has a document type or entities, which no VTK file has")
 
 
-def _find_appended(parts: Parts, tag: int) -> int:
-    """Return where the appended data begins, behind its tag and an underscore."""
+def _find_appended(parts: Parts, tag: int, encoding: str) -> tuple[int, Encoding]:
+    """Return where the appended data begins, behind its tag and an underscore; and its encoding."""
+    if encoding not in ("raw", "base64"):
+        raise NotInBlocks(f"its appended data has the encoding {printable(encoding[:40])!r}")
     match = re.match(rb"<AppendedData[^<>]*>\s*_", parts.read(tag, 4096))
     if match is None:
         raise DamagedVtk("its appended data does not begin with an underscore")
-    return tag + match.end()
+    return tag + match.end(), "raw" if encoding == "raw" else "base64"
 
 
 def _layout(attributes: dict[str, str], appended: tuple[int, Encoding] | None) -> Layout:

@@ -205,7 +205,8 @@ def centers_of_polyhedra(
         center = np.where(np.abs(volume) > _NO_VOLUME, moment * (1.0 / (4.0 * volume)), mean)
         low, high = np.minimum.reduceat(own, starts), np.maximum.reduceat(own, starts)
         share = (center - low) / (high - low)
-        return (1.0 - share) * low + share * high
+        centers: Centers = (1.0 - share) * low + share * high
+    return centers
 
 
 def _sums(of: Ids, values: npt.NDArray[np.float64], count: int) -> Centers:
