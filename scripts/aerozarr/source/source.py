@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from aerozarr.config.fields import Domain, Field
 from aerozarr.config.scalars import Scalar
@@ -24,6 +24,9 @@ Loader = Callable[[Field | Scalar], object]
 """Returns what a sample holds for a field or a scalar, not yet checked.
 
 See `files.rows.as_rows` and `files.scalars.as_scalar`."""
+
+ArrayNames = Mapping[Literal["point", "cell"], Collection[str]]
+"""The names of a raw file's arrays, by what they have a row for."""
 
 
 class Signs(NamedTuple):
@@ -113,6 +116,21 @@ class Source(ABC):
     def library_loader(self, sample: Sample, domains: tuple[Domain, ...]) -> Loader:
         """Return `loader`, whose fields are read by the libraries of their formats alone."""
         return self.loader(sample, domains)
+
+    def array_names(self, sample: Sample, domains: tuple[Domain, ...]) -> dict[str, ArrayNames]:
+        """Return the names of the arrays in a sample's raw files; of other files, nothing.
+
+        Returns
+        -------
+        dict
+            By the file as the file map names it.
+
+        Raises
+        ------
+        Unreadable, DamagedVtk
+            When a file cannot be read.
+        """
+        return {}
 
     def scalars_of(self, sample: Sample) -> tuple[Scalar, ...]:
         """Return the scalars that a sample has: all but optional ones whose file it lacks."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -160,18 +160,48 @@ class Joined(Blocks):
         self.dtype = np.result_type(*dtypes)
 
     def blocks(self, rows: int) -> Iterator[npt.NDArray[Any]]:
-        held, filled = np.empty((min(rows, self.n_rows), self.columns), self.dtype), 0
-        for part in self._parts:
-            for block in part.blocks(rows) if isinstance(part, Blocks) else [to_numpy(part)]:
-                while len(block):
-                    taken = block[: len(held) - filled]
-                    held[filled : filled + len(taken)] = taken
-                    filled, block = filled + len(taken), block[len(taken) :]
-                    if filled == len(held):
-                        yield held
-                        filled = 0
-        if filled:
-            yield held[:filled]
+        """Yield the values, as `Blocks.blocks` does."""
+        pieces = (
+            block
+            for part in self._parts
+            for block in (part.blocks(rows) if isinstance(part, Blocks) else [to_numpy(part)])
+        )
+        return regrouped(pieces, rows, self)
+
+
+def regrouped(
+    pieces: Iterable[npt.NDArray[Any]], rows: int, of: Blocks
+) -> Iterator[npt.NDArray[Any]]:
+    """Yield rows that come in pieces of any size as `Blocks.blocks` does.
+
+    Parameters
+    ----------
+    pieces
+        Arrays of rows, one after the other.
+    rows
+        How many are wanted together.
+    of
+        What they are of: its columns and its dtype are theirs.
+    """
+    held: npt.NDArray[Any] | None = None
+    filled = 0
+    for piece in pieces:
+        block = piece.reshape(len(piece), of.columns)
+        while len(block):
+            if not filled and len(block) >= rows and block.dtype == of.dtype:
+                yield block[:rows]
+                block = block[rows:]
+                continue
+            if held is None:
+                held = np.empty((min(rows, of.n_rows), of.columns), of.dtype)
+            taken = block[: len(held) - filled]
+            held[filled : filled + len(taken)] = taken
+            filled, block = filled + len(taken), block[len(taken) :]
+            if filled == len(held):
+                yield held
+                filled = 0
+    if held is not None and filled:
+        yield held[:filled]
 
 
 def outline_of(value: object) -> object:
