@@ -44,6 +44,10 @@ class RawKey:
     derived: Derived | None = None
     count: int = 0
 
+    def is_of(self, association: Association, name: str) -> bool:
+        """Whether an array of a file is the one that is meant."""
+        return self.name == name and self.association in (None, association)
+
 
 def parse_raw_key(text: str) -> RawKey:
     """Return what a value of a file map says after its `::`, for a raw file.

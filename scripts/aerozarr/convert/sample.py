@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from aerozarr.config.fields import Domain, Field
+from aerozarr.config.file_patterns import whole_name
 from aerozarr.config.scalars import Scalar
 from aerozarr.config.settings import Settings
 from aerozarr.convert.cast import Cast, ReusableBuffer, RoundingSample, cast_field
@@ -128,10 +129,16 @@ def _skipped(sample: Sample, error: BrokenSample) -> Skipped:
         split=sample.split,
         kind=error.kind,
         field=error.field,
-        file=error.file,
+        file=_name_of(sample, error.file),
         cause=error.cause,
         remedy=error.remedy,
     )
+
+
+def _name_of(sample: Sample, file: str) -> str:
+    """Return the name of the sample's file that a file map names, where it has a pattern."""
+    names = sample.names_of(file)
+    return whole_name(names[0]) if names else file
 
 
 # What the operating system says of a file that cannot be read, whoever asks.

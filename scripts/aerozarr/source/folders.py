@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from io import BytesIO
@@ -77,7 +77,18 @@ class FolderSource(Source):
     def array_names(self, sample: Sample, domains: tuple[Domain, ...]) -> dict[str, ArrayNames]:
         raw = self._raw_files(sample, domains)
         files = [file for domain in domains for field in domain.fields for file in field.files]
-        return {file: raw.names(file) for file in dict.fromkeys(files) if is_raw(file)}
+        return raw.names(file for file in dict.fromkeys(files) if is_raw(file))
+
+    def array_sizes(
+        self, sample: Sample, domains: tuple[Domain, ...]
+    ) -> Mapping[str, Sequence[int]]:
+        from aerozarr.source.files.raw.sizes import array_sizes
+
+        fields = [field for domain in domains for field in domain.fields if is_raw(field.file)]
+        folder = self.base.below(sample.id)
+        if not folder.is_local:
+            return {}
+        return array_sizes(fields, sample.names_of, lambda name: Path(folder.join(name)))
 
     def library_loader(self, sample: Sample, domains: tuple[Domain, ...]) -> Loader:
         from aerozarr.source.files.download import read_file

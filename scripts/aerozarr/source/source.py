@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from aerozarr.config.fields import Domain, Field
@@ -125,10 +125,16 @@ class Source(ABC):
         dict
             By the file as the file map names it.
 
-        Raises
-        ------
-        Unreadable, DamagedVtk
-            When a file cannot be read.
+            Files that cannot be read are left out.
+        """
+        return {}
+
+    def array_sizes(
+        self, sample: Sample, domains: tuple[Domain, ...]
+    ) -> Mapping[str, Sequence[int]]:
+        """Return the bytes of each array that is read in blocks, by the file's name.
+
+        Files that are not here are held in memory whole, or mapped.
         """
         return {}
 

@@ -57,6 +57,11 @@ def choose(key: RawKey, names: Names) -> Literal["point", "cell"]:
             f"name it in filemap as {found[0]}:{name}, with positions that fit: "
             + ("points" if found[0] == "point" else "cell_centers"),
         )
+    if not any(names.values()):
+        raise Unreadable(
+            f"it has no array {name!r}, nor any other",
+            "name what its mesh gives in filemap: points, cell_centers, cell_normals or cell_areas",
+        )
     every = sorted({one for of in names.values() for one in of})
     raise Unreadable(
         f"it has no array {name!r}; it has {listed(names)}",
@@ -72,4 +77,4 @@ def listed(names: Names) -> str:
         more = " …" if len(shown) > _MOST_NAMES else ""
         if shown:
             texts.append(f"{association} arrays {', '.join(shown[:_MOST_NAMES])}{more}")
-    return " and ".join(texts) or "no arrays"
+    return " and ".join(texts)

@@ -290,6 +290,7 @@ def _stream_of(paths: Sequence[Path], reader: Any) -> Array:
     stream = vtkMemoryResourceStream()
     stream.SetBuffer(content, content.nbytes)
     reader.SetStream(stream)
+    reader.ReadFromInputStreamOn()
     return content
 
 

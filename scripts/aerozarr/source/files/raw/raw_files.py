@@ -103,20 +103,19 @@ class RawFiles:
         self._check_association(named, association)
         return value
 
-    def names(self, file: str) -> Names:
-        """Return the names of a file's arrays.
+    def names(self, files: Iterable[str]) -> dict[str, Names]:
+        """Return the names of the arrays of those files that can be read.
 
         Parameters
         ----------
-        file
-            As the file map names it.
-
-        Raises
-        ------
-        Unreadable, DamagedVtk
-            When it cannot be read.
+        files
+            As the file map names them.
         """
-        return self._opened(file)[0].names()
+        found: dict[str, Names] = {}
+        for file in files:
+            with contextlib.suppress(Unreadable, DamagedVtk, OSError):
+                found[file] = self._opened(file)[0].names()
+        return found
 
     def _opened(self, file: str) -> tuple[_RawFile, str]:
         names = self._names_of(file) or (file,)
