@@ -170,11 +170,11 @@ class Payload:
                 raise DamagedVtk(f"a compressed block has {words.max()} bytes, or none")
             yield words.tolist()
 
-    def open(self) -> Callable[[memoryview], None]:
-        """Return a function that fills one buffer after the other, from the beginning on."""
+    def open(self, first: int = 0) -> Callable[[memoryview], None]:
+        """Return a function that fills one buffer after the other, from a byte on."""
         if self._compressor is not None:
-            return _Unpacked(self._unpacked()).readinto
-        position = self._word.itemsize
+            return _Unpacked(self._unpacked(first)).readinto
+        position = self._word.itemsize + first
 
         def readinto(view: memoryview) -> None:
             nonlocal position
@@ -189,23 +189,25 @@ class Payload:
             return None
         return self._before.position + self._word.itemsize
 
-    def _unpacked(self) -> Iterator[bytes]:
-        """Yield the blocks."""
+    def _unpacked(self, first: int) -> Iterator[bytes]:
+        """Yield the blocks from the one with some byte on, without what precedes that byte."""
         number, position = 0, 0
+        skipped, within = divmod(first, self._table.block_size or 1)
         for sizes in self._packed_sizes():
-            while sizes:
-                together, total = 0, 0
-                while together < len(sizes) and (not together or total < _READ):
-                    total += sizes[together]
-                    together += 1
+            at = min(skipped - number, len(sizes)) if number < skipped else 0
+            position, number = position + sum(sizes[:at]), number + at
+            while at < len(sizes):
+                stop, total = at, 0
+                while stop < len(sizes) and (stop == at or total < _READ):
+                    total += sizes[stop]
+                    stop += 1
                 assert self._data is not None  # there are blocks
                 content = memoryview(self._data.read(position, total))
-                position += total
-                for size in sizes[:together]:
-                    yield self._unpack(content[:size], self._table.size(number))
-                    content = content[size:]
-                    number += 1
-                del sizes[:together]
+                for size in sizes[at:stop]:
+                    block = self._unpack(content[:size], self._table.size(number))
+                    yield block[within:] if within else block
+                    content, number, within = content[size:], number + 1, 0
+                position, at = position + total, stop
 
 
 class _Unpacked:

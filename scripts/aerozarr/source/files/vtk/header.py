@@ -78,6 +78,11 @@ class Piece:
         """Return how many tuples its point or cell data has."""
         return self.n_points if association == "point" else sum(self.n_cells.values())
 
+    def first_cell(self, section: str) -> int:
+        """Return how many rows of its cell data precede those of a section's cells."""
+        names = list(self.n_cells)
+        return sum(self.n_cells[name] for name in names[: names.index(section)])
+
 
 class Layout(NamedTuple):
     """How all arrays of a file are written.

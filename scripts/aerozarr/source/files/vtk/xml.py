@@ -14,7 +14,7 @@ from aerozarr.messages import printable
 from aerozarr.source.files.vtk.appended import Payload
 from aerozarr.source.files.vtk.cells import cell_centers
 from aerozarr.source.files.vtk.errors import DamagedVtk, NotInBlocks
-from aerozarr.source.files.vtk.header import DataArray, Piece, read_header
+from aerozarr.source.files.vtk.header import POLY_SECTIONS, DataArray, Piece, read_header
 from aerozarr.source.files.vtk.parts import CUT_SHORT, Parts
 from aerozarr.source.files.vtk.points import PointAccess
 
@@ -35,6 +35,15 @@ class ArrayOf(NamedTuple):
 
     dtype: np.dtype[Any]
     components: int
+
+
+class _Run(NamedTuple):
+    """Rows of an array, by the first one and their number."""
+
+    array: DataArray
+    payload: Payload
+    first: int
+    n_rows: int
 
 
 def open_xml(paths: Sequence[Path]) -> VtkXml:
@@ -65,8 +74,9 @@ def open_xml(paths: Sequence[Path]) -> VtkXml:
 class VtkXml:
     """A VTU or VTP file. It is open until `close`, or as a context manager.
 
-    Pieces follow one another, as vtk appends them. The numbers of points and cells were compared
-    with what the file has of them.
+    Pieces follow one another, as vtk appends them: of a VTP with several, all vertices come before
+    all lines, and so on. The numbers of points and cells were compared with what the file has of
+    them.
 
     Attributes
     ----------
@@ -81,6 +91,7 @@ class VtkXml:
         self.kind, self._layout, pieces = read_header(parts)
         if parts.read(parts.size - 1024 if parts.size > 1024 else 0, 1024).rstrip()[-10:] != _END:
             raise DamagedVtk(CUT_SHORT)
+        self._sections = POLY_SECTIONS if self.kind == "PolyData" else ("Cells",)
         self._pieces = [piece for piece in pieces if piece.n_points or piece.n_rows("cell")]
         self.n_points = sum(piece.n_points for piece in self._pieces)
         self.n_cells = sum(piece.n_rows("cell") for piece in self._pieces)
@@ -138,21 +149,27 @@ class VtkXml:
             raise NotInBlocks(self._why_not[association, name])
         found = self.arrays[association][name]
         sources = []
-        for piece in self._pieces:
+        for piece in self._with(association):
+            array = piece.sections[_SECTIONS[association]][name]
             count = piece.n_rows(association)
-            if count:
-                array = piece.sections[_SECTIONS[association]][name]
-                sources.append((count, array, self._payload(array, count, printable(name))))
-        return self._read(sources, found, rows)
+            sources.append((piece, array, self._payload(array, count, printable(name))))
+        if association == "point":
+            runs = [_Run(array, data, 0, piece.n_points) for piece, array, data in sources]
+        else:
+            runs = [
+                _Run(array, data, piece.first_cell(section), piece.n_cells[section])
+                for section in self._sections
+                for piece, array, data in sources
+            ]
+        return _read(runs, found, rows)
 
     def points(self, rows: int = ROWS) -> Iterator[Block]:
         """Return the points, a block at a time; parameters and errors as for `blocks`."""
-        sources = []
-        for piece in self._pieces:
-            if piece.n_points:
-                array = _points_of(piece)
-                sources.append((piece.n_points, array, self._payload_of_points(piece)))
-        return self._read(sources, ArrayOf(self.points_dtype, 3), rows)
+        runs = [
+            _Run(_points_of(piece), self._payload_of_points(piece), 0, piece.n_points)
+            for piece in self._with("point")
+        ]
+        return _read(runs, ArrayOf(self.points_dtype, 3), rows)
 
     @property
     def points_dtype(self) -> np.dtype[Any]:
@@ -163,7 +180,7 @@ class VtkXml:
         NotInBlocks
             When pieces differ in it.
         """
-        dtypes = {_points_of(piece).dtype for piece in self._pieces if piece.n_points}
+        dtypes = {_points_of(piece).dtype for piece in self._with("point")}
         if len(dtypes) > 1:
             raise NotInBlocks("its pieces have points of different types")
         dtype = next(iter(dtypes), None)
@@ -191,16 +208,18 @@ class VtkXml:
         OSError
             When there is no room for a temporary file with the points.
         """
-        for piece in self._pieces:
-            if not piece.n_rows("cell"):
-                continue
-            points = self._open_points(piece)
-            for section, count in piece.n_cells.items():
-                if not count:
-                    continue
-                arrays = piece.sections.get(section, {})
-                some = cell_centers(section, count, arrays, points, self._payload)
-                yield from _regrouped(some, count, rows)
+        for section in self._sections:
+            for piece in self._with("cell"):
+                count = piece.n_cells[section]
+                if count:
+                    points = self._open_points(piece)
+                    arrays = piece.sections.get(section, {})
+                    some = cell_centers(section, count, arrays, points, self._payload)
+                    yield from _regrouped(some, count, rows)
+
+    def _with(self, association: Association) -> list[Piece]:
+        """Return the pieces that have points, or cells."""
+        return [piece for piece in self._pieces if piece.n_rows(association)]
 
     def _payload(self, array: DataArray, count: int = -1, name: str = "") -> Payload:
         """Return an array's data, compared with how many rows it should have."""
@@ -237,8 +256,9 @@ class VtkXml:
 
     def _find_arrays(self, association: Association) -> dict[str, ArrayOf]:
         """Return the arrays that all pieces have alike; note why others cannot be read."""
-        pieces = [piece for piece in self._pieces if piece.n_rows(association)]
-        sections = [piece.sections.get(_SECTIONS[association], {}) for piece in pieces]
+        sections = [
+            piece.sections.get(_SECTIONS[association], {}) for piece in self._with(association)
+        ]
         found: dict[str, ArrayOf] = {}
         for name, first in sections[0].items() if sections else ():
             others = [section.get(name) for section in sections]
@@ -253,16 +273,16 @@ class VtkXml:
                 found[name] = ArrayOf(first.dtype.newbyteorder("="), first.components)
         return found
 
-    def _read(
-        self, sources: Sequence[tuple[int, DataArray, Payload]], of: ArrayOf, rows: int
-    ) -> Iterator[Block]:
-        rows = max(1, min(rows, _BLOCK_BYTES // (of.components * of.dtype.itemsize)))
-        for count, array, payload in sources:
-            readinto = payload.open()
-            for first in range(0, count, rows):
-                block = np.empty((min(rows, count - first), of.components), array.dtype)
-                readinto(block.reshape(-1).view(np.uint8).data)
-                yield block if block.dtype.isnative else block.byteswap(inplace=True).view(of.dtype)
+
+def _read(runs: Sequence[_Run], of: ArrayOf, rows: int) -> Iterator[Block]:
+    """Yield rows of arrays in native byte order."""
+    rows = max(1, min(rows, _BLOCK_BYTES // (of.components * of.dtype.itemsize)))
+    for array, payload, start, count in runs:
+        readinto = payload.open(start * of.components * of.dtype.itemsize)
+        for first in range(0, count, rows):
+            block = np.empty((min(rows, count - first), of.components), array.dtype)
+            readinto(block.reshape(-1).view(np.uint8).data)
+            yield block if block.dtype.isnative else block.byteswap(inplace=True).view(of.dtype)
 
 
 def _points_of(piece: Piece) -> DataArray:
