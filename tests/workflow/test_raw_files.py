@@ -11,7 +11,7 @@ import torch
 import vtkmodules.all as vtk
 from vtkmodules.util.numpy_support import vtk_to_numpy
 
-import vtk_files
+import mesh_files
 from aerozarr import Store
 from workflow.harness import Workspace, digests
 
@@ -56,26 +56,26 @@ def areas(data: Any) -> np.ndarray[Any, Any]:
 def write(folder: Path, seed: int) -> dict[str, np.ndarray[Any, Any]]:
     """Write a sample's raw files; return what its fields are, as vtk has them."""
     drawn = np.random.default_rng(seed)
-    surface, volume = vtk_files.surface(seed), vtk_files.volume(seed)
+    surface, volume = mesh_files.surface(seed), mesh_files.volume(seed)
     cells, corners = surface.GetNumberOfCells(), volume.GetNumberOfPoints()
     pressure = drawn.normal(size=cells).astype(np.float32)
     shear = drawn.normal(size=(cells, 3))
     velocity = drawn.normal(size=(corners, 4)).astype(np.float32)
-    vtk_files.add(surface, cell_pMean=pressure, cell_shear=shear)
-    vtk_files.add(surface, point_shear=drawn.normal(size=surface.GetNumberOfPoints()))
-    vtk_files.write(surface, folder / f"boundary_{seed}.vtp")
-    vtk_files.write(vtk_files.add(volume, point_U=velocity), folder / f"volume_{seed}.vtu")
-    vtk_files.cut_in_parts(folder / f"volume_{seed}.vtu", 700, 2000)
-    body = vtk_files.surface(seed, 5)
-    vtk_files.write(body, folder / f"body_{seed}.stl")
-    vtk_files.write(vtk_files.volume(seed + 50), folder / "wake.vtk")
+    mesh_files.add(surface, cell_pMean=pressure, cell_shear=shear)
+    mesh_files.add(surface, point_shear=drawn.normal(size=surface.GetNumberOfPoints()))
+    mesh_files.write(surface, folder / f"boundary_{seed}.vtp")
+    mesh_files.write(mesh_files.add(volume, point_U=velocity), folder / f"volume_{seed}.vtu")
+    mesh_files.cut_in_parts(folder / f"volume_{seed}.vtu", 700, 2000)
+    body = mesh_files.surface(seed, 5)
+    mesh_files.write(body, folder / f"body_{seed}.stl")
+    mesh_files.write(mesh_files.volume(seed + 50), folder / "wake.vtk")
     for number, name in enumerate(("hull", "keel")):
-        vtk_files.write(vtk_files.surface(seed + number, 4 + number), folder / f"{name}.vtp")
+        mesh_files.write(mesh_files.surface(seed + number, 4 + number), folder / f"{name}.vtp")
     (folder / f"force_mom_{seed}.csv").write_text(f"Cd,Cl\n0.{seed},0.1\n")
     reader = vtk.vtkSTLReader()
     reader.SetFileName(str(folder / f"body_{seed}.stl"))
     reader.Update()
-    patches = [points(vtk_files.surface(seed + number, 4 + number)) for number in (0, 1)]
+    patches = [points(mesh_files.surface(seed + number, 4 + number)) for number in (0, 1)]
     return {
         "surface_position": centers(surface),
         "surface_pressure": pressure,
@@ -84,7 +84,7 @@ def write(folder: Path, seed: int) -> dict[str, np.ndarray[Any, Any]]:
         "volume_position": points(volume),
         "volume_velocity": velocity[:, :3],
         "surface_position_stl": points(reader.GetOutput()),
-        "wake_position": centers(vtk_files.volume(seed + 50)),
+        "wake_position": centers(mesh_files.volume(seed + 50)),
         "patches_position": np.concatenate(patches),
     }
 
@@ -116,7 +116,7 @@ def test_raw_files_are_converted_as_pt_files_are(workspace: Workspace) -> None:
     fields = {"a": write(w.source / "a", 1), "b": write(w.source / "b", 2)}
     for seed, broken in enumerate(("crash", "cut", "gap", "two"), 3):
         write(w.source / broken, seed)
-    (w.source / "crash/wake.vtk").write_text(vtk_files.CRASHES)
+    (w.source / "crash/wake.vtk").write_text(mesh_files.CRASHES)
     content = (w.source / "cut/boundary_4.vtp").read_bytes()
     (w.source / "cut/boundary_4.vtp").write_bytes(content[: len(content) // 2])
     (w.source / "gap/volume_5.vtu.01.part").unlink()
@@ -150,11 +150,11 @@ def test_raw_files_are_converted_as_pt_files_are(workspace: Workspace) -> None:
     # The surface of one, and the STL of the other.
     kept = {name: shards(w, f"b.zarr/{name}") for name in ("surface/pressure", "volume/velocity")}
     stl = shards(w, "b.zarr/surface_stl/position")
-    other = vtk_files.surface(1)
+    other = mesh_files.surface(1)
     pressure = np.arange(other.GetNumberOfCells(), dtype=np.float32)
-    vtk_files.add(other, cell_pMean=pressure, cell_shear=fields["a"]["surface_friction"])
-    vtk_files.write(other, w.source / "a/boundary_1.vtp")
-    vtk_files.write(vtk_files.surface(9, 5), w.source / "b/body_2.stl")
+    mesh_files.add(other, cell_pMean=pressure, cell_shear=fields["a"]["surface_friction"])
+    mesh_files.write(other, w.source / "a/boundary_1.vtp")
+    mesh_files.write(mesh_files.surface(9, 5), w.source / "b/body_2.stl")
     # (One that crashed may do better the next time, and is tried again.)
     assert w.run().converted == ["a", "b", "crash"]
     assert all(kept.values())
