@@ -47,6 +47,8 @@ SIZES = {
     centers.WEDGE: (6, 6),
     centers.PYRAMID: (5, 5),
 }
+# Likewise of the sections of a PolyData.
+SECTIONS = {"Verts": (1, 4), "Lines": (2, 5), "Polys": (3, 8), "Strips": (3, 8)}
 DTYPES = ("i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", "f4", "f8")
 
 
@@ -83,7 +85,7 @@ def surface_of(points: Values, count: int, dtypes: Sequence[str] = DTYPES) -> An
     rng = np.random.default_rng(0)
     surface = vtkPolyData()
     set_points(surface, points)
-    for section, size in dict(Verts=(1, 4), Lines=(2, 5), Polys=(3, 8), Strips=(3, 8)).items():
+    for section, size in SECTIONS.items():
         cells = vtkCellArray()
         for _ in range(count):
             ids = random_ids(rng, size)
@@ -109,7 +111,7 @@ def add_polyhedra(grid: Any, points: list[Values], count: int, scale: float) -> 
             n = 3 + number % 5
             angle = 2 * np.pi * np.arange(n) / n
             ring = np.stack((np.cos(angle), np.sin(angle), 0 * angle), axis=1)
-            corners = np.concatenate((ring, ring + [0, 0, 1]))
+            corners = np.concatenate((ring, ring + np.array([0, 0, 1])))
             sides = [[i, (i + 1) % n, n + (i + 1) % n, n + i] for i in range(n)]
             faces = [list(range(n))[::-1], list(range(n, 2 * n)), *sides]
         first = sum(map(len, points))
@@ -237,7 +239,7 @@ def piece_of(
         "CellData": dict(arrays),
         "Points": {"Points": points},
         "Cells": {
-            "connectivity": np.concatenate([np.array(ids, "i8") for ids in cells]),
+            "connectivity": np.array([i for ids in cells for i in ids], "i8"),
             "offsets": np.cumsum([len(ids) for ids in cells], dtype="i8"),
             "types": np.array(kinds, "u1"),
             **more,
