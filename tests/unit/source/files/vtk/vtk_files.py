@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -199,10 +199,18 @@ _TYPES = {
 }
 
 
+def plain(values: bytes) -> bytes:
+    """An array's data as it is, after its size."""
+    return len(values).to_bytes(8, "little") + values
+
+
 def by_hand(
-    pieces: Sequence[Piece], kind: str = "UnstructuredGrid", changes: Mapping[str, str] = {}
+    pieces: Sequence[Piece],
+    kind: str = "UnstructuredGrid",
+    changes: Mapping[str, str] = {},
+    pack: Callable[[bytes], bytes] = plain,
 ) -> bytes:
-    """A file of raw, uncompressed data; `changes` are made to its XML."""
+    """A file of raw data; `changes` are made to its XML, and `pack` makes an array's data."""
     data = b""
     xml = f'<VTKFile type="{kind}" byte_order="LittleEndian" header_type="UInt64">\n <{kind}>\n'
     for attributes, sections in pieces:
@@ -216,7 +224,7 @@ def by_hand(
                     f'    <DataArray type="{_TYPES[values.dtype.str[1:]]}" Name="{name}" '
                     f'{components}format="appended" offset="{len(data)}"/>\n'
                 )
-                data += values.nbytes.to_bytes(8, "little") + values.tobytes()
+                data += pack(values.tobytes())
             xml += f"   </{section}>\n"
         xml += "  </Piece>\n"
     xml += f' </{kind}>\n <AppendedData encoding="raw">\n  _'
