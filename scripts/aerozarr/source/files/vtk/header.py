@@ -202,7 +202,7 @@ class _Reader:
             raise NotInBlocks("it has several steps in time")
         elif self._path[1:] == [self._file["type"]] and name == "Piece":
             self._start_piece(attributes)
-        elif self._path[2:3] == ["Piece"] and depth == 4 and name == "DataArray":
+        elif self._path[1:3] == [self._file["type"], "Piece"] and (depth, name) == (4, "DataArray"):
             self._start_array(self._path[3], attributes)
         self._path.append(name)
 
@@ -307,7 +307,7 @@ def _layout(attributes: dict[str, str], appended: tuple[int, Encoding] | None) -
 def _byte_order(attributes: dict[str, str]) -> Literal["<", ">"]:
     order = attributes.get("byte_order", "LittleEndian")
     if order not in ("LittleEndian", "BigEndian"):
-        raise DamagedVtk(f"its byte_order is {printable(order[:40])!r}")
+        raise DamagedVtk(f"its XML says that byte_order is {printable(order[:40])!r}")
     return "<" if order == "LittleEndian" else ">"
 
 
@@ -317,5 +317,5 @@ def _count(attributes: dict[str, str], name: str, otherwise: int | None = None) 
     if text is None and otherwise is not None:
         return otherwise
     if text is None or not re.fullmatch(r"\s*[0-9]{1,18}\s*", text):
-        raise DamagedVtk(f"its {name} is {printable(str(text)[:40])!r}")
+        raise DamagedVtk(f"its XML says that {name} is {printable(str(text)[:40])!r}")
     return int(text)

@@ -131,5 +131,5 @@ def _check_numbers(paths: Sequence[Path]) -> None:
     if missing:
         cause = f"part {missing[0]} of it is missing, and part {max(numbers)} is there"
         raise DamagedVtk(cause, "get all of its parts")
-    if numbers != sorted(numbers):
+    if numbers != sorted(set(numbers)):
         raise DamagedVtk("its parts are not in their order", "name them in their order")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -47,6 +47,8 @@ SIZES = {
     centers.WEDGE: (6, 6),
     centers.PYRAMID: (5, 5),
 }
+# Likewise of the sections of a PolyData.
+SECTIONS = {"Verts": (1, 4), "Lines": (2, 5), "Polys": (3, 8), "Strips": (3, 8)}
 DTYPES = ("i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", "f4", "f8")
 
 
@@ -83,7 +85,7 @@ def surface_of(points: Values, count: int, dtypes: Sequence[str] = DTYPES) -> An
     rng = np.random.default_rng(0)
     surface = vtkPolyData()
     set_points(surface, points)
-    for section, size in dict(Verts=(1, 4), Lines=(2, 5), Polys=(3, 8), Strips=(3, 8)).items():
+    for section, size in SECTIONS.items():
         cells = vtkCellArray()
         for _ in range(count):
             ids = random_ids(rng, size)
@@ -109,7 +111,7 @@ def add_polyhedra(grid: Any, points: list[Values], count: int, scale: float) -> 
             n = 3 + number % 5
             angle = 2 * np.pi * np.arange(n) / n
             ring = np.stack((np.cos(angle), np.sin(angle), 0 * angle), axis=1)
-            corners = np.concatenate((ring, ring + [0, 0, 1]))
+            corners = np.concatenate((ring, ring + np.array([0, 0, 1])))
             sides = [[i, (i + 1) % n, n + (i + 1) % n, n + i] for i in range(n)]
             faces = [list(range(n))[::-1], list(range(n, 2 * n)), *sides]
         first = sum(map(len, points))
@@ -197,10 +199,18 @@ _TYPES = {
 }
 
 
+def plain(values: bytes) -> bytes:
+    """An array's data as it is, after its size."""
+    return len(values).to_bytes(8, "little") + values
+
+
 def by_hand(
-    pieces: Sequence[Piece], kind: str = "UnstructuredGrid", changes: Mapping[str, str] = {}
+    pieces: Sequence[Piece],
+    kind: str = "UnstructuredGrid",
+    changes: Mapping[str, str] = {},
+    pack: Callable[[bytes], bytes] = plain,
 ) -> bytes:
-    """A file of raw, uncompressed data; `changes` are made to its XML."""
+    """A file of raw data; `changes` are made to its XML, and `pack` makes an array's data."""
     data = b""
     xml = f'<VTKFile type="{kind}" byte_order="LittleEndian" header_type="UInt64">\n <{kind}>\n'
     for attributes, sections in pieces:
@@ -214,7 +224,7 @@ def by_hand(
                     f'    <DataArray type="{_TYPES[values.dtype.str[1:]]}" Name="{name}" '
                     f'{components}format="appended" offset="{len(data)}"/>\n'
                 )
-                data += values.nbytes.to_bytes(8, "little") + values.tobytes()
+                data += pack(values.tobytes())
             xml += f"   </{section}>\n"
         xml += "  </Piece>\n"
     xml += f' </{kind}>\n <AppendedData encoding="raw">\n  _'
@@ -237,7 +247,7 @@ def piece_of(
         "CellData": dict(arrays),
         "Points": {"Points": points},
         "Cells": {
-            "connectivity": np.concatenate([np.array(ids, "i8") for ids in cells]),
+            "connectivity": np.array([i for ids in cells for i in ids], "i8"),
             "offsets": np.cumsum([len(ids) for ids in cells], dtype="i8"),
             "types": np.array(kinds, "u1"),
             **more,
