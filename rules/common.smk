@@ -98,7 +98,9 @@ def memory(wildcards, attempt):
     known = known_row(wildcards)
     sample = known or sample_of(wildcards)
     # What is verified or adopted is read whole.
-    arrays = {} if known else arrays_of(RUN_CONFIG.source, sample, RUN_CONFIG.domains)
+    arrays = arrays_of(
+        RUN_CONFIG.source, sample, RUN_CONFIG.domains, is_whole=known is not None
+    )
     return memory_mb(
         sample,
         arrays=arrays,

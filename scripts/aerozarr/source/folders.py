@@ -80,7 +80,7 @@ class FolderSource(Source):
         return raw.names(file for file in dict.fromkeys(files) if is_raw(file))
 
     def array_sizes(
-        self, sample: Sample, domains: tuple[Domain, ...]
+        self, sample: Sample, domains: tuple[Domain, ...], *, is_whole: bool = False
     ) -> Mapping[str, Sequence[int]]:
         from aerozarr.source.files.raw.sizes import array_sizes
 
@@ -88,7 +88,11 @@ class FolderSource(Source):
         folder = self.base.below(sample.id)
         if not folder.is_local:
             return {}
-        return array_sizes(fields, sample.names_of, lambda name: Path(folder.join(name)))
+
+        def path_of(name: str) -> Path:
+            return Path(folder.join(name))
+
+        return array_sizes(fields, sample.names_of, path_of, is_whole=is_whole)
 
     def library_loader(self, sample: Sample, domains: tuple[Domain, ...]) -> Loader:
         from aerozarr.source.files.download import read_file

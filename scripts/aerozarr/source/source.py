@@ -130,11 +130,12 @@ class Source(ABC):
         return {}
 
     def array_sizes(
-        self, sample: Sample, domains: tuple[Domain, ...]
+        self, sample: Sample, domains: tuple[Domain, ...], *, is_whole: bool = False
     ) -> Mapping[str, Sequence[int]]:
         """Return the bytes of each array that is read in blocks, by the file's name.
 
-        Files that are not here are held in memory whole, or mapped.
+        Files that are not here are held in memory whole, or mapped. With `is_whole`, of the same
+        files what vtk holds of them, as `library_loader` reads them.
         """
         return {}
 

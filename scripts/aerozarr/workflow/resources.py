@@ -89,12 +89,15 @@ def _largest(sizes: Mapping[str, int], arrays: Mapping[str, Sequence[int]]) -> i
 
 
 def arrays_of(
-    source: Source, sample: Sample, domains: tuple[Domain, ...]
+    source: Source, sample: Sample, domains: tuple[Domain, ...], *, is_whole: bool = False
 ) -> Mapping[str, Sequence[int]]:
-    """Return `arrays` of `memory_mb` for a sample, looked up where its raw files are large."""
+    """Return `arrays` of `memory_mb` for a sample, looked up where its raw files are large.
+
+    With `is_whole`, for a job that reads them by vtk.
+    """
     sizes = zip(sample.files, sample.sizes, strict=True)
     is_large = sum(size for name, size in sizes if is_raw(name)) >= LARGE_RAW
-    return source.array_sizes(sample, domains) if is_large else {}
+    return source.array_sizes(sample, domains, is_whole=is_whole) if is_large else {}
 
 
 def runtime_minutes(sample: Sample, *, group_size: int, attempt: int) -> int:

@@ -114,6 +114,8 @@ def test_memory_is_that_of_arrays_where_they_are_read_in_blocks(
     assert arrays["volume.vtu.01.part"] == [0]
     assert arrays["boundary_1.vtp"][1] == cells * 8
     assert "body.stl" not in arrays, "which is read whole"
+    whole = arrays_of(run_config.source, sample, run_config.domains, is_whole=True)
+    assert whole["volume.vtu.00.part"][0] > sum(sample.sizes[-2:]) + points * 12
     large = Sample("a", "a", "", -1, ("v.vtu.00.part", "v.vtu.01.part"), (30_000 * MB,) * 2, "0")
     held = {"v.vtu.00.part": [500 * MB, 100 * MB], "v.vtu.01.part": [0]}
     assert memory_mb(large, attempt=1, arrays=held) == BASE_MB + 1500

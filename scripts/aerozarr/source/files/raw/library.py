@@ -6,9 +6,9 @@ It needs the package vtk (`requirements-vtk.txt`). What is here runs in a proces
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -64,6 +64,9 @@ class LibraryFile:
     ----------
     paths
         The file, or its parts in order.
+    wanted
+        The names of the arrays that will be asked for: others are not read, where vtk can leave
+        them out. By default all.
 
     Raises
     ------
@@ -71,9 +74,10 @@ class LibraryFile:
         When vtk cannot read it.
     """
 
-    def __init__(self, paths: Sequence[Path]) -> None:
+    def __init__(self, paths: Sequence[Path], wanted: Collection[str] | None = None) -> None:
         self._errors = _catch_errors()
-        self._data = self._read(paths)
+        self._left_out: dict[Literal["point", "cell"], list[str]] = {"point": [], "cell": []}
+        self._data = self._read(paths, wanted)
         self.n_points = int(self._data.GetNumberOfPoints())
         self.n_cells = int(self._data.GetNumberOfCells())
         if not self.n_points:
@@ -91,8 +95,8 @@ class LibraryFile:
     def names(self) -> Names:
         """Return the names of its arrays."""
         return {
-            "point": _names_of(self._data.GetPointData()),
-            "cell": _names_of(self._data.GetCellData()),
+            "point": [*_names_of(self._data.GetPointData()), *self._left_out["point"]],
+            "cell": [*_names_of(self._data.GetCellData()), *self._left_out["cell"]],
         }
 
     def take(self, key: RawKey, seed: int = 0) -> Array:
@@ -232,7 +236,7 @@ class LibraryFile:
         self._check()
         return filtering.GetOutput()
 
-    def _read(self, paths: Sequence[Path]) -> Any:
+    def _read(self, paths: Sequence[Path], wanted: Collection[str] | None) -> Any:
         suffix = Path(whole_name(paths[0].name)).suffix.lower()
         if suffix in (".vtp", ".vtu"):
             for path in paths:
@@ -244,10 +248,26 @@ class LibraryFile:
             reader.SetFileName(str(paths[0]))
         else:
             content = _stream_of(paths, reader)
+        if wanted is not None and suffix in (".vtp", ".vtu"):
+            self._leave_out(reader, wanted)
         reader.Update()
         del content
         self._check()
         return reader.GetOutput()
+
+    def _leave_out(self, reader: Any, wanted: Collection[str]) -> None:
+        reader.UpdateInformation()
+        self._check()
+        selections = {
+            "point": reader.GetPointDataArraySelection(),
+            "cell": reader.GetCellDataArraySelection(),
+        }
+        for association, left_out in self._left_out.items():
+            selection = selections[association]
+            names = [selection.GetArrayName(n) for n in range(selection.GetNumberOfArrays())]
+            left_out += [name for name in names if name not in wanted]
+            for name in left_out:
+                selection.DisableArray(name)
 
     def _check(self) -> None:
         if self._errors:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import weakref
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -59,7 +59,11 @@ class RawFiles:
     ) -> None:
         self._fetch, self._names_of, self._seed_of = fetch, names_of, seed_of
         self._by_library = by_library
-        self._wanted = Counter(file for field in fields for file in field.files)
+        self._keys: dict[str, list[RawKey]] = {}
+        for field in fields:
+            for file, key in ((field.file, field.key), *(field.patches or ())):
+                self._keys.setdefault(file, []).append(parse_raw_key(key or ""))
+        self._wanted = Counter({file: len(keys) for file, keys in self._keys.items()})
         self._open: dict[str, _RawFile] = {}
         # By domain, what its first field has a row for, and that field.
         self._rows_for: dict[str, tuple[str, Field]] = {}
@@ -122,7 +126,9 @@ class RawFiles:
         shown = whole_name(names[0])
         if file not in self._open:
             paths = [self._fetch(name) for name in names]
-            self._open[file] = _RawFile(paths, shown, by_library=self._by_library)
+            keys = self._keys.get(file)
+            wanted = None if keys is None else {key.name for key in keys}
+            self._open[file] = _RawFile(paths, shown, wanted, by_library=self._by_library)
         return self._open[file], shown
 
     def _check_association(self, field: Field, association: str) -> None:
@@ -160,8 +166,15 @@ def _broken(field: Field, error: Unreadable | DamagedVtk) -> BrokenSample:
 class _RawFile:
     """One raw file: in blocks where that can be, and else by vtk, in a process of its own."""
 
-    def __init__(self, paths: Sequence[Path], shown: str, *, by_library: bool) -> None:
-        self._paths, self._shown = paths, shown
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        shown: str,
+        wanted: Collection[str] | None,
+        *,
+        by_library: bool,
+    ) -> None:
+        self._paths, self._shown, self._wanted = paths, shown, wanted
         self._in_blocks = not by_library and Path(shown).suffix.lower() in _IN_BLOCKS
         self._xml: VtkXml | None = None
         self._child: Child | None = None
@@ -210,8 +223,8 @@ class _RawFile:
     def _asked(self, *question: Any) -> tuple[dict[str, Any], npt.NDArray[Any] | None]:
         if self._child is None:
             import_vtk(self._shown)
-            paths = self._paths
-            self._child = Child(lambda: LibraryFile(paths).answer, self._shown)
+            paths, wanted = self._paths, self._wanted
+            self._child = Child(lambda: LibraryFile(paths, wanted).answer, self._shown)
             weakref.finalize(self, self._child.close)
         return self._child.ask(*question)
 
