@@ -13,7 +13,8 @@ from aerozarr.convert.accumulate import accumulator_for
 from aerozarr.convert.gather import Order, PackedRows, Rows, columns_for, rows_at
 from aerozarr.convert.rounding import Rounding
 from aerozarr.errors import BrokenSample
-from aerozarr.source.files.rows import BLOCK, Blocks, blocks_of, outline_rows, to_numpy
+from aerozarr.source.files.blocks import Blocks
+from aerozarr.source.files.rows import BLOCK, blocks_of, outline_rows, to_numpy
 from aerozarr.store.format.moments import Moments
 
 

@@ -19,10 +19,11 @@ from aerozarr.config.fields import Field
 from aerozarr.config.file_patterns import whole_name
 from aerozarr.config.raw_keys import RawKey, parse_raw_key
 from aerozarr.errors import BrokenSample
+from aerozarr.source.files.blocks import Blocks, Joined, regrouped
 from aerozarr.source.files.raw.child import Child
 from aerozarr.source.files.raw.choose import Names, Unreadable, choose
 from aerozarr.source.files.raw.library import LibraryFile, import_vtk
-from aerozarr.source.files.rows import Blocks, Joined, broken, regrouped
+from aerozarr.source.files.rows import broken
 from aerozarr.source.files.vtk.errors import DamagedVtk, NotInBlocks
 from aerozarr.source.files.vtk.xml import VtkXml, open_xml
 

@@ -21,11 +21,12 @@ from aerozarr.config.filemap import parse_files
 from aerozarr.convert.cast import ReusableBuffer, RoundingSample, cast_field
 from aerozarr.errors import BrokenSample, SettingsError
 from aerozarr.source.files import rows as rows_module
+from aerozarr.source.files.blocks import Blocks
 from aerozarr.source.files.raw import library, raw_files
 from aerozarr.source.files.raw.child import Child
 from aerozarr.source.files.raw.raw_files import RawFiles
 from aerozarr.source.files.raw.resample import resample
-from aerozarr.source.files.rows import Blocks, as_rows, blocks_of
+from aerozarr.source.files.rows import as_rows, blocks_of
 
 SURFACE = mesh_files.surface(1)
 CELLS, POINTS = SURFACE.GetNumberOfCells(), SURFACE.GetNumberOfPoints()
