@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from aerozarr.config.file_patterns import is_raw
 from aerozarr.config.filemap import (
     ATTRIBUTES,
     KEY,
@@ -20,6 +21,7 @@ from aerozarr.config.filemap import (
     parse_files,
     with_optional,
 )
+from aerozarr.config.raw_keys import surfaces_in
 from aerozarr.config.setting_types import Dtype, FieldSetting
 from aerozarr.config.settings import Settings
 from aerozarr.errors import SettingsError
@@ -66,7 +68,9 @@ class Field:
     @property
     def files(self) -> tuple[str, ...]:
         """All the files that its values are made of, as the file map names them."""
-        return (self.file, *(file for file, _ in self.patches or ()))
+        places = [(self.file, self.key), *(self.patches or ())]
+        files = [[file, *(surfaces_in(key) if is_raw(file) else ())] for file, key in places]
+        return tuple(dict.fromkeys(file for of_place in files for file in of_place))
 
     @property
     def file_and_key(self) -> str:

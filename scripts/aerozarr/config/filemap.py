@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Literal, NamedTuple
 
 from aerozarr.config.file_patterns import RAW_FILES, is_raw
-from aerozarr.config.raw_keys import parse_raw_key
+from aerozarr.config.raw_keys import parse_raw_key, surfaces_in
 from aerozarr.errors import SettingsError
 from aerozarr.messages import did_you_mean
 
@@ -79,6 +79,11 @@ class FilePart(NamedTuple):
     key: str | None
     columns: tuple[int, int] | None
     is_optional: bool = False
+
+    @property
+    def files(self) -> list[str]:
+        """All the files that the values are made of."""
+        return [self.file, *(surfaces_in(self.key) if is_raw(self.file) else ())]
 
 
 def read_filemap(
@@ -205,7 +210,8 @@ def files_in(texts: Iterable[str]) -> list[str]:
     Without those of optional fields, which `source.optional` makes fields of all samples first.
     """
     required = [text for text in texts if not is_optional(text)]
-    return list(dict.fromkeys(part.file for text in required for part in parse_files(text)))
+    parts = [part for text in required for part in parse_files(text)]
+    return list(dict.fromkeys(file for part in parts for file in part.files))
 
 
 def check_file(name: str, text: object, where: str, *, is_of_class: bool) -> None:
@@ -253,6 +259,10 @@ def _check_part(part: FilePart, name: str, text: object, where: str, *, is_of_cl
         _check_raw(part, name, text, where)
 
 
+def _is_surface(file: str) -> bool:
+    return is_raw(file) and "/" not in file
+
+
 def _check_raw(part: FilePart, name: str, text: object, where: str) -> None:
     """Refuse a raw file of which nothing is named."""
     if part.key is None:
@@ -261,7 +271,13 @@ def _check_raw(part: FilePart, name: str, text: object, where: str) -> None:
             f"it. Say which: {part.file}::points, {part.file}::cell_centers, or the name of an "
             f"array, {part.file}::p."
         )
-    if part.columns is not None and parse_raw_key(part.key).derived is not None:
+    key = parse_raw_key(part.key)
+    if key.surface is not None and (key.association is None or not _is_surface(key.surface)):
+        raise SettingsError(
+            f"{where}: {name}: {text!r}: say of what the distance is, and to the surface of which "
+            f"file: {part.file}::cell:signed_distance(body.stl), or point:signed_distance(…)."
+        )
+    if part.columns is not None and key.derived is not None:
         raise SettingsError(
             f"{where}: {name}: {text!r}: {part.key} has no columns to choose from. Leave them out."
         )

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from aerozarr.config.fields import domains_of
-from aerozarr.config.filemap import read_filemap
+from aerozarr.config.filemap import files_in, read_filemap
 from aerozarr.config.raw_keys import RawKey, parse_raw_key
 from aerozarr.config.settings import load_settings
 from aerozarr.errors import SettingsError
@@ -22,6 +22,10 @@ from aerozarr.errors import SettingsError
         ("points", RawKey(association="point", derived="points")),
         ("cell_areas", RawKey(association="cell", derived="cell_areas")),
         ("resampled(50)", RawKey(association="sample", derived="resampled", count=50)),
+        (
+            "cell:signed_distance(b_*.stl)",
+            RawKey(association="cell", derived="signed_distance", surface="b_*.stl"),
+        ),
         ("resampled(0)", RawKey("resampled(0)")),
         ("total(p)_coeffMean", RawKey("total(p)_coeffMean")),
     ],
@@ -57,6 +61,11 @@ def test_patches_are_one_field() -> None:
         ({"surface_position": "b_*.stl[:, 0:3]"}, "holds a mesh and arrays on it"),
         ({"surface_position": "b.stl::points[:, 0:3]"}, "points has no columns to choose from"),
         ({"surface_position": "a.vtp::x[:, 0:3] + b.vtp::x"}, "patches of one field have the same"),
+        (
+            {"surface_position": "v.vtu::signed_distance(b.stl)"},
+            "say of what the distance is, and to the surface of which file",
+        ),
+        ({"surface_position": "v.vtu::point:signed_distance(b.pt)"}, "the surface of which file"),
         ({"surface_position": ["a.vtp::points", "sub/b.vtp::points"]}, "is no file name"),
     ],
 )
@@ -74,3 +83,13 @@ def test_two_fields_of_one_array_have_to_say_which_columns() -> None:
 
 def test_a_class_may_call_what_it_loads_as_it_likes() -> None:
     assert read_filemap({"surface_position": "b.vtp"}, where="FILEMAP", is_of_class=True)
+
+
+def test_the_surface_of_a_distance_is_a_file_of_the_sample() -> None:
+    filemap = {
+        "volume_position": "v.vtu::points",
+        "volume_distance_to_surface": "v.vtu::point:signed_distance(b_*.stl)",
+    }
+    assert files_in(read_filemap(filemap, where="filemap").values()) == ["v.vtu", "b_*.stl"]
+    (domain,) = domains_of(filemap, load_settings({}))
+    assert domain.fields[1].files == ("v.vtu", "b_*.stl")

@@ -84,11 +84,14 @@ class LibraryFile:
             raise Unreadable("vtk finds no points in it", GET_AGAIN)
 
     def answer(self, question: Sequence[Any]) -> tuple[dict[str, Any], Array | None]:
-        """Return what a question asks for: `names`, or a key of a file map and a seed."""
+        """Return what a question asks for.
+
+        `names`, or a key of a file map, a seed, and the paths of a surface.
+        """
         if question[0] == "names":
             return {"names": {kind: list(of) for kind, of in self.names().items()}}, None
         key = parse_raw_key(question[0])
-        array = self.take(key, question[1])
+        array = self.take(key, question[1], [Path(path) for path in question[2]])
         association = key.association or choose(key, self.names())
         return {"association": association}, array
 
@@ -99,7 +102,7 @@ class LibraryFile:
             "cell": [*_names_of(self._data.GetCellData()), *self._left_out["cell"]],
         }
 
-    def take(self, key: RawKey, seed: int = 0) -> Array:
+    def take(self, key: RawKey, seed: int = 0, surface: Sequence[Path] = ()) -> Array:
         """Return an array, or what is derived from the mesh.
 
         Parameters
@@ -108,6 +111,8 @@ class LibraryFile:
             What is asked for.
         seed
             Of a resampling.
+        surface
+            The file that distances are to.
 
         Raises
         ------
@@ -124,6 +129,8 @@ class LibraryFile:
             return self._cell_normals()
         if key.derived == "cell_areas":
             return self._cell_areas()
+        if key.derived == "signed_distance":
+            return self._signed_distance(key, surface)
         points, triangles = self._triangles()
         return resample(points, triangles, key.count, seed)
 
@@ -165,7 +172,7 @@ class LibraryFile:
         normals.SplittingOff()
         normals.ConsistencyOff()
         normals.AutoOrientNormalsOff()
-        made = self._filtered(normals, self._surface("normals")).GetCellData().GetNormals()
+        made = self._filtered(normals, self.surface("normals")).GetCellData().GetNormals()
         array = np.empty((0, 3), np.float32) if made is None else _to_numpy(made)
         return self._of_cells(array, "normals")
 
@@ -181,6 +188,21 @@ class LibraryFile:
         made = self._filtered(sizes).GetCellData().GetArray("Area")
         array = np.empty(0) if made is None else _to_numpy(made)
         return self._of_cells(array, "areas")
+
+    def _signed_distance(self, key: RawKey, surface: Sequence[Path]) -> Array:
+        from vtkmodules.util.numpy_support import numpy_to_vtk
+        from vtkmodules.vtkCommonCore import vtkDoubleArray
+        from vtkmodules.vtkFiltersCore import vtkImplicitPolyDataDistance
+
+        points = self._points() if key.association == "point" else self._cell_centers()
+        distance = vtkImplicitPolyDataDistance()
+        other = LibraryFile(surface, wanted=())  # which from now on is told of all errors
+        distance.SetInput(other.surface("distances to it"))
+        made = vtkDoubleArray()
+        places = numpy_to_vtk(points.astype(np.float64))  # type: ignore[no-untyped-call] # vtk's own Python
+        distance.FunctionValue(places, made)
+        other._check()
+        return _to_numpy(made)
 
     def _of_cells(self, array: Array, what: str) -> Array:
         if len(array) != self.n_cells:
@@ -199,7 +221,7 @@ class LibraryFile:
                 _SURFACE,
             )
 
-    def _surface(self, what: str) -> Any:
+    def surface(self, what: str) -> Any:
         """Return it as polygons, in the order of its cells."""
         from vtkmodules.vtkCommonDataModel import vtkPolyData
         from vtkmodules.vtkFiltersGeometry import vtkGeometryFilter
@@ -223,7 +245,7 @@ class LibraryFile:
         triangles = vtkTriangleFilter()
         triangles.PassVertsOff()
         triangles.PassLinesOff()
-        made = self._filtered(triangles, self._surface("triangles"))
+        made = self._filtered(triangles, self.surface("triangles"))
         corners = _to_numpy(made.GetPolys().GetConnectivityArray()).reshape(-1, 3)
         points = _to_numpy(made.GetPoints().GetData()).astype(np.float64)
         if not len(corners) or corners.min() < 0 or corners.max() >= len(points):

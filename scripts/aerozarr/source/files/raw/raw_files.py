@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,7 @@ import torch
 
 from aerozarr.config.fields import Field
 from aerozarr.config.file_patterns import whole_name
-from aerozarr.config.raw_keys import RawKey, parse_raw_key
+from aerozarr.config.raw_keys import RawKey, parse_raw_key, surfaces_in
 from aerozarr.errors import BrokenSample
 from aerozarr.source.files.blocks import Blocks, Joined, regrouped
 from aerozarr.source.files.raw.child import Child
@@ -98,7 +98,9 @@ class RawFiles:
         opened, shown = self._opened(file)
         named = replace(field, file=shown)
         try:
-            association, value = opened.load(key, named, self._seed_of(field.domain))
+            surfaces = [path for surface in surfaces_in(key) for path in self._paths_of(surface)]
+            seed = self._seed_of(field.domain)
+            association, value = opened.load(key, named, _Beside(seed, surfaces))
         except (Unreadable, DamagedVtk) as error:
             raise _broken(named, error) from None
         finally:
@@ -126,11 +128,14 @@ class RawFiles:
         names = self._names_of(file) or (file,)
         shown = whole_name(names[0])
         if file not in self._open:
-            paths = [self._fetch(name) for name in names]
+            paths = self._paths_of(file)
             keys = self._keys.get(file)
             wanted = None if keys is None else {key.name for key in keys}
             self._open[file] = _RawFile(paths, shown, wanted, by_library=self._by_library)
         return self._open[file], shown
+
+    def _paths_of(self, file: str) -> list[Path]:
+        return [self._fetch(name) for name in self._names_of(file) or (file,)]
 
     def _check_association(self, field: Field, association: str) -> None:
         """Refuse fields of points and fields of cells in one domain."""
@@ -164,6 +169,21 @@ def _broken(field: Field, error: Unreadable | DamagedVtk) -> BrokenSample:
     )
 
 
+class _Beside(NamedTuple):
+    """What some of what is derived depends on besides the file.
+
+    Attributes
+    ----------
+    seed
+        Of what is random.
+    surface
+        The file of a surface, or its parts.
+    """
+
+    seed: int = 0
+    surface: Sequence[Path] = ()
+
+
 class _RawFile:
     """One raw file: in blocks where that can be, and else by vtk, in a process of its own."""
 
@@ -180,7 +200,7 @@ class _RawFile:
         self._xml: VtkXml | None = None
         self._child: Child | None = None
 
-    def load(self, text: str, field: Field, seed: int) -> tuple[str, torch.Tensor | Blocks]:
+    def load(self, text: str, field: Field, beside: _Beside) -> tuple[str, torch.Tensor | Blocks]:
         """Return what an array has a row for, and the array.
 
         Parameters
@@ -189,8 +209,8 @@ class _RawFile:
             What of the file is wanted, as a value of a file map says it after its `::`.
         field
             The field, with the file's own name.
-        seed
-            Of what is random in it.
+        beside
+            What it may depend on besides the file.
         """
         key = parse_raw_key(text)
         xml = self._opened_xml() if key.derived in _BLOCKS_OF else None
@@ -199,11 +219,12 @@ class _RawFile:
                 return self._in_turn(xml, key, text, field)
             except NotInBlocks:
                 pass
-        return self.by_library(text, seed)
+        return self.by_library(text, beside)
 
-    def by_library(self, text: str, seed: int = 0) -> tuple[str, torch.Tensor]:
+    def by_library(self, text: str, beside: _Beside | None = None) -> tuple[str, torch.Tensor]:
         """Return what `load` does, as vtk reads it."""
-        said, array = self._asked(text, seed)
+        seed, surface = beside or _Beside()
+        said, array = self._asked(text, seed, [str(path) for path in surface])
         assert array is not None
         return said["association"], torch.from_numpy(array)
 

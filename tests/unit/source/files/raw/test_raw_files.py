@@ -134,6 +134,18 @@ def test_a_resampling_is_even_and_always_the_same(folder: Path) -> None:
 FIRST_POINT = [0.9346408108981021, 0.283226473130823, 0.0]
 
 
+@pytest.mark.parametrize("association", ["point", "cell"])
+def test_distances_to_a_surface_are_negative_within_it(folder: Path, association: str) -> None:
+    of = load(folder, f"v.vtu::{association}:signed_distance(b*.stl)", 1)[:, 0]
+    places = load(folder, "v.vtu::points" if association == "point" else "v.vtu::cell_centers")
+    # The surface nearly is a ball of radius 1.1.
+    assert ((of < 0) == (places.norm(dim=1) < 1.05))[(of.abs() > 0.1)].all()
+    assert (of - (places.norm(dim=1) - 1.1)).abs().max() < 0.15
+    assert (of < -0.1).any() and (of > 1).any()
+    unlike = why_broken(folder, "v.vtu::cell:signed_distance(v.vtu)")
+    assert "a surface's have 2" in unlike
+
+
 def test_patches_are_one_surface_in_their_order(folder: Path) -> None:
     rows = load(folder, "b_*.vtp::cell:p + b.vtk::cell:p + b_1.vtp::cell:p", 1)
     np.testing.assert_array_equal(rows[:, 0], np.concatenate([P, P, P]))
