@@ -301,7 +301,7 @@ def _regrouped(
     left = count
     block = np.empty((min(rows, left), 3))
     filled = 0
-    for piece in pieces:
+    for piece in (piece.T for piece in pieces):
         while len(piece):
             part = piece[: len(block) - filled]
             block[filled : filled + len(part)] = part
