@@ -223,9 +223,13 @@ def memory(key: str) -> int:
 def measure_here(name: str, path: Path) -> dict[str, float]:
     """Read in this process, which did nothing before; return seconds and bytes above its own."""
     before = memory("VmRSS")
-    start = time.perf_counter()
+    start, used = time.perf_counter(), time.process_time()
     READERS[name](path)
-    return {"seconds": time.perf_counter() - start, "peak": memory("VmHWM") - before}
+    return {
+        "seconds": time.perf_counter() - start,
+        "cpu": time.process_time() - used,
+        "peak": memory("VmHWM") - before,
+    }
 
 
 def measure(name: str, path: Path) -> dict[str, float]:
@@ -234,6 +238,11 @@ def measure(name: str, path: Path) -> dict[str, float]:
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     found: dict[str, float] = json.loads(done.stdout)
     return found
+
+
+def median(runs: list[dict[str, float]], key: str) -> float:
+    """Return the median of what was measured."""
+    return statistics.median(run[key] for run in runs)
 
 
 def main() -> None:
@@ -261,15 +270,17 @@ def main() -> None:
             for name, runs in found.items():
                 runs.append(measure(name, path))
     print(describe_machine())
-    print("| read | median s | single runs | of vtk's time | peak MiB above the interpreter's |")
-    print("|---|---:|---|---:|---:|")
-    reference = statistics.median(run["seconds"] for run in found["vtk, all arrays"])
+    print("| read | median s | single runs | CPU s | of vtk's time, CPU s | peak MiB |")
+    print("|---|---:|---|---:|---:|---:|")
+    whole = {key: median(found["vtk, all arrays"], key) for key in ("seconds", "cpu")}
     for name, runs in found.items():
-        seconds = [run["seconds"] for run in runs]
+        seconds, cpu = median(runs, "seconds"), median(runs, "cpu")
         peak = max(run["peak"] for run in runs) / 2**20
-        single = ", ".join(f"{each:.2f}" for each in seconds)
-        median = statistics.median(seconds)
-        print(f"| {name} | {median:.2f} | {single} | {median / reference:.2f} | {peak:.0f} |")
+        single = ", ".join(f"{run['seconds']:.2f}" for run in runs)
+        print(
+            f"| {name} | {seconds:.2f} | {single} | {cpu:.2f} | {seconds / whole['seconds']:.2f}, "
+            f"{cpu / whole['cpu']:.2f} | {peak:.0f} |"
+        )
 
 
 if __name__ == "__main__":

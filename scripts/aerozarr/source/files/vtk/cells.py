@@ -29,6 +29,8 @@ from aerozarr.source.files.vtk.polyhedra import Triangles, centers_of_polyhedra,
 
 # Cells that are computed together, and their points: they stay in the cache.
 _TOGETHER = 4096
+# Of a polygon, which is computed point by point.
+_MOST_CORNERS = 4096
 # The type of a PolyData's cells, by section and number of points; any other number's is the last.
 _POLY_TYPES = {
     "Verts": ({1: VERTEX}, POLY_VERTEX),
@@ -45,7 +47,7 @@ def cell_centers(
     points: PointAccess,
     open_payload: OpenPayload,
 ) -> Iterator[Centers]:
-    """Yield the centres of a section's cells, a few thousand at a time.
+    """Yield the centres of a section's cells, shape (3, k), a few thousand at a time.
 
     Parameters
     ----------
@@ -97,7 +99,7 @@ def _centers(
     is_one = (kinds == kinds[0]).all() and (sizes == sizes[0]).all()
     if is_one and kinds[0] != POLYHEDRON:
         return _of_one_kind(int(kinds[0]), ids.reshape(len(sizes), -1), points)
-    centers = np.empty((len(sizes), 3))
+    centers = np.empty((3, len(sizes)))
     starts = np.cumsum(sizes) - sizes
     for kind in np.unique(kinds).tolist():
         of_kind = kinds == kind
@@ -105,12 +107,12 @@ def _centers(
             if triangles is None:
                 raise DamagedVtk("it has polyhedra without faces")
             picked = ids[np.repeat(of_kind, sizes)]
-            centers[of_kind] = centers_of_polyhedra(of_kind, sizes, picked, points, triangles)
+            centers[:, of_kind] = centers_of_polyhedra(of_kind, sizes, picked, points, triangles)
             continue
         for size in np.unique(sizes[of_kind]).tolist():
             which = np.flatnonzero(of_kind & (sizes == size))
             table = ids[starts[which][:, None] + np.arange(size)]
-            centers[which] = _of_one_kind(kind, table, points)
+            centers[:, which] = _of_one_kind(kind, table, points)
     return centers
 
 
@@ -119,8 +121,9 @@ def _of_one_kind(kind: int, table: Ids, points: PointAccess) -> Centers:
     size = table.shape[1]
     if kind not in CORNERS and kind not in AT_LEAST:
         raise NotInBlocks(f"it has cells of VTK's type {kind}, whose centres need the library")
+    if kind == POLYGON and size > _MOST_CORNERS:
+        raise NotInBlocks(f"it has a polygon of {size} points")
     if size != CORNERS.get(kind, size) or size < AT_LEAST.get(kind, 0):
         raise DamagedVtk(f"it has a cell of VTK's type {kind} with {size} points")
-    # Point by point, so that what is computed with lies together.
-    taken = points.take(np.ascontiguousarray(table.T).reshape(-1))
-    return centers_of(kind, list(taken.reshape(size, len(table), 3)))
+    taken = points.take(np.ascontiguousarray(table.T).reshape(-1)).reshape(3, size, -1)
+    return centers_of(kind, [taken[:, corner] for corner in range(size)])

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 Centers = npt.NDArray[np.float64]
-"""Shape (cells, 3)."""
+"""Shape (3, cells): what is computed with lies together."""
 
 Points = Sequence[Centers]
 """Of cells of one type: the first point of each, then the second ones, and so on."""
@@ -110,7 +110,7 @@ def _polygon(points: Points) -> Centers:
     origin, along = points[0], points[1] - points[0]
     across = cross(_normal(points), along)
     along_2, across_2 = dot(along, along), dot(across, across)
-    low_s = high_s = low_t = high_t = np.zeros(len(origin))
+    low_s = high_s = low_t = high_t = np.zeros_like(origin[0])
     for point in points[1:]:
         offset = point - origin
         s, t = dot(offset, along) / along_2, dot(offset, across) / across_2
@@ -119,12 +119,12 @@ def _polygon(points: Points) -> Centers:
         low_t, high_t = np.where(t < low_t, t, low_t), np.where(t > high_t, t, high_t)
 
     def corner(s: npt.NDArray[np.float64], t: npt.NDArray[np.float64]) -> Centers:
-        return origin + s[:, None] * along + t[:, None] * across
+        return origin + s * along + t * across
 
     low = corner(low_s, low_t)
     fitted = low + 0.5 * (corner(high_s, low_t) - low) + 0.5 * (corner(low_s, high_t) - low)
     # Without an extent, vtk leaves the axes as they are.
-    flat = ((along_2 == 0.0) | (across_2 == 0.0))[:, None]
+    flat = (along_2 == 0.0) | (across_2 == 0.0)
     return np.where(flat, origin + 0.5 * along + 0.5 * across, fitted)
 
 
@@ -133,19 +133,19 @@ def _normal(points: Points) -> Centers:
     total = np.zeros_like(points[0])
     for one, two in pairwise(points[1:]):
         total += cross(one - points[0], two - points[0])
-    length = np.sqrt(dot(total, total))[:, None]
+    length = np.sqrt(dot(total, total))
     return np.where(length != 0.0, total / length, total)
 
 
 def cross(one: Centers, two: Centers) -> Centers:
-    """Return cross products of vectors, shape (k, 3)."""
-    (ax, ay, az), (bx, by, bz) = one.T, two.T
-    return np.stack((ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx), axis=1)
+    """Return cross products of vectors, shape (3, k)."""
+    (ax, ay, az), (bx, by, bz) = one, two
+    return np.stack((ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx))
 
 
 def dot(one: Centers, two: Centers) -> npt.NDArray[np.float64]:
-    """Return scalar products of vectors, shape (k, 3), summed in the order of their components."""
-    (ax, ay, az), (bx, by, bz) = one.T, two.T
+    """Return scalar products of vectors, shape (3, k), summed in the order of their components."""
+    (ax, ay, az), (bx, by, bz) = one, two
     total: npt.NDArray[np.float64] = ax * bx + ay * by + az * bz
     return total
 

@@ -15,7 +15,7 @@ Ids = npt.NDArray[np.int64]
 OpenPayload = Callable[[DataArray], Payload]
 
 # Of several cells together, and of one.
-_TOGETHER = 2**16
+_TOGETHER = 2**15
 _MOST = 2**20
 
 

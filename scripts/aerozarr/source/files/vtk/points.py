@@ -75,14 +75,14 @@ class PointAccess:
         return len(self._rows)
 
     def take(self, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-        """Return points by their numbers, which were checked: shape (k, 3)."""
-        points = self._rows.take(ids).view(self._dtype).reshape(-1, 3).astype(np.float64)
+        """Return points by their numbers, which were checked: shape (3, k)."""
+        points = self._rows.take(ids).view(self._dtype).reshape(-1, 3)
         self._asked += len(ids)
         if self._map is not None and self._asked >= _ASKED:
             if hasattr(mmap, "MADV_DONTNEED"):
                 self._map.madvise(mmap.MADV_DONTNEED)
             self._asked = 0
-        return points
+        return points.T.astype(np.float64, order="C")
 
 
 def _spill(payload: Payload) -> mmap.mmap:

@@ -20,7 +20,7 @@ from aerozarr.source.files.vtk.points import PointAccess
 # Six times a volume that vtk takes for none.
 _NO_VOLUME = 1e-12
 # What the faces of a few cells may refer to.
-_MOST = 2**22
+_MOST = 2**20
 
 
 class Triangles(NamedTuple):
@@ -193,17 +193,18 @@ def centers_of_polyhedra(
         raise DamagedVtk(
             f"its faces have points {corners.min()} to {corners.max()}, of {len(points)}"
         )
-    one, two, three = points.take(corners.reshape(-1)).reshape(3, -1, 3)
+    one, two, three = points.take(corners.reshape(-1)).reshape(3, 3, -1).swapaxes(0, 1)
     own = points.take(ids)
     starts = np.cumsum(sizes) - sizes
     with np.errstate(all="ignore"):  # of points that are not finite, as vtk computes with them
         # bincount adds in the order of the triangles, as vtk does.
         part = dot(one, cross(two, three))
-        volume = np.bincount(of, part, count)[:, None]
-        moment = _sums(of, part[:, None] * (one + two + three), count)
-        mean = _sums(np.repeat(np.arange(count), sizes), own, count) * (1.0 / sizes)[:, None]
+        volume = np.bincount(of, part, count)
+        moment = _sums(of, part * (one + two + three), count)
+        mean = _sums(np.repeat(np.arange(count), sizes), own, count) * (1.0 / sizes)
         center = np.where(np.abs(volume) > _NO_VOLUME, moment * (1.0 / (4.0 * volume)), mean)
-        low, high = np.minimum.reduceat(own, starts), np.maximum.reduceat(own, starts)
+        low = np.minimum.reduceat(own, starts, axis=1)
+        high = np.maximum.reduceat(own, starts, axis=1)
         share = (center - low) / (high - low)
         centers: Centers = (1.0 - share) * low + share * high
     return centers
@@ -211,4 +212,4 @@ def centers_of_polyhedra(
 
 def _sums(of: Ids, values: npt.NDArray[np.float64], count: int) -> Centers:
     """Return sums of vectors by cell, added in their order."""
-    return np.stack([np.bincount(of, column, count) for column in values.T], axis=1)
+    return np.stack([np.bincount(of, column, count) for column in values])

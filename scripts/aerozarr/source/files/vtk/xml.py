@@ -190,7 +190,8 @@ class VtkXml:
         """Yield the cells' centres, as vtk's `vtkCellCenters` has them, a block at a time.
 
         Cells ask for points in any order, so those of one piece are kept at hand: up to 16 MiB in
-        memory, more in a mapped file. See `PointAccess` for what that costs.
+        memory, more in a mapped file; see `PointAccess` for what that costs. Besides, a few
+        thousand cells are computed together, which takes some MiB, and 15 for polyhedra.
 
         Parameters
         ----------
@@ -301,7 +302,7 @@ def _regrouped(
     left = count
     block = np.empty((min(rows, left), 3))
     filled = 0
-    for piece in pieces:
+    for piece in (piece.T for piece in pieces):
         while len(piece):
             part = piece[: len(block) - filled]
             block[filled : filled + len(part)] = part

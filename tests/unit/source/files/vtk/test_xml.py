@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import tracemalloc
 from itertools import pairwise
 from pathlib import Path
@@ -28,6 +29,7 @@ from unit.source.files.vtk.vtk_files import (
     write,
 )
 
+open_temporary = tempfile.TemporaryFile
 MODES = {
     "raw": {"SetDataModeToAppended": None, "EncodeAppendedDataOff": None},
     "base64": {"SetDataModeToAppended": None, "EncodeAppendedDataOn": None},
@@ -86,12 +88,45 @@ def test_everything_that_vtk_writes_is_read(
         f"SetByteOrderTo{order}Endian": None,
         "SetNumberOfPieces": pieces,
         "SetBlockSize": 512 if compressor == "LZMA" else 96,
+        "SetCompressionLevel": 1,
     }
     path = write(DATA[kind, compressor == "LZMA"], tmp_path / f"file.{kind}", **options)
     with open_xml([path]) as file:
         check_all(file, path)
 
 
+@pytest.fixture
+def mapped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No points are held in memory, and pages are given back at once."""
+    monkeypatch.setattr("aerozarr.source.files.vtk.points._HELD_BYTES", 0)
+    monkeypatch.setattr("aerozarr.source.files.vtk.points._ASKED", 1)
+
+
+@pytest.mark.usefixtures("mapped")
+@pytest.mark.parametrize("order", ["Little", "Big"])
+@pytest.mark.parametrize(
+    ("mode", "compressor", "spilled"),
+    [("raw", "None", 0), ("base64", "None", 1), ("raw", "ZLib", 1)],
+)
+def test_points_that_are_mapped(
+    mode: str,
+    compressor: str,
+    spilled: int,
+    order: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """From the file when they are there as they are, else from a temporary one."""
+    options = {f"SetCompressorTypeTo{compressor}": None, f"SetByteOrderTo{order}Endian": None}
+    path = write(DATA["vtu", False], tmp_path / "file.vtu", **MODES[mode], **options)
+    files = []
+    monkeypatch.setattr(tempfile, "TemporaryFile", lambda: files.append(0) or open_temporary())
+    with open_xml([path]) as file:
+        check_all(file, path)
+    assert len(files) == spilled
+
+
+@pytest.mark.usefixtures("mapped")
 def test_a_file_cut_in_parts_is_one(tmp_path: Path) -> None:
     whole = write(DATA["vtu", False], tmp_path / "whole.vtu", **MODES["raw"], SetBlockSize=96)
     content = whole.read_bytes()
