@@ -152,11 +152,11 @@ def estimate_of(run_config: RunConfig, listing: Listing) -> Estimate:
         measured=len(converted),
         broken=len(made) - len(converted),
         comparison=tuple(comparison_lines(tried)),
-        unused=tuple(_unused(run_config, converted[0][0])),
+        unused=tuple(unused_arrays(run_config, converted[0][0])),
     )
 
 
-def _unused(run_config: RunConfig, sample: Sample) -> Iterator[str]:
+def unused_arrays(run_config: RunConfig, sample: Sample) -> Iterator[str]:
     """Yield what there is in a sample's raw files besides the fields, a line a file."""
     keys: dict[str, list[RawKey]] = {}
     for one in (one for domain in run_config.domains for one in domain.fields):

@@ -15,6 +15,7 @@ from aerozarr.source.files.rows import as_rows
 from aerozarr.source.files.scalars import as_scalar
 from aerozarr.source.samples import Sample
 from aerozarr.workflow import resources
+from aerozarr.workflow.estimate import unused_arrays
 from aerozarr.workflow.resources import BASE_MB, arrays_of, memory_mb
 from unit.store_helpers import put_file, url_of
 
@@ -83,6 +84,7 @@ def test_what_is_listed_and_loaded(run_config: RunConfig) -> None:
         )
     names = source.array_names(sample, domains)["boundary_*.vtp"]
     assert names == {"point": ["T"], "cell": ["p"]}
+    assert [*unused_arrays(run_config, sample)] == ["not used  boundary_*.vtp: T (point)"]
 
 
 def test_one_file_changes_its_fields_alone(run_config: RunConfig) -> None:
