@@ -196,8 +196,9 @@ def centers_of_polyhedra(
         raise DamagedVtk(
             f"its faces have points {corners.min()} to {corners.max()}, of {len(points)}"
         )
-    one, two, three = points.take(corners.reshape(-1)).reshape(3, 3, -1).swapaxes(0, 1)
-    own = points.take(ids)
+    taken = np.ascontiguousarray(points.take(corners.reshape(-1)))
+    one, two, three = taken.reshape(3, 3, -1).swapaxes(0, 1)
+    own = np.ascontiguousarray(points.take(ids))
     starts = np.cumsum(sizes) - sizes
     with np.errstate(all="ignore"):  # of points that are not finite, as vtk computes with them
         # bincount adds in the order of the triangles, as vtk does.
