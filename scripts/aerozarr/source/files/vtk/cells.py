@@ -125,5 +125,5 @@ def _of_one_kind(kind: int, table: Ids, points: PointAccess) -> Centers:
         raise NotInBlocks(f"it has a polygon of {size} points")
     if size != CORNERS.get(kind, size) or size < AT_LEAST.get(kind, 0):
         raise DamagedVtk(f"it has a cell of VTK's type {kind} with {size} points")
-    taken = points.take(np.ascontiguousarray(table.T).reshape(-1)).reshape(3, size, -1)
-    return centers_of(kind, [taken[:, corner] for corner in range(size)])
+    taken = points.take(np.ascontiguousarray(table.T).reshape(-1))
+    return centers_of(kind, np.split(taken, size, axis=1))

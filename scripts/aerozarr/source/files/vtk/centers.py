@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 Centers = npt.NDArray[np.float64]
-"""Shape (3, cells): what is computed with lies together."""
+"""Shape (3, cells)."""
 
 Points = Sequence[Centers]
 """Of cells of one type: the first point of each, then the second ones, and so on."""
@@ -107,6 +107,7 @@ def _voxel(points: Points) -> Centers:
 
 def _polygon(points: Points) -> Centers:
     """Return the middle of the rectangle along the first edge that holds a polygon."""
+    points = [np.ascontiguousarray(point) for point in points]  # vectors are taken apart a lot
     origin, along = points[0], points[1] - points[0]
     across = cross(_normal(points), along)
     along_2, across_2 = dot(along, along), dot(across, across)

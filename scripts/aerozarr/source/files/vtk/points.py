@@ -75,14 +75,14 @@ class PointAccess:
         return len(self._rows)
 
     def take(self, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-        """Return points by their numbers, which were checked: shape (3, k)."""
-        points = self._rows.take(ids).view(self._dtype).reshape(-1, 3)
+        """Return points by their numbers, which were checked: shape (3, k), point by point."""
+        points = self._rows.take(ids).view(self._dtype).reshape(-1, 3).astype(np.float64)
         self._asked += len(ids)
         if self._map is not None and self._asked >= _ASKED:
             if hasattr(mmap, "MADV_DONTNEED"):
                 self._map.madvise(mmap.MADV_DONTNEED)
             self._asked = 0
-        return points.T.astype(np.float64, order="C")
+        return points.T
 
 
 def _spill(payload: Payload) -> mmap.mmap:

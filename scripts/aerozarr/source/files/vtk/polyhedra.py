@@ -19,8 +19,9 @@ from aerozarr.source.files.vtk.points import PointAccess
 
 # Six times a volume that vtk takes for none.
 _NO_VOLUME = 1e-12
-# What the faces of a few cells may refer to.
+# What the faces of a few cells may refer to, and of faces that one cell may have.
 _MOST = 2**20
+_MOST_FACES = 4096
 
 
 class Triangles(NamedTuple):
@@ -114,6 +115,8 @@ class _OldFaces:
         cells = np.flatnonzero(sizes)
         at = (stops - sizes)[cells]
         left, at = stream[at], at + 1
+        if left.max(initial=0) > _MOST_FACES:
+            raise NotInBlocks(f"it has a polyhedron of {left.max()} faces")
         found_cells, found_starts, found_sizes = [], [], []
         # The first face of every cell, then the second one of those that have one, and so on.
         while (left > 0).any():
@@ -193,8 +196,9 @@ def centers_of_polyhedra(
         raise DamagedVtk(
             f"its faces have points {corners.min()} to {corners.max()}, of {len(points)}"
         )
-    one, two, three = points.take(corners.reshape(-1)).reshape(3, 3, -1).swapaxes(0, 1)
-    own = points.take(ids)
+    taken = np.ascontiguousarray(points.take(corners.reshape(-1)))
+    one, two, three = taken.reshape(3, 3, -1).swapaxes(0, 1)
+    own = np.ascontiguousarray(points.take(ids))
     starts = np.cumsum(sizes) - sizes
     with np.errstate(all="ignore"):  # of points that are not finite, as vtk computes with them
         # bincount adds in the order of the triangles, as vtk does.
