@@ -8,7 +8,7 @@ sys.path.insert(0, str(SCRIPTS))
 
 from aerozarr.filesystems.location import is_url
 from aerozarr.source.sample_table import read_samples
-from aerozarr.workflow.resources import memory_mb, runtime_minutes
+from aerozarr.workflow.resources import arrays_of, memory_mb, runtime_minutes
 from aerozarr.workflow.run import start_run
 from aerozarr.workflow.slurm import end_run
 from aerozarr.workflow.snakemake_internals import jobs_in_group
@@ -95,8 +95,15 @@ def known_row(wildcards):
 
 def memory(wildcards, attempt):
     """Return the memory that a sample's job needs, in MiB; a retry asks for more."""
+    known = known_row(wildcards)
+    sample = known or sample_of(wildcards)
+    # What is verified or adopted is read whole.
+    arrays = arrays_of(
+        RUN_CONFIG.source, sample, RUN_CONFIG.domains, is_whole=known is not None
+    )
     return memory_mb(
-        known_row(wildcards) or sample_of(wildcards),
+        sample,
+        arrays=arrays,
         buffers_sample=is_url(RUN_CONFIG.settings.store),
         reads_ahead=is_url(RUN_CONFIG.source_url),
         beside_snakemake=not workflow.local_exec,

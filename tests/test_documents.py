@@ -17,13 +17,15 @@ import yaml
 
 from aerozarr import __version__, environment
 from aerozarr.config.filemap import ATTRIBUTES, NOT_A_FIELD
-from aerozarr.config.settings import settings_table, settings_yaml
+from aerozarr.config.settings import load_settings, settings_table, settings_yaml
+from aerozarr.run_config import RunConfig
 from aerozarr.source.datasets import load_preset, preset_names
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 
 
+RAW = (REPOSITORY / "docs/raw-files.md").read_text(encoding="utf-8")
 TRAINING = (REPOSITORY / "docs/training.md").read_text(encoding="utf-8")
 
 
@@ -47,9 +49,16 @@ def test_the_readme_names_every_attribute_and_every_preset() -> None:
 
 
 def test_every_preset_loads() -> None:
-    assert {"ahmedml", "drivaerml", "drivaernet", "emmi_wing", "example", "shapenet_car"} <= set(
-        preset_names()
-    )
+    assert {
+        "ahmedml",
+        "ahmedml_raw",
+        "drivaerml",
+        "drivaerml_raw",
+        "drivaernet",
+        "emmi_wing",
+        "example",
+        "shapenet_car",
+    } <= set(preset_names())
     for name in preset_names():
         assert load_preset(name).filemap
 
@@ -183,3 +192,28 @@ def test_each_piece_of_code_on_training_runs(place: Path, code: str) -> None:
     samples = 10 * 2
     assert len(re.findall(r"param\d/", run(place, f"PYTHONPATH=scripts {command}"))) == samples
     assert "rank" not in run(place, f"PYTHONPATH=scripts {command}"), "nothing is left to read"
+
+
+def test_raw_files_become_a_training_loop_as_their_document_says(place: Path) -> None:
+    named = [*blocks("python", RAW), *blocks("yaml", RAW)]
+    files = {match[1]: text for text in named if (match := re.match(r"# (\S+)\n", text))}
+    assert [*files] == ["make_runs.py", "train.py", "raw.yaml"]
+    for name, text in files.items():
+        (place / "checkout" / name).write_text(text)
+    run(place, "python make_runs.py")
+    commands = [line for block in blocks("sh", RAW) for line in block.splitlines()]
+    for command in commands:
+        if command.startswith("snakemake"):
+            said = run(place, command.replace("--cores 16", "--cores 2"))
+            assert ("is as it should be (4 " if "verify" in command else "lists 4 samples") in said
+    assert "epoch 1: loss" in run(place, "PYTHONPATH=scripts python train.py")
+    # What is added to a preset.
+    (added,) = (text for text in blocks("yaml", RAW) if not text.startswith("#"))
+    fields = {
+        field
+        for d in RunConfig.of(load_settings(yaml.safe_load(added))).domains
+        for field in d.fields
+    }
+    keys = {field.canonical: field.key for field in fields}
+    assert keys["volume_total_pressure_coefficient"] == "cell:CptMeanTrim"
+    assert keys["volume_pressure"] == "cell:pMeanTrim"

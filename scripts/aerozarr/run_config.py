@@ -159,8 +159,8 @@ class RunConfig:
     def made_of(self, sample: Sample) -> dict[str, str]:
         """Return by canonical name what changes when a field's stored bytes may do."""
         return {
-            name: _short_hash(f"{text}\n{sample.print_of(file)}")
-            for name, (file, text) in self.field_texts.items()
+            name: _short_hash(f"{text}\n{sample.print_of(*files)}")
+            for name, (files, text) in self.field_texts.items()
         }
 
     @property
@@ -274,18 +274,20 @@ class RunConfig:
         }
 
     @cached_property
-    def field_texts(self) -> dict[str, tuple[str, str]]:
-        """By canonical name: a field's file, and a text of all settings that decide its bytes.
+    def field_texts(self) -> dict[str, tuple[tuple[str, ...], str]]:
+        """By canonical name: a field's files, and a text of all settings that decide its bytes.
 
         Its unit does not: that is metadata, which is written anew whenever anything is.
         """
-        texts: dict[str, tuple[str, str]] = {}
+        texts: dict[str, tuple[tuple[str, ...], str]] = {}
         for domain in self.domains:
             keep = domain.keep_points
             alike = self._stored_alike | ({} if keep is None else {"keep_points": keep})
             for field in domain.fields:
                 said = asdict(field) | {"unit": None, "long_name": None}
-                texts[field.canonical] = field.file, _text_of({**alike, "field": said})
+                if not field.patches:
+                    del said["patches"]  # as it was when there were none
+                texts[field.canonical] = field.files, _text_of({**alike, "field": said})
         return texts
 
     @property

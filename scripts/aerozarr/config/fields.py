@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from aerozarr.config.file_patterns import is_raw
 from aerozarr.config.filemap import (
     ATTRIBUTES,
     KEY,
@@ -17,9 +18,10 @@ from aerozarr.config.filemap import (
     check_columns,
     check_file,
     check_shared,
-    parse_file,
+    parse_files,
     with_optional,
 )
+from aerozarr.config.raw_keys import surfaces_in
 from aerozarr.config.setting_types import Dtype, FieldSetting
 from aerozarr.config.settings import Settings
 from aerozarr.errors import SettingsError
@@ -48,6 +50,8 @@ class Field:
         `sample.npz::points`.
     unit, long_name
         What its array says of it, as the attributes `units` and `long_name`; None for nothing.
+    patches
+        Of a field whose rows lie in several files, where those after the first are: file and key.
     """
 
     domain: str
@@ -59,6 +63,14 @@ class Field:
     key: str | None = None
     unit: str | None = None
     long_name: str | None = None
+    patches: tuple[tuple[str, str | None], ...] | None = None
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """All the files that its values are made of, as the file map names them."""
+        places = [(self.file, self.key), *(self.patches or ())]
+        files = [[file, *(surfaces_in(key) if is_raw(file) else ())] for file, key in places]
+        return tuple(dict.fromkeys(file for of_place in files for file in of_place))
 
     @property
     def file_and_key(self) -> str:
@@ -99,7 +111,7 @@ class Domain:
         content = asdict(self)
         for field in content["fields"]:
             # As it was when there was nothing of these to be said.
-            for name in ("columns", "key", "unit", "long_name"):
+            for name in ("columns", "key", "unit", "long_name", "patches"):
                 if field[name] is None:
                     del field[name]
         if self.keep_points is None:
@@ -203,8 +215,20 @@ def domains_of(filemap: FileMap, settings: Settings) -> tuple[Domain, ...]:
         said = settings.fields.get(canonical, FieldSetting())
         usual = settings.coords_dtype if kind == "coord" else settings.values_dtype
         dtype = settings.field_dtypes.get(canonical, said.dtype or usual)
-        path, key, columns, _ = parse_file(filemap.get(attribute) or said.file or "")
-        field = Field(domain, name, width, path, dtype, columns, key, said.unit, said.long_name)
+        first, *others = parse_files(filemap.get(attribute) or said.file or "")
+        patches = tuple((part.file, part.key) for part in others) or None
+        field = Field(
+            domain,
+            name,
+            width,
+            first.file,
+            dtype,
+            first.columns,
+            first.key,
+            said.unit,
+            said.long_name,
+            patches,
+        )
         fields = grouped.setdefault(domain, [])
         # Each known domain's position comes first in ATTRIBUTES, so it does in a file map.
         if kind == "coord" and domain not in positions:

@@ -6,6 +6,8 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Literal, NamedTuple
 
+from aerozarr.config.file_patterns import RAW_FILES, is_raw
+from aerozarr.config.raw_keys import parse_raw_key, surfaces_in
 from aerozarr.errors import SettingsError
 from aerozarr.messages import did_you_mean
 
@@ -14,12 +16,13 @@ FileMap = dict[str, str]
 
 It may go on with the key of an array in the file, and with the columns that are the field's:
 `points.npz::surface[:, 0:3]`; and with a `?` for a field that a dataset may lack.
-See `FilePart`."""
+See `FilePart`. Several patches of a surface are joined with ` + `: see `join_patches`."""
 
 
 _COLUMNS = re.compile(r"(?P<file>.+?)\s*\[:,\s*(?P<first>\d{1,6})(?::(?P<stop>\d{1,6}))?\]")
 KEY = "::"
 _OPTIONAL = "?"
+_AND = " + "
 # What an attribute that is meant to be one of a file map begins with.
 FIELD_NAMES = ("surface_", "volume_", "design_")
 
@@ -77,6 +80,11 @@ class FilePart(NamedTuple):
     columns: tuple[int, int] | None
     is_optional: bool = False
 
+    @property
+    def files(self) -> list[str]:
+        """All the files that the values are made of."""
+        return [self.file, *(surfaces_in(self.key) if is_raw(self.file) else ())]
+
 
 def read_filemap(
     source: object, *, where: str, is_of_class: bool = False, may_be_empty: bool = False
@@ -113,7 +121,7 @@ def read_filemap(
             if key not in known:
                 raise _unknown(key, known, where)
         values = {name: getattr(source, name, None) for name in known}
-    filemap = {name: value for name, value in values.items() if value is not None}
+    filemap = {name: join_patches(value) for name, value in values.items() if value is not None}
     for name, value in filemap.items():
         check_file(name, value, where, is_of_class=is_of_class)
         check_columns(name, value, where, ATTRIBUTES[name].width if name in ATTRIBUTES else 0)
@@ -137,8 +145,28 @@ def _attributes_of(source: object) -> list[str]:
     return [name for name in fields if isinstance(getattr(source, name, None), str)]
 
 
+def join_patches(value: Any) -> Any:
+    """Return a list of values of a file map as one, whose rows are those of each in order.
+
+    Anything else as it is.
+    """
+    is_list = isinstance(value, list | tuple) and value
+    return _AND.join(value) if is_list and all(isinstance(one, str) for one in value) else value
+
+
+def parse_files(text: str) -> list[FilePart]:
+    """Return what a value of a file map says of each of the files whose rows are the field's.
+
+    Of one, but for the patches of a surface in raw files (`hull.vtp::p + keel.vtp::p`).
+    """
+    parts = [parse_file(piece) for piece in text.removesuffix(_OPTIONAL).split(_AND)]
+    if len(parts) == 1 or not all(is_raw(part.file) for part in parts):
+        return [parse_file(text)]
+    return [part._replace(is_optional=text.endswith(_OPTIONAL)) for part in parts]
+
+
 def parse_file(text: str) -> FilePart:
-    """Return what a value of a file map says.
+    """Return what a value of a file map says of one file.
 
     `points.pt[:, 0:3]` names the first three columns, `points.pt[:, 3]` the fourth;
     `sample.npz::points` the array of that key.
@@ -156,7 +184,7 @@ def parse_file(text: str) -> FilePart:
 
 def is_optional(text: str) -> bool:
     """Whether a value of a file map is of a field that a dataset may lack."""
-    return parse_file(text).is_optional
+    return text.endswith(_OPTIONAL)
 
 
 def with_optional(filemap: FileMap, files: Collection[str]) -> FileMap:
@@ -172,7 +200,7 @@ def with_optional(filemap: FileMap, files: Collection[str]) -> FileMap:
     return {
         name: text.removesuffix(_OPTIONAL)
         for name, text in filemap.items()
-        if not is_optional(text) or parse_file(text).file in files
+        if not is_optional(text) or any(part.file in files for part in parse_files(text))
     }
 
 
@@ -181,7 +209,9 @@ def files_in(texts: Iterable[str]) -> list[str]:
 
     Without those of optional fields, which `source.optional` makes fields of all samples first.
     """
-    return list(dict.fromkeys(parse_file(text).file for text in texts if not is_optional(text)))
+    required = [text for text in texts if not is_optional(text)]
+    parts = [part for text in required for part in parse_files(text)]
+    return list(dict.fromkeys(file for part in parts for file in part.files))
 
 
 def check_file(name: str, text: object, where: str, *, is_of_class: bool) -> None:
@@ -201,7 +231,17 @@ def check_file(name: str, text: object, where: str, *, is_of_class: bool) -> Non
     SettingsError
         When it is none, or has a key that the file cannot have.
     """
-    part = parse_file(text) if isinstance(text, str) else FilePart("", None, None)
+    parts = parse_files(text) if isinstance(text, str) else [FilePart("", None, None)]
+    for part in parts:
+        _check_part(part, name, text, where, is_of_class=is_of_class)
+    if len({part.columns for part in parts}) > 1:
+        raise SettingsError(
+            f"{where}: {name}: {text!r}: the patches of one field have the same columns. Name "
+            "these of each, or of none."
+        )
+
+
+def _check_part(part: FilePart, name: str, text: object, where: str, *, is_of_class: bool) -> None:
     is_a_path = "/" in part.file or part.file in (".", "..")
     if not part.file or (is_a_path and not is_of_class):
         raise SettingsError(
@@ -215,11 +255,37 @@ def check_file(name: str, text: object, where: str, *, is_of_class: bool) -> Non
             f"{where}: {name}: {text!r}: {why}. Write it like sample.npz::points, or "
             "points.npy[:, 0:3]."
         )
+    if is_raw(part.file) and not is_of_class:
+        _check_raw(part, name, text, where)
+
+
+def _is_surface(file: str) -> bool:
+    return is_raw(file) and "/" not in file
+
+
+def _check_raw(part: FilePart, name: str, text: object, where: str) -> None:
+    """Refuse a raw file of which nothing is named."""
+    if part.key is None:
+        raise SettingsError(
+            f"{where}: {name}: {text!r}: a {'/'.join(RAW_FILES)} file holds a mesh and arrays on "
+            f"it. Say which: {part.file}::points, {part.file}::cell_centers, or the name of an "
+            f"array, {part.file}::p."
+        )
+    key = parse_raw_key(part.key)
+    if key.surface is not None and (key.association is None or not _is_surface(key.surface)):
+        raise SettingsError(
+            f"{where}: {name}: {text!r}: say of what the distance is, and to the surface of which "
+            f"file: {part.file}::cell:signed_distance(body.stl), or point:signed_distance(…)."
+        )
+    if part.columns is not None and key.derived is not None:
+        raise SettingsError(
+            f"{where}: {name}: {text!r}: {part.key} has no columns to choose from. Leave them out."
+        )
 
 
 def check_columns(name: str, text: str, where: str, width: int) -> None:
     """Refuse columns of another number than the field has."""
-    columns = parse_file(text).columns
+    columns = parse_files(text)[0].columns
     if columns is None:
         return
     if columns[1] - columns[0] != width:
@@ -234,10 +300,10 @@ def check_shared(filemap: FileMap, where: str) -> None:
     """Refuse one array for several fields, unless each says which columns are its own."""
     sharing: dict[str, list[str]] = {}
     for name, text in filemap.items():
-        part = parse_file(text)
-        sharing.setdefault(part.file + KEY + part.key if part.key else part.file, []).append(name)
+        places = [p.file + KEY + p.key if p.key else p.file for p in parse_files(text)]
+        sharing.setdefault(_AND.join(places), []).append(name)
     for file, names in sharing.items():
-        unsaid = [name for name in names if parse_file(filemap[name]).columns is None]
+        unsaid = [name for name in names if parse_files(filemap[name])[0].columns is None]
         if len(names) > 1 and unsaid:
             raise SettingsError(
                 f"{where}: {file!r} is the file of {' and of '.join(names)}. Say which of its "

@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from aerozarr.config.file_patterns import RAW_FILES
 from aerozarr.config.filemap import check_file, parse_file
 from aerozarr.config.setting_types import ScalarSetting
 from aerozarr.errors import SettingsError
@@ -14,7 +15,7 @@ from aerozarr.errors import SettingsError
 # They are names in a batch, beside those of fields.
 _NAME = re.compile(r"[A-Za-z]\w*", re.ASCII)
 # Files of arrays, whose readers give points.
-_ARRAY_FILES = (".npy", ".npz", ".h5", ".hdf5")
+_ARRAY_FILES = (".npy", ".npz", ".h5", ".hdf5", *RAW_FILES)
 
 
 @dataclass(frozen=True)

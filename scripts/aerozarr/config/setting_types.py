@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt
 
+from aerozarr.config.filemap import join_patches
+
 Dtype = Literal["float16", "float32", "float64"]
 # The compressors that both Zarr v3's Blosc codec and the installed Blosc library know.
 Cname = Literal["blosclz", "lz4", "lz4hc", "zlib", "zstd"]
@@ -39,6 +41,8 @@ def _digits_as_number(value: Any) -> Any:
 Text = Annotated[str, BeforeValidator(_number_as_text), Field(min_length=1)]
 Texts = Annotated[list[Text], BeforeValidator(one_or_more), Field(min_length=1)]
 
+# A value of a file map; the patches of a surface may be a list.
+FileText = Annotated[Text, BeforeValidator(join_patches)]
 
 # As Snakemake hands on `--config key=true`, which YAML would have read as a bool.
 Switch = Annotated[
@@ -96,6 +100,11 @@ def file_alone(value: Any) -> Any:
     return {"file": value} if isinstance(value, str) else value
 
 
+def files_alone(value: Any) -> Any:
+    """Let a text, or the list of a surface's patches, stand for what has a file and no more."""
+    return {"file": value} if isinstance(value, str | list) else value
+
+
 class Compression(BaseModel):
     """Blosc's inner compressor and its level (0 to 9)."""
 
@@ -139,7 +148,7 @@ class FieldSetting(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    file: Text | None = None
+    file: FileText | None = None
     width: Annotated[Count, Field(le=1024)] = 1
     kind: Literal["coord", "value"] = "value"
     domain: Text | None = None

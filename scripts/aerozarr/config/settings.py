@@ -31,12 +31,14 @@ from aerozarr.config.setting_types import (
     Dtype,
     FieldSetting,
     KeepPoints,
+    FileText,
     ScalarSettings,
     SplitManifest,
     Switch,
     Text,
     Texts,
     file_alone,
+    files_alone,
     named_compression,
     one_or_more,
 )
@@ -62,13 +64,13 @@ class Settings(BaseModel):
         "that carries a file map (`package.module.Class`). `example` makes its own small source.",
         "Give a preset's name or a dotted class path",
     )
-    filemap: dict[str, Text] | None = _setting(
+    filemap: dict[str, FileText] | None = _setting(
         None,
         "A file map of your own instead of the preset's: which file of a sample holds which field "
         "(`surface_position: points.pt`). The README lists the attributes.",
         "Give a mapping of attribute to file name, e.g. {surface_position: points.pt}",
     )
-    fields: dict[Text, Annotated[FieldSetting, BeforeValidator(file_alone)]] = _setting(
+    fields: dict[Text, Annotated[FieldSetting, BeforeValidator(files_alone)]] = _setting(
         {},
         "Fields of your own, besides those of the file map: `surface_temperature: T.pt`, or with "
         "more to say `{file: T.pt, width: 3, kind: value, dtype: float32, unit: K, long_name: …}`. "

@@ -15,7 +15,8 @@ from aerozarr.convert.accumulate import accumulator_for
 from aerozarr.convert.gather import Order, PackedRows, Rows, columns_for, rows_at
 from aerozarr.convert.rounding import Rounding
 from aerozarr.errors import BrokenSample
-from aerozarr.source.files.rows import BLOCK, as_rows, blocks_of, to_numpy
+from aerozarr.source.files.blocks import Blocks
+from aerozarr.source.files.rows import BLOCK, blocks_of, outline_rows, to_numpy
 from aerozarr.store.format.moments import Moments
 
 
@@ -139,7 +140,7 @@ def cast_field(
         Its `dtype` is the storage dtype.
     buffer
         Where to. Rows that are in storage dtype already, and that padding does not pay for, are
-        left where they are.
+        left where they are; what comes in blocks goes there a block at a time.
     rounding_sample
         The rows whose rounding error is wanted.
     kept_rows
@@ -151,15 +152,15 @@ def cast_field(
     BrokenSample
         When the value is no tensor of rows, or a finite value would become infinite.
     """
-    rows = as_rows(value, field)
+    rows = outline_rows(value, field)
     dtype = np.dtype(field.dtype)
     n_rows, width = rows.shape
     if kept_rows is not None:
         n_rows = len(kept_rows.places)
     columns = columns_for(n_rows, width, dtype)
     is_exact = to_numpy(rows[:1]).dtype == dtype
-    is_whole = kept_rows is None and is_exact and columns == width
-    whole = _as_it_is(rows) if is_whole else None
+    is_there = is_exact and columns == width and not isinstance(value, Blocks)
+    whole = _as_it_is(rows) if is_there and kept_rows is None else None
     padded = buffer.rows(n_rows, columns, dtype) if whole is None else whole
     del rows  # so that the file's pages can be given back
     packed = PackedRows(min(BLOCK, n_rows), width, columns, dtype) if columns > width else None

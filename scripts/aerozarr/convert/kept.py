@@ -95,7 +95,7 @@ def held_fields(
         record = fragment.fields.get(name)
         if record is None or record.made_of != made_of:
             continue
-        change = changes.get(run_config.field_texts[name][0], "")
+        change = sample.change_of(changes, *run_config.field_texts[name][0])
         # Of the same size and time, a file that was replaced may hold something else.
         if not record.change or not change or record.change == change:
             held.add(name)
@@ -114,7 +114,7 @@ def with_made_of(
         name: record.model_copy(
             update={
                 "made_of": made_of[name],
-                "change": changes.get(run_config.field_texts[name][0], ""),
+                "change": sample.change_of(changes, *run_config.field_texts[name][0]),
             }
         )
         for name, record in fragment.fields.items()

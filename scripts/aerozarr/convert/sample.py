@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from aerozarr.config.fields import Domain, Field
+from aerozarr.config.file_patterns import whole_name
 from aerozarr.config.scalars import Scalar
 from aerozarr.config.settings import Settings
 from aerozarr.convert.cast import Cast, KeptRows, ReusableBuffer, RoundingSample, cast_field
@@ -28,7 +29,7 @@ from aerozarr.convert.permutation_file import Shuffle, spill_if_long
 from aerozarr.errors import BrokenSample, StoreError
 from aerozarr.filesystems.files import write_atomically
 from aerozarr.run_config import RunConfig
-from aerozarr.source.files.rows import as_rows, columns_note, looks_transposed
+from aerozarr.source.files.rows import columns_note, looks_transposed, outline_rows
 from aerozarr.source.files.scalars import as_scalar
 from aerozarr.source.sample_table import find_sample
 from aerozarr.source.samples import UNKNOWN_SIZE, Sample, Skipped
@@ -133,10 +134,16 @@ def _skipped(sample: Sample, error: BrokenSample) -> Skipped:
         split=sample.split,
         kind=error.kind,
         field=error.field,
-        file=error.file,
+        file=_name_of(sample, error.file),
         cause=error.cause,
         remedy=error.remedy,
     )
+
+
+def _name_of(sample: Sample, file: str) -> str:
+    """Return the name of the sample's file that a file map names, where it has a pattern."""
+    names = sample.names_of(file)
+    return whole_name(names[0]) if names else file
 
 
 # What the operating system says of a file that cannot be read, whoever asks.
@@ -227,7 +234,7 @@ def _write_domain(
             transposed.append(None)
             continue
         value = _load(load, field)
-        n_rows = len(as_rows(value, field))
+        n_rows = len(outline_rows(value, field))
         transposed.append(looks_transposed(value, field))
         if field == domain.position:  # it comes first, and says how many points there are
             # Of another number of points, the others are shuffled in another way.

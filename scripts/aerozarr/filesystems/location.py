@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
 
@@ -99,6 +100,19 @@ class Location:
         """
         path = self.join(relative) if relative else self.path
         return bytes(self._do(relative, lambda: self.fs.cat_file(path)))
+
+    def fetch(self, relative: str, path: Path) -> None:
+        """Copy a file below the folder to a local one, without holding all of it in memory.
+
+        Raises
+        ------
+        FileNotFoundError
+            When it is not there.
+        RemoteError
+            When it cannot be reached.
+        """
+        source = self.join(relative)
+        self._do(relative, lambda: self.fs.get_file(source, str(path)))
 
     def read_text(self, relative: str) -> str | None:
         """Return the text of a UTF-8 file below the folder, or None when it is not there."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 
+from aerozarr.config.file_patterns import Wanted, why_not_one
 from aerozarr.config.settings import Settings
 from aerozarr.messages import did_you_mean, plural, printable
 from aerozarr.source.datasets import Dataset
@@ -42,7 +43,8 @@ class Collector:
 
     def __init__(self, settings: Settings, dataset: Dataset) -> None:
         self.warnings: list[str] = []
-        self._files = dataset.files
+        self._required = Wanted(dataset.files)
+        self._all = Wanted(dataset.all_files)
         self._limit = settings.limit
         self._patterns = settings.exclude
         self._used: set[str] = set()
@@ -150,9 +152,11 @@ class Collector:
             self._used.add(pattern)
             cause = f"the setting exclude names it ({pattern!r})"
             return "excluded", "", cause, "take it out of exclude to convert it"
-        missing = [] if files is None else [file for file in self._files if file not in files]
-        if not missing:
+        if files is None:
             return None
+        missing = self._required.missing_in(files)
+        if not missing:
+            return self._why_not_one_each(files)
         cause = "is not there" if len(missing) == 1 else "are not there"
         if not files:
             cause = ABSENT
@@ -162,6 +166,15 @@ class Collector:
             cause += f"; there is {', '.join(meant)}"
             remedy = "rename or finish these files, or name them in filemap"
         return "incomplete", ", ".join(missing), cause, remedy
+
+    def _why_not_one_each(self, files: Mapping[str, FileInfo]) -> tuple[str, str, str, str] | None:
+        """Return what `_why_skipped` does of a sample with several files where one is wanted."""
+        for entry in self._all.entries:
+            wrong = why_not_one(entry, files.keys())
+            if wrong is not None:
+                kind = "incomplete" if wrong.is_missing else "broken"
+                return kind, wrong.file, wrong.cause, wrong.remedy
+        return None
 
     def listing(self) -> Listing:
         """Return what was collected."""

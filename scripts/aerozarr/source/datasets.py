@@ -27,7 +27,7 @@ from aerozarr.config.filemap import (
     read_filemap,
 )
 from aerozarr.config.scalars import Scalar, scalars_of
-from aerozarr.config.setting_types import ScalarSettings
+from aerozarr.config.setting_types import FileText, ScalarSettings
 from aerozarr.config.settings import EXAMPLE, Settings
 from aerozarr.errors import SettingsError
 from aerozarr.messages import did_you_mean
@@ -54,7 +54,7 @@ class Preset(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    filemap: FileMap
+    filemap: dict[str, FileText]
     subfolder: str | None = None
     splits: Rule | None = None
     scalars: ScalarSettings = {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from aerozarr.config.filemap import is_optional, parse_file, with_optional
+from aerozarr.config.filemap import is_optional, parse_files, with_optional
 from aerozarr.config.settings import Settings
 from aerozarr.source.datasets import Dataset
 from aerozarr.source.open_source import open_source
@@ -28,7 +28,8 @@ def settle_optional(settings: Settings, dataset: Dataset, url: str) -> Settings:
     SettingsError
         When the source cannot be listed.
     """
-    files = {parse_file(text).file for text in dataset.filemap.values() if is_optional(text)}
+    optional = [text for text in dataset.filemap.values() if is_optional(text)]
+    files = {part.file for text in optional for part in parse_files(text)}
     if not files:
         return settings
     without = replace(dataset, filemap=with_optional(dataset.filemap, ()))

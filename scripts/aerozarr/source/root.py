@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from pathlib import PurePosixPath
 
+from aerozarr.config.file_patterns import Wanted
 from aerozarr.config.settings import Settings
 from aerozarr.errors import SettingsError
 from aerozarr.filesystems.location import Location
@@ -78,7 +79,7 @@ def _list_root(settings: Settings, dataset: Dataset, root: Location, base: Locat
             + (f": {families.place} lists {families.names}." if families else ".")
         )
     collector = Collector(settings, dataset)
-    wanted = dataset.all_files
+    wanted = Wanted(dataset.all_files)
     # Behind a URL, one listing of everything is far cheaper than one a sample.
     scan = None if base.is_local else walk(base, wanted)
     for request in requests:
@@ -102,7 +103,7 @@ def _add_of_root(
     sample_id: str,
     split: str,
     base: Location,
-    wanted: set[str],
+    wanted: Wanted,
     scan: Scan | None,
 ) -> None:
     """Take up a sample that a split of a dataset root names."""
@@ -116,7 +117,8 @@ def _add_of_root(
         return
     try:
         files = files_of(base, sample_id, wanted)
-        near = {} if files.keys() == wanted else near_misses(names_in(base, sample_id), wanted)
+        missing = wanted.missing_in(files)
+        near = near_misses(names_in(base, sample_id), missing) if missing else {}
     except OSError as error:
         skip_unreadable(collector, sample_id, split, error.strerror or type(error).__name__)
         return

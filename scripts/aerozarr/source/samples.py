@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from aerozarr.config.file_patterns import names_of
 from aerozarr.messages import printable
 from aerozarr.store.format.layout import (
     GROUP_SUFFIX,
@@ -92,9 +93,41 @@ class Sample:
         size = dict(zip(self.files, self.sizes, strict=True)).get(file, UNKNOWN_SIZE)
         return None if size == UNKNOWN_SIZE else size
 
-    def print_of(self, file: str) -> str:
-        """Return what changes when a file does; where that is not known, when any file does."""
-        return dict(zip(self.files, self.prints, strict=False)).get(file, self.fingerprint)
+    def names_of(self, entry: str) -> tuple[str, ...]:
+        """Return the names of the sample's files that an entry of a file map names.
+
+        One, or those of its parts, in order.
+        """
+        return names_of(entry, self.files)
+
+    def print_of(self, *entries: str) -> str:
+        """Return what changes when a file does that entries of a file map name.
+
+        Where that is not known, what changes when any file does.
+        """
+        known = dict(zip(self.files, self.prints, strict=False))
+        names = [name for entry in entries for name in self.names_of(entry)]
+        prints = [known.get(name, "") for name in names]
+        return "+".join(prints) if prints and all(prints) else self.fingerprint
+
+    def change_of(self, changes: Mapping[str, str], *entries: str) -> str:
+        """Return what changes when a file is replaced that entries of a file map name.
+
+        Parameters
+        ----------
+        changes
+            By file, as `FileInfo.change` has it.
+        entries
+            Entries of a file map.
+
+        Returns
+        -------
+        str
+            Empty where that is not known of all these files.
+        """
+        names = [name for entry in entries for name in self.names_of(entry)]
+        told = [changes.get(name, "") for name in names]
+        return "+".join(told) if all(told) else ""
 
 
 # The cause of an incomplete sample of which nothing is there.

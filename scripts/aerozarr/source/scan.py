@@ -7,12 +7,13 @@ import os
 import re
 import stat
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from fsspec.implementations.local import LocalFileSystem
 
+from aerozarr.config.file_patterns import Wanted, is_pattern
 from aerozarr.errors import SettingsError
 from aerozarr.filesystems.location import Location
 from aerozarr.source.samples import UNKNOWN_SIZE, FileInfo, why_invalid
@@ -69,8 +70,15 @@ def near_misses(names: Iterable[str], wanted: Iterable[str]) -> dict[str, str]:
     by_stem: dict[str, str] = {}
     for name in sorted(there, reverse=True):
         by_stem[_stem(name)] = name
-    found = {file: by_stem.get(_stem(file)) for file in wanted if file not in there}
+    missing = Wanted(wanted).missing_in(there)
+    found = {file: _of_stem(_stem(file), by_stem) for file in missing}
     return {file: name for file, name in found.items() if name is not None}
+
+
+def _of_stem(stem: str, by_stem: Mapping[str, str]) -> str | None:
+    if is_pattern(stem):
+        stem = min(filter(Wanted([stem]).__contains__, by_stem), default=stem)
+    return by_stem.get(stem)
 
 
 def _stem(name: str) -> str:
@@ -80,14 +88,14 @@ def _stem(name: str) -> str:
 
 def is_there(base: Location, sample_id: str, files: Iterable[str]) -> bool:
     """Whether a source still holds every file of a sample, as far as it can be told."""
-    wanted = set(files)
+    wanted = Wanted(files)
     try:
-        return len(files_of(base, sample_id, wanted)) == len(wanted)
+        return not wanted.missing_in(files_of(base, sample_id, wanted))
     except PermissionError:
         return True
 
 
-def files_of(base: Location, folder: str, wanted: set[str]) -> dict[str, FileInfo]:
+def files_of(base: Location, folder: str, wanted: Collection[str] | Wanted) -> dict[str, FileInfo]:
     """Return the wanted files in one folder below `base`; none when the folder is not there.
 
     Raises
@@ -97,6 +105,7 @@ def files_of(base: Location, folder: str, wanted: set[str]) -> dict[str, FileInf
     """
     if why_invalid(folder) is not None:
         return {}
+    wanted = Wanted.of(wanted)
     try:
         if base.is_local:
             return dict(_local_files(base.join(folder), wanted))
@@ -116,8 +125,9 @@ def names_in(base: Location, folder: str) -> list[str]:
         return []
 
 
-def walk(source: Location, wanted: set[str]) -> Scan:
+def walk(source: Location, wanted: Collection[str] | Wanted) -> Scan:
     """Look through every folder below `source`, itself included."""
+    wanted = Wanted.of(wanted)
     if isinstance(source.fs, LocalFileSystem):
         return _walk_local(source.path, wanted)
     scan = Scan()
@@ -140,8 +150,8 @@ def walk(source: Location, wanted: set[str]) -> Scan:
     return scan
 
 
-def _note_near(scan: Scan, folder: str, names: list[str], wanted: set[str]) -> None:
-    near = near_misses(names, wanted)
+def _note_near(scan: Scan, folder: str, names: list[str], wanted: Wanted) -> None:
+    near = near_misses(names, wanted.entries)
     if near:
         scan.near_misses[folder] = near
         scan.folders.setdefault(folder, {})
@@ -156,7 +166,7 @@ def _drop_within_samples(scan: Scan) -> None:
             del scan.folders[folder]
 
 
-def _walk_local(root: str, wanted: set[str]) -> Scan:
+def _walk_local(root: str, wanted: Wanted) -> Scan:
     """Walk local folders, those first that no link leads to; each is listed once."""
     scan = Scan()
     seen: set[tuple[int, int]] = set()
@@ -190,16 +200,16 @@ def _walk_local(root: str, wanted: set[str]) -> Scan:
             subfolders[:] = sorted(name for name in subfolders if not is_ignored(name))
             places = (f"{path}/{name}" for name in subfolders)
             linked.extend(place for place in places if os.path.islink(place))
-            if not wanted.isdisjoint(names):
+            if any(name in wanted for name in names):
                 scan.folders[folder] = dict(_local_files(path, wanted))
-            if not wanted <= {*names}:
+            if wanted.missing_in(names):
                 _note_near(scan, folder, names, wanted)
     scan.ignored = [below(path) for path in scan.ignored]
     _drop_within_samples(scan)
     return scan
 
 
-def _local_files(folder: str, wanted: set[str]) -> Iterator[tuple[str, FileInfo]]:
+def _local_files(folder: str, wanted: Wanted) -> Iterator[tuple[str, FileInfo]]:
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.name in wanted:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Literal, NamedTuple
 
 from aerozarr.config.fields import Domain, Field
 from aerozarr.config.scalars import Scalar
@@ -24,6 +24,9 @@ Loader = Callable[[Field | Scalar], object]
 """Returns what a sample holds for a field or a scalar, not yet checked.
 
 See `files.rows.as_rows` and `files.scalars.as_scalar`."""
+
+ArrayNames = Mapping[Literal["point", "cell"], Collection[str]]
+"""The names of a raw file's arrays, by what they have a row for."""
 
 
 class Signs(NamedTuple):
@@ -114,12 +117,34 @@ class Source(ABC):
         """Return `loader`, whose fields are read by the libraries of their formats alone."""
         return self.loader(sample, domains)
 
+    def array_names(self, sample: Sample, domains: tuple[Domain, ...]) -> dict[str, ArrayNames]:
+        """Return the names of the arrays in a sample's raw files; of other files, nothing.
+
+        Returns
+        -------
+        dict
+            By the file as the file map names it.
+
+            Files that cannot be read are left out.
+        """
+        return {}
+
+    def array_sizes(
+        self, sample: Sample, domains: tuple[Domain, ...], *, is_whole: bool = False
+    ) -> Mapping[str, Sequence[int]]:
+        """Return the bytes of each array that is read in blocks, by the file's name.
+
+        Files that are not here are held in memory whole, or mapped. With `is_whole`, of the same
+        files what vtk holds of them, as `library_loader` reads them.
+        """
+        return {}
+
     def scalars_of(self, sample: Sample) -> tuple[Scalar, ...]:
         """Return the scalars that a sample has: all but optional ones whose file it lacks."""
         return tuple(
             scalar
             for scalar in self.dataset.scalars
-            if not scalar.is_optional or scalar.file in sample.files
+            if not scalar.is_optional or sample.names_of(scalar.file)
         )
 
     def signs(self, sample: Sample) -> Signs:

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import shutil
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import accumulate
 
+from aerozarr.config.raw_keys import RawKey, parse_raw_key
 from aerozarr.convert.encode import use_one_thread
 from aerozarr.errors import StoreError
 from aerozarr.filesystems.location import is_url
-from aerozarr.messages import format_bytes, format_duration, plural
+from aerozarr.messages import format_bytes, format_duration, plural, printable
 from aerozarr.run_config import RunConfig
 from aerozarr.source.samples import Listing, Sample
 from aerozarr.workflow.compressions import comparison_lines, convert_with, try_compressions
 from aerozarr.workflow.list_samples import read_listing
 from aerozarr.workflow.reconcile import look, plan_run
-from aerozarr.workflow.resources import memory_mb
+from aerozarr.workflow.resources import arrays_of, memory_mb
 
 # Samples that are converted to measure with: small, middling and large ones.
 MEASURED = 5
@@ -45,6 +47,8 @@ class Estimate:
         Numbers of samples that were converted to tell, and that could not be.
     comparison
         How the named compressions compare, line by line.
+    unused
+        The arrays in raw files that no field takes, line by line: of one sample.
     """
 
     samples: int
@@ -56,6 +60,7 @@ class Estimate:
     measured: int
     broken: int
     comparison: tuple[str, ...] = ()
+    unused: tuple[str, ...] = ()
 
     def seconds(self, cores: int) -> float:
         """Return the seconds that a run from nothing takes on so many cores."""
@@ -78,7 +83,8 @@ class Estimate:
             "time": f"{format_duration(self.seconds(cores))} on {plural(cores, 'core')} "
             f"(measured on {plural(self.measured, 'sample')}{broken})",
         }
-        return [*(f"{name:9} {value}" for name, value in rows.items()), *self.comparison]
+        said = [f"{name:9} {value}" for name, value in rows.items()]
+        return [*said, *self.unused, *self.comparison]
 
 
 def estimate(run_config: RunConfig, *, cores: str) -> None:
@@ -138,6 +144,7 @@ def estimate_of(run_config: RunConfig, listing: Listing) -> Estimate:
                 buffers_sample=is_url(run_config.settings.store),
                 reads_ahead=is_url(run_config.source_url),
                 attempt=1,
+                arrays=arrays_of(run_config.source, sample, run_config.domains),
             )
             for sample in listing.samples
         ),
@@ -145,7 +152,25 @@ def estimate_of(run_config: RunConfig, listing: Listing) -> Estimate:
         measured=len(converted),
         broken=len(made) - len(converted),
         comparison=tuple(comparison_lines(tried)),
+        unused=tuple(unused_arrays(run_config, converted[0][0])),
     )
+
+
+def unused_arrays(run_config: RunConfig, sample: Sample) -> Iterator[str]:
+    """Yield what there is in a sample's raw files besides the fields, a line a file."""
+    keys: dict[str, list[RawKey]] = {}
+    for one in (one for domain in run_config.domains for one in domain.fields):
+        for file, key in ((one.file, one.key), *(one.patches or ())):
+            keys.setdefault(file, []).append(parse_raw_key(key or ""))
+    for file, names in run_config.source.array_names(sample, run_config.domains).items():
+        left = [
+            f"{printable(name)} ({association})"
+            for association, of in names.items()
+            for name in of
+            if not any(key.is_of(association, name) for key in keys[file])
+        ]
+        if left:
+            yield f"not used  {printable(file)}: {', '.join(left)}"
 
 
 def _few(samples: list[Sample]) -> list[Sample]:

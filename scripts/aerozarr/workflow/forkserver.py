@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import gc
 import os
 import selectors
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from aerozarr.environment import FORKSERVER_FOLDER, FORKSERVER_PARENT
+from aerozarr.processes import die_with_parent
 
 Job = Callable[[list[str]], int]
 """Does what a request asks for, and returns an exit code."""
@@ -179,7 +179,7 @@ class _Server:
         try:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            _die_with_parent()
+            die_with_parent()
             self.listener.close()
             self.selector.close()
             for other in self.workers.values():
@@ -272,9 +272,3 @@ def _is_alive(process: int) -> bool:
     except OSError:
         return True  # no /proc: the signal has to do
     return state != "Z"  # ended, and not yet waited for
-
-
-def _die_with_parent() -> None:
-    """Have the kernel kill this process when its parent ends; Linux only."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping, Sequence
 
+from aerozarr.config.fields import Domain
+from aerozarr.config.file_patterns import is_raw, whole_name
 from aerozarr.source.files.download import AHEAD_BYTES
 from aerozarr.source.samples import UNKNOWN_SIZE, Sample
+from aerozarr.source.source import Source
 
 # Measured, in MiB: Python with torch and the rest imported, and room for one chunk of everything.
 BASE_MB = 400
@@ -17,7 +21,9 @@ UNKNOWN_MB = 1600
 TIMES_LARGEST_FILE = 3
 # What an array of a compressed file takes, in times the file: floats hardly shrink to a quarter.
 TIMES_COMPRESSED = 4
-COMPRESSED = (".npz", ".h5", ".hdf5")
+COMPRESSED = (".npz", ".h5", ".hdf5", ".vtp", ".vtu")
+# From so many bytes on, the arrays in a sample's raw files are looked up.
+LARGE_RAW = 64 * 2**20
 # The Snakemake that does a group's jobs on a node, measured at 130 MiB, and SLURM's own processes.
 SNAKEMAKE_MB = 200
 
@@ -38,6 +44,7 @@ def memory_mb(
     buffers_sample: bool = False,
     reads_ahead: bool = False,
     beside_snakemake: bool = False,
+    arrays: Mapping[str, Sequence[int]] | None = None,
 ) -> int:
     """Return the memory to ask for, in MiB.
 
@@ -53,23 +60,44 @@ def memory_mb(
         Whether its files are read before they are wanted, as from a source behind a URL.
     beside_snakemake
         Whether the same memory has to hold the Snakemake that runs the job, as on a cluster.
+    arrays
+        By file, the bytes of each array that is read in blocks, as `Source.array_sizes` has them:
+        no more of these files is held.
     """
     base = BASE_MB + beside_snakemake * SNAKEMAKE_MB
     if not sample.sizes or UNKNOWN_SIZE in sample.sizes:
         return (base + UNKNOWN_MB) * attempt
-    size = TIMES_LARGEST_FILE * _largest(sample) + buffers_sample * sum(sample.sizes)
-    if reads_ahead:
-        # As bytes, beside the tensor that they hold.
-        size += max(sample.sizes) + min(AHEAD_BYTES, sum(sample.sizes))
+    sizes = dict(zip(sample.files, sample.sizes, strict=True))
+    held = {name: list((arrays or {}).get(name, [size])) for name, size in sizes.items()}
+    size = TIMES_LARGEST_FILE * _largest(sizes, arrays or {})
+    size += buffers_sample * sum(sum(of) for of in held.values())
+    ahead = [size for name, size in sizes.items() if not is_raw(name)]
+    if reads_ahead and ahead:
+        # As bytes, beside the tensor that they hold; raw files are fetched to disk.
+        size += max(ahead) + min(AHEAD_BYTES, sum(ahead))
     return (base + size // 2**20) * attempt
 
 
-def _largest(sample: Sample) -> int:
-    """Return the bytes of the largest file, or of an array in it, should that be more."""
-    return max(
-        size * (TIMES_COMPRESSED if name.lower().endswith(COMPRESSED) else 1)
-        for name, size in zip(sample.files, sample.sizes, strict=True)
-    )
+def _largest(sizes: Mapping[str, int], arrays: Mapping[str, Sequence[int]]) -> int:
+    """Return the bytes of the largest array, or file that is held whole."""
+    of_files: dict[str, int] = {}
+    for name, size in sizes.items():
+        whole = whole_name(name)
+        times = TIMES_COMPRESSED if whole.lower().endswith(COMPRESSED) else 1
+        of_files[whole] = of_files.get(whole, 0) + max(arrays.get(name, [size * times]))
+    return max(of_files.values())
+
+
+def arrays_of(
+    source: Source, sample: Sample, domains: tuple[Domain, ...], *, is_whole: bool = False
+) -> Mapping[str, Sequence[int]]:
+    """Return `arrays` of `memory_mb` for a sample, looked up where its raw files are large.
+
+    With `is_whole`, for a job that reads them by vtk.
+    """
+    sizes = zip(sample.files, sample.sizes, strict=True)
+    is_large = sum(size for name, size in sizes if is_raw(name)) >= LARGE_RAW
+    return source.array_sizes(sample, domains, is_whole=is_whole) if is_large else {}
 
 
 def runtime_minutes(sample: Sample, *, group_size: int, attempt: int) -> int:

@@ -5,9 +5,11 @@ One after the other, the time that each request takes to be answered would add u
 
 from __future__ import annotations
 
+import tempfile
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
+from pathlib import Path
 
 from aerozarr.errors import SourceChangedError
 from aerozarr.filesystems.location import Location
@@ -36,12 +38,16 @@ def read_file(base: Location, file: str, size: int | None) -> bytes:
     try:
         content = base.read(file)
     except FileNotFoundError:
-        raise SourceChangedError(
-            f"{base.url}/{file} is gone; it was there when the source was listed. Run snakemake "
-            "again: it lists the source anew."
-        ) from None
+        raise _gone(base, file) from None
     check_size(base, file, len(content), size)
     return content
+
+
+def _gone(base: Location, file: str) -> SourceChangedError:
+    return SourceChangedError(
+        f"{base.url}/{file} is gone; it was there when the source was listed. Run snakemake "
+        "again: it lists the source anew."
+    )
 
 
 def check_size(base: Location, file: str, found: int, listed: int | None) -> None:
@@ -57,6 +63,59 @@ def check_size(base: Location, file: str, found: int, listed: int | None) -> Non
             f"{base.url}/{file} has {found} bytes, {listed} were listed: it changed while the run "
             "was under way. Run snakemake again when the source is complete."
         )
+
+
+class Fetched:
+    """The files of a sample as local ones; those behind a URL are fetched when they are wanted.
+
+    They lie in a temporary folder, which goes when this does.
+
+    Parameters
+    ----------
+    base
+        The sample's folder.
+    size_of
+        Returns a file's size in bytes as listed; None when that is not known.
+    read_sizes
+        Where the bytes of each file that was fetched are noted, by its name.
+    """
+
+    def __init__(
+        self,
+        base: Location,
+        size_of: Callable[[str], int | None],
+        read_sizes: dict[str, int] | None = None,
+    ) -> None:
+        self._base, self._size_of, self._read_sizes = base, size_of, read_sizes
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+
+    def path(self, file: str) -> Path:
+        """Return the path of a file.
+
+        Raises
+        ------
+        SourceChangedError
+            When it is gone, or its size is not the listed one.
+        RemoteError
+            When it cannot be reached.
+        OSError
+            When there is no room for it.
+        """
+        if self._base.is_local:
+            path = Path(self._base.join(file))
+        else:
+            if self._folder is None:
+                self._folder = tempfile.TemporaryDirectory(prefix="aerozarr-")
+            path = Path(self._folder.name, file)
+            try:
+                self._base.fetch(file, path)
+            except FileNotFoundError:
+                raise _gone(self._base, file) from None
+        size = path.stat().st_size
+        check_size(self._base, file, size, self._size_of(file))
+        if self._read_sizes is not None and not self._base.is_local:
+            self._read_sizes[file] = size
+        return path
 
 
 class ReadAhead:

@@ -16,6 +16,7 @@ import torch
 
 from aerozarr.config.fields import Field, setting_of
 from aerozarr.errors import BrokenSample, SourceChangedError
+from aerozarr.source.files.blocks import Blocks
 from aerozarr.source.files.zip_directory import Record
 
 # What numpy knows too; other floats are widened first.
@@ -106,6 +107,16 @@ class Mapped:
         self.tensor = self._map_tensor()
 
 
+def outline_of(value: object) -> object:
+    """Return a tensor with the shape and the dtype of a loaded value, not all with its values.
+
+    Of what is no array, the value itself.
+    """
+    if isinstance(value, Blocks):
+        return value.outline
+    return value.tensor if isinstance(value, Mapped) else value
+
+
 def _identity(status: os.stat_result) -> tuple[int, ...]:
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
@@ -117,7 +128,7 @@ def as_rows(value: object, field: Field) -> torch.Tensor:
     ----------
     value
         What was loaded: a real tensor of shape (n,), (n, 1) or (n, at least the field's width).
-        It may be mapped from a file.
+        It may be mapped from a file; one that comes in `Blocks` is read whole.
     field
         The field it is for.
 
@@ -131,7 +142,10 @@ def as_rows(value: object, field: Field) -> torch.Tensor:
     BrokenSample
         When the value is anything else.
     """
-    value = value.tensor if isinstance(value, Mapped) else value
+    if isinstance(value, Blocks):
+        outline_rows(value, field)  # before anything is read
+        value = torch.from_numpy(np.concatenate([block.copy() for block in value.blocks(BLOCK)]))
+    value = outline_of(value)
     noun = "tensor" if field.file.endswith((".pt", ".pth")) else "array"
     one_tensor = f"save one {noun} of shape (n, {field.width})"
     if not isinstance(value, torch.Tensor):
@@ -168,9 +182,20 @@ def as_rows(value: object, field: Field) -> torch.Tensor:
     return rows[:, first:stop]
 
 
+def outline_rows(value: object, field: Field) -> torch.Tensor:
+    """Return `as_rows` of a loaded value without values: what has its shape and its dtype.
+
+    Raises
+    ------
+    BrokenSample
+        As `as_rows` does.
+    """
+    return as_rows(outline_of(value), field)
+
+
 def looks_transposed(value: object, field: Field) -> int | None:
     """Return the length of the second axis when a value looks like (components, points)."""
-    value = value.tensor if isinstance(value, Mapped) else value
+    value = outline_of(value)
     if not isinstance(value, torch.Tensor) or value.ndim != 2 or field.columns:
         return None
     rows, columns = value.shape
@@ -179,7 +204,7 @@ def looks_transposed(value: object, field: Field) -> int | None:
 
 def columns_note(value: object, field: Field) -> str | None:
     """Return what to tell of a value that has more columns than are stored, else None."""
-    value = value.tensor if isinstance(value, Mapped) else value
+    value = outline_of(value)
     if field.columns or not isinstance(value, torch.Tensor) or value.ndim != 2:
         return None
     columns = value.shape[1]
@@ -212,6 +237,9 @@ def blocks_of(
     BrokenSample
         When the value is not what `as_rows` takes; after the last block, when the file is damaged.
     """
+    if isinstance(value, Blocks):
+        yield from _blocks_in_turn(value, field)
+        return
     rows = as_rows(value, field)
     n_rows = len(rows)
     a_row = rows.untyped_storage().nbytes() / n_rows
@@ -233,6 +261,14 @@ def blocks_of(
         if record.crc not in (0, crc):
             raise damaged(field, record)
         value.unchecked = None
+
+
+def _blocks_in_turn(value: Blocks, field: Field) -> Iterator[tuple[int, torch.Tensor]]:
+    outline_rows(value, field)
+    row = 0
+    for block in value.blocks(BLOCK):
+        yield row, as_rows(torch.from_numpy(block), field)
+        row += len(block)
 
 
 def check_whole(value: object, field: Field) -> None:

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from aerozarr.filesystems.location import open_location
+from aerozarr.source.files import content
 from aerozarr.source.files.content import content_digest
 
 FILES = ("points.pt", "pressure.pt")
@@ -36,3 +37,25 @@ def test_it_is_that_of_the_content_and_of_nothing_else(tmp_path: Path, legacy: b
 def test_behind_a_url_there_is_none() -> None:
     place = open_location("memory://somewhere", {}, key="source_url")
     assert content_digest(place, "a", FILES) == ""
+
+
+def test_of_a_large_raw_file_pieces_of_all_of_it_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(content, "_PIECE", 10)
+    monkeypatch.setattr(content, "_PIECES", 5)
+    place = open_location(str(tmp_path), {}, key="source_url")
+    (tmp_path / "a").mkdir()
+
+    def digest_of(values: bytes) -> str:
+        (tmp_path / "a/volume.vtu").write_bytes(values)
+        return content_digest(place, "a", ["volume.vtu"])
+
+    for size in (0, 9, 50, 51, 1000):
+        same = digest_of(bytes(size))
+        assert same == digest_of(bytes(size))
+        assert same != digest_of(bytes(size + 1))
+        for changed in {0, size // 2, size - 1} if size else ():
+            other = bytearray(size)
+            other[changed] = 1
+            assert digest_of(bytes(other)) != same, (size, changed)
