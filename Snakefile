@@ -9,7 +9,8 @@ from snakemake.utils import min_version
 min_version("9.27")
 
 
-configfile: os.path.join(workflow.basedir, "config.yaml")
+# Not workflow.basedir, which is another workflow's where this one is imported as a module.
+configfile: os.path.join(str(workflow.current_basedir), "config.yaml")
 
 
 include: "rules/common.smk"
@@ -23,8 +24,8 @@ include: "rules/adopt.smk"
 include: "rules/slurm.smk"
 
 
+# The default target; where this is imported as a module, the importing workflow has its own.
 rule all:
-    default_target: True
     input:
         results,
     message:
@@ -43,3 +44,8 @@ onsuccess:
 onerror:
     OUTCOME.ended = "failed"
     RUN.give_up()
+
+
+if RUN.is_imported:
+    # Snakemake calls only those of the importing workflow.
+    OUTCOME.follow(onstart, onsuccess, onerror)
