@@ -8,31 +8,22 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 
 from aerozarr.workflow.run import RULES, own_names
 from workflow.harness import REPOSITORY, Workspace, write_sample
 
-IMPORTER = """
-rule all:
-    input: "model.txt"
-
-module aerozarr:
-    snakefile: {snakefile}
-    config: config
-
-use rule * from aerozarr as aerozarr_*
-
+SNAKEFILES = ("Snakefile", "workflow/Snakefile")
+DOCUMENT = (REPOSITORY / "docs/module.md").read_text("utf-8")
+# Besides what the document shows: a rule that is changed, and a handler of the importer's own.
+MORE = """
 use rule convert_sample from aerozarr as aerozarr_convert_sample with:
     threads: 2
-
-rule train:
-    input: rules.aerozarr_all.input
-    output: "model.txt"
-    shell: "cp results/store/manifest.json {{output}}"
 
 onsuccess:
     print("and so does the importer")
 """
+TRAIN = "import shutil, sys; shutil.copy(f'{sys.argv[1]}/manifest.json', sys.argv[2])"
 
 
 @pytest.fixture
@@ -42,12 +33,17 @@ def importer(workspace: Workspace) -> Workspace:
         write_sample(workspace.source / sample, seed)
     workspace.repository = workspace.root / "workflow"
     workspace.repository.mkdir()
+    (settings,) = re.findall(r"```yaml\n(.*?)```", DOCUMENT, re.DOTALL)
+    workspace.config = yaml.safe_load(settings)
+    (workspace.root / "settings.yaml").write_text(settings)
+    (workspace.root / "train.py").write_text(TRAIN)
     import_from(workspace, repr(f"{REPOSITORY}/Snakefile"))
     return workspace
 
 
 def import_from(workspace: Workspace, snakefile: str) -> None:
-    text = IMPORTER.format(snakefile=snakefile)
+    (text,) = re.findall(r"```python\n(.*?)```", DOCUMENT, re.DOTALL)
+    text = text.replace('"/path/to/aerozarr/Snakefile"', snakefile) + MORE
     (workspace.repository / "Snakefile").write_text(text)
 
 
@@ -72,14 +68,14 @@ def test_another_workflow_imports_it_by_a_prefix(
     clones = cache / "snakemake-git-cache/github.com/owner"
     clones.mkdir(parents=True)
     commit = repository_in(clones)
-    import_from(importer, f'github("owner/aerozarr", path="Snakefile", commit="{commit}")')
+    import_from(importer, f'github("owner/aerozarr", path="workflow/Snakefile", commit="{commit}")')
 
     first = importer.run()
     assert first.converted == ["a", "b"]
     assert importer.listed() == ["a", "b"]
     assert "and so does the importer" in first.output
     assert first.said[-1].startswith("aerozarr: results/store/manifest.json lists 2 samples")
-    assert (importer.root / "model.txt").exists()
+    assert (importer.root / "model.pt").exists()
     assert (cache / "aerozarr" / commit / "scripts/convert_sample.py").exists()
 
     import_from(importer, repr(f"{REPOSITORY}/Snakefile"))
@@ -94,13 +90,13 @@ def test_another_workflow_imports_it_by_a_prefix(
 def test_it_cannot_be_imported_twice_or_with_a_prefix_of_paths(importer: Workspace) -> None:
     snakefile = importer.repository / "Snakefile"
     text = snakefile.read_text()
-    snakefile.write_text(text.replace("config: config\n", 'config: config\n    prefix: "deep"\n'))
+    snakefile.write_text(text.replace("    config:\n", '    prefix: "deep"\n    config:\n'))
     assert "imported with prefix or replace_prefix" in importer.run(ok=False).said[-1]
 
     twice = """
 module other:
     snakefile: {snakefile!r}
-    config: {{**config, "limit": 1}}
+    config: {{**config["aerozarr"], "limit": 1}}
 
 use rule * from other as other_*
 """
@@ -111,7 +107,7 @@ use rule * from other as other_*
 
 def test_the_rules_are_those_of_the_rules_folder() -> None:
     texts = [path.read_text("utf-8") for path in (REPOSITORY / "rules").glob("*.smk")]
-    texts.append((REPOSITORY / "Snakefile").read_text("utf-8"))
+    texts += [(REPOSITORY / name).read_text("utf-8") for name in SNAKEFILES]
     defined = re.findall(r"^(?:rule|checkpoint) (\w+):", "\n".join(texts), re.MULTILINE)
     assert sorted(RULES) == sorted(defined)
 

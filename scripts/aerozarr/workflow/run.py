@@ -27,10 +27,11 @@ from aerozarr.workflow.prepare_adoption import prepare_adoption
 from aerozarr.workflow.slurm import check_run, prepare_submission
 from aerozarr.workflow.snakemake_internals import Workflow
 
-# All rules of `rules/`, by the names that they have there.
+# All rules of `rules/` and the Snakefiles, by the names that they have there.
 RULES = frozenset(
     {
-        *("all", "make_example", "list_samples", "convert_sample", "merge_manifest"),
+        *("default", "all", "make_example", "list_samples", "convert_sample"),
+        "merge_manifest",
         *("remove_orphans", "estimate", "verify", "verify_sample", "adopt", "adopt_sample"),
     }
 )
@@ -263,7 +264,9 @@ def _start(make: Callable[..., Run], workflow: Workflow, config: RunConfig, scri
         last=own_names(snakemake_internals.last_rules(options), rule),
     )
     # What an importing workflow's rules want of this one's is not known: then all are there.
-    is_usual = targets <= {"all"} and not forced and snakemake_internals.is_usual(workflow)
+    is_usual = (
+        targets <= {"all", "default"} and not forced and snakemake_internals.is_usual(workflow)
+    )
     is_usual = is_usual and not snakemake_internals.is_imported(workflow)
     tell(*snakemake_internals.version_warnings(snakemake.__version__), *prepared.messages)
     return make(
