@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +33,21 @@ def test_it_reads_what_is_stored(program: str, original: Path) -> None:
     # Each value tells its point, and so do the positions; see `source_tensors`.
     position = zarr.open_array(f"{original}/a.zarr/surface/position", mode="r")[:500, :1]
     np.testing.assert_array_equal(pressure, np.asarray(position).astype(np.float16))
+
+
+@pytest.mark.skipif("ZARR_PYTHON" not in os.environ, reason="see CONTRIBUTING.md")
+def test_another_zarr_python_reads_what_this_one_does(original: Path) -> None:
+    """As of a newer Python: the newest zarr-python asks for one."""
+    code = f"""
+import json, zarr
+group = zarr.open_consolidated({str(original / "a.zarr")!r}, mode="r")
+print(json.dumps([zarr.__version__, group["surface/pressure"][:].tolist()]))
+"""
+    command = [os.environ["ZARR_PYTHON"], "-c", code]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    version, values = json.loads(done.stdout)
+    assert version != zarr.__version__
+    assert values == zarr.open_array(f"{original}/a.zarr/surface/pressure", mode="r")[:].tolist()
 
 
 def test_a_domain_is_a_group_whose_arrays_are_direct(original: Path) -> None:
