@@ -74,6 +74,7 @@ rule good:
     resources: slurm_account="'mine'"
 
 rule bad:
+    input: "good"  # so that it comes last: no other job is started after it
     output: "bad"
     shell: "echo x >> tries; exit 1"
 
