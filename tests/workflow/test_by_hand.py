@@ -1,9 +1,10 @@
-"""One job without Snakemake, as CONTRIBUTING.md shows it."""
+"""What documents show to be done by hand: one job, and comparing a copy with its checksums."""
 
 from __future__ import annotations
 
 import re
 import shlex
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -51,3 +52,14 @@ def test_what_is_wrong_is_told_in_a_line(
     with pytest.raises(SystemExit):
         main(["convert_sample", *known])
     assert "needs --key" in capsys.readouterr().err
+
+
+def test_a_copy_is_compared_with_its_checksums(converted: Workspace) -> None:
+    page = (REPOSITORY / "docs/publishing.md").read_text("utf-8")
+    (command,) = re.findall(r"^```sh\n(.*?)\n```", page, re.M | re.S)
+    shell = ["bash", "-o", "pipefail", "-c", command]
+    subprocess.run(shell, cwd=converted.root, check=True)
+    (converted.store / "skipped.tsv").write_text("changed")
+    done = subprocess.run(shell, cwd=converted.root, capture_output=True, text=True)
+    assert done.returncode != 0
+    assert done.stdout == "skipped.tsv: FAILED\n"
