@@ -9,7 +9,8 @@ from snakemake.utils import min_version
 min_version("9.27")
 
 
-configfile: os.path.join(workflow.basedir, "config.yaml")
+# Not workflow.basedir, which is another workflow's where this one is imported as a module.
+configfile: os.path.join(str(workflow.current_basedir), "config.yaml")
 
 
 include: "rules/common.smk"
@@ -27,8 +28,8 @@ RUN.ask_fork_server("convert_sample", "verify_sample", "adopt_sample")
 RUN.spare_snakemake()
 
 
+# The default target; where this is imported as a module, the importing workflow has its own.
 rule all:
-    default_target: True
     input:
         results,
     message:
@@ -47,3 +48,8 @@ onsuccess:
 onerror:
     OUTCOME.ended = "failed"
     RUN.give_up()
+
+
+if RUN.is_imported:
+    # Snakemake calls only those of the importing workflow.
+    OUTCOME.follow(onstart, onsuccess, onerror)

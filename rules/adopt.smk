@@ -1,8 +1,4 @@
 # Only when asked for: take up a store that another program wrote. snakemake adopt --cores 4
-localrules:
-    adopt,
-
-
 rule adopt_sample:
     output:
         # Besides, the sample's fragment, which is an output of convert_sample. No inputs: what is
@@ -10,6 +6,7 @@ rule adopt_sample:
         findings=f"{RUN.adoption}/findings/{{key}}.json",
     log:
         f"{WORKDIR}/logs/adopt_sample/{{key}}.log",
+    localrule: IN_GROUP
     conda:
         "../envs/aerozarr.yaml"
     resources:
@@ -31,6 +28,7 @@ rule adopt:
         findings=adoption_findings,
     log:
         f"{WORKDIR}/logs/adopt.log",
+    localrule: True
     conda:
         "../envs/aerozarr.yaml"
     params:

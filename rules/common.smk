@@ -1,9 +1,16 @@
 # The run, and the input functions of the rules.
 import functools
 import gc
+import runpy
 import sys
 
-SCRIPTS = Path(workflow.basedir) / "scripts"
+# Not workflow.basedir, which is another workflow's where this one is imported as a module.
+OWN = workflow.current_basedir.join("..")
+if not isinstance(OWN, os.PathLike):
+    # In a git repository: Snakemake reads rules there, and the scripts have to be files.
+    check_out = workflow.source_path("../scripts/aerozarr/workflow/check_out.py")
+    OWN = runpy.run_path(check_out)["check_out"](OWN, workflow.sourcecache.cache_path)
+SCRIPTS = Path(os.path.abspath(OWN), "scripts")
 sys.path.insert(0, str(SCRIPTS))
 
 from aerozarr.filesystems.location import is_url
@@ -11,13 +18,16 @@ from aerozarr.source.sample_table import read_samples
 from aerozarr.workflow.resources import arrays_of, memory_mb, runtime_minutes
 from aerozarr.workflow.run import start_run
 from aerozarr.workflow.slurm import end_run
-from aerozarr.workflow.snakemake_internals import jobs_in_group
+from aerozarr.workflow.snakemake_internals import checkpoint_output, jobs_in_group
 from aerozarr.workflow.terminal import Outcome
 
 RUN = start_run(workflow, config, SCRIPTS)
-OUTCOME = Outcome(RUN)
+OUTCOME = Outcome.of(RUN)
 RUN_CONFIG = RUN.config
 WORKDIR = RUN_CONFIG.workdir
+# On a node, a group of samples is one Snakemake with one fork server. If these were no local rules
+# there, it would start one of each for every sample.
+IN_GROUP = workflow.remote_exec
 # All that is imported stays: garbage collection, and the interpreter's end, need not look at it.
 gc.freeze()
 
@@ -34,7 +44,7 @@ def sample_table(path, changed):
 
 def samples_by_key():
     """Return the samples that the checkpoint listed, by key and in sample order."""
-    path = checkpoints.list_samples.get().output.table
+    path = checkpoint_output(workflow, RUN.rule("list_samples")).table
     return sample_table(path, os.stat(path).st_mtime_ns)
 
 
@@ -62,14 +72,18 @@ def results(wildcards):
 def findings(wildcards):
     """Return the findings of all samples that the manifest lists."""
     if not RUN.verifies:
-        raise WorkflowError("give verify on the command line, as a target of its own")
+        raise WorkflowError(
+            f"give {RUN.rule('verify')} on the command line, as a target of its own"
+        )
     return [f"{RUN.verification}/findings/{key}.json" for key in RUN.verified]
 
 
 def adoption_findings(wildcards):
     """Return the findings of all samples that are to be adopted."""
     if not RUN.adopts:
-        raise WorkflowError("give adopt on the command line, as a target of its own")
+        raise WorkflowError(
+            f"give {RUN.rule('adopt')} on the command line, as a target of its own"
+        )
     return [f"{RUN.adoption}/findings/{key}.json" for key in RUN.adopted]
 
 
@@ -113,7 +127,8 @@ def memory(wildcards, attempt):
 
 def runtime(wildcards, attempt):
     """Return what a conversion, or an adoption, adds to the time of its group, in minutes."""
-    size = jobs_in_group(workflow, "adopt_sample" if RUN.adopts else "convert_sample")
+    job = "adopt_sample" if RUN.adopts else "convert_sample"
+    size = jobs_in_group(workflow, RUN.rule(job))
     sample = known_row(wildcards) or sample_of(wildcards)
     return runtime_minutes(sample, group_size=size, attempt=attempt)
 

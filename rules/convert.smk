@@ -9,6 +9,7 @@ rule convert_sample:
         fragment=f"{RUN_CONFIG.fragments}/{{key}}.json",
     log:
         f"{WORKDIR}/logs/convert_sample/{{key}}.log",
+    localrule: IN_GROUP
     conda:
         "../envs/aerozarr.yaml"
     resources:

@@ -1,14 +1,11 @@
 # Only when asked for: what would a run take? snakemake estimate --cores 4
-localrules:
-    estimate,
-
-
 rule estimate:
     input:
         # Only the example's files: a real source is there.
         rules.make_example.output if RUN_CONFIG.is_example else [],
     log:
         f"{WORKDIR}/logs/estimate.log",
+    localrule: True
     conda:
         "../envs/aerozarr.yaml"
     params:

@@ -2,15 +2,12 @@
 from aerozarr.example import example_files
 
 
-localrules:
-    make_example,
-
-
 rule make_example:
     output:
         [f"{WORKDIR}/example_source/{file}" for file in example_files()],
     log:
         f"{WORKDIR}/logs/make_example.log",
+    localrule: True
     conda:
         "../envs/aerozarr.yaml"
     params:

@@ -1,8 +1,4 @@
 # Which samples there are: the checkpoint that everything else depends on.
-localrules:
-    list_samples,
-
-
 checkpoint list_samples:
     input:
         # Only the example's files: those of a real source are watched through `source`.
@@ -12,6 +8,7 @@ checkpoint list_samples:
         incomplete=f"{WORKDIR}/incomplete.tsv",
     log:
         f"{WORKDIR}/logs/list_samples.log",
+    localrule: True
     conda:
         "../envs/aerozarr.yaml"
     params:

@@ -1,9 +1,4 @@
 # All fragments together: the store's manifest, and the table of what was skipped.
-localrules:
-    merge_manifest,
-    remove_orphans,
-
-
 rule merge_manifest:
     input:
         table=f"{WORKDIR}/samples.tsv",
@@ -19,6 +14,7 @@ rule merge_manifest:
         ),
     log:
         f"{WORKDIR}/logs/merge_manifest.log",
+    localrule: True
     conda:
         "../envs/aerozarr.yaml"
     params:
@@ -36,6 +32,7 @@ rule merge_manifest:
 rule remove_orphans:
     log:
         f"{WORKDIR}/logs/remove_orphans.log",
+    localrule: True
     conda:
         "../envs/aerozarr.yaml"
     params:

@@ -1,14 +1,11 @@
 # Only when asked for: is the store what the source says? snakemake verify --cores 4
-localrules:
-    verify,
-
-
 rule verify_sample:
     output:
         # No inputs: what is expected was written down when the run began, and all of it is new.
         findings=f"{RUN.verification}/findings/{{key}}.json",
     log:
         f"{WORKDIR}/logs/verify_sample/{{key}}.log",
+    localrule: IN_GROUP
     conda:
         "../envs/aerozarr.yaml"
     resources:
@@ -28,6 +25,7 @@ rule verify:
         findings,
     log:
         f"{WORKDIR}/logs/verify.log",
+    localrule: True
     conda:
         "../envs/aerozarr.yaml"
     params:

@@ -21,6 +21,11 @@ def did_you_mean(name: object, known: Iterable[str]) -> str:
     return f" Did you mean {near[0]}?" if near else ""
 
 
+def how_to_install(requirements: str, extra: str) -> str:
+    """Return the commands that install what is missing: for the workflow, and for the reader."""
+    return f"pip install -r {requirements}, or pip install '.[{extra}]', in the clone of aerozarr"
+
+
 def printable(text: str) -> str:
     """Return text from a source with control characters escaped, so that a terminal is safe."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

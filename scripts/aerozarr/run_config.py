@@ -127,7 +127,10 @@ class RunConfig:
         """
         text = os.environ.get(SETTINGS)
         if text is None:
-            raise StoreError(f"{SETTINGS} is not set. Start this through snakemake.")
+            raise StoreError(
+                f"{SETTINGS} is not set. Start this through snakemake, or by hand: "
+                "PYTHONPATH=scripts python -m aerozarr.workflow.by_hand --help"
+            )
         return _resolved(text)
 
     @property

@@ -26,6 +26,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import fsspec
 import torch
@@ -257,7 +258,61 @@ class WithZarr(Draws):
         return item
 
 
-READER, AHEAD, WHOLE, WHOLE_AHEAD, OBSTORE, LOAD, MAPPED, ZARR = (
+def physicsnemo_folder(store: str) -> Path:
+    """Return where the data is in PhysicsNeMo's layout, beside a store."""
+    return Path(store).parent / "physicsnemo"
+
+
+def write_for_physicsnemo(pt: Path, store: Path) -> None:
+    """Write the `.pt` files in the layout of PhysicsNeMo's own stores: 200,000 rows, zstd 3.
+
+    In a folder for each domain, because its reader takes the same rows of all arrays.
+    """
+    for file in sorted(pt.rglob("*.pt")):
+        domain, _, name = file.stem.partition("_")
+        sample = quote(str(file.parent.relative_to(pt)), safe="")
+        values = torch.load(file, weights_only=True).float().numpy()
+        values = values.reshape(len(values), -1)
+        group = zarr.open_group(physicsnemo_folder(str(store)) / domain / f"{sample}.zarr")
+        group.create_array(
+            name,
+            data=values,
+            chunks=(min(200_000, len(values)), values.shape[1]),
+            compressors=[zarr.codecs.ZstdCodec(level=3)],
+            overwrite=True,
+        )
+
+
+class WithPhysicsNeMo(Draws):
+    """`ZarrReader` of NVIDIA PhysicsNeMo: a run of rows from any row on, of its own layout."""
+
+    def __init__(self, source: Source, samples: list[str], points: int) -> None:
+        super().__init__(source, samples, points)
+        self.readers: dict[str, tuple[Any, list[str]]] = {}
+
+    def subsample(self, index: int) -> Item:
+        item: Item = {}
+        for domain in DOMAINS:
+            if domain not in self.readers:  # in the worker: zarr's threads do not survive a fork
+                self.readers[domain] = self.open_domain(domain)
+            reader, names = self.readers[domain]
+            data, _ = reader[names.index(f"{quote(self.samples[index], safe='')}.zarr")]
+            item |= {f"{domain}_{name}": data[name] for name in data.keys()}  # noqa: SIM118 - no dict
+        return item
+
+    def open_domain(self, domain: str) -> tuple[Any, list[str]]:
+        """Return a reader of all samples, and their names in its order."""
+        from physicsnemo.datapipes.readers.zarr import ZarrReader
+
+        folder = physicsnemo_folder(self.source.store) / domain
+        groups = sorted(folder.glob("*.zarr"))
+        arrays = [path.name for path in groups[0].iterdir() if path.is_dir()]
+        sampling = {"n_points": self.points, "target_keys": arrays}
+        reader = ZarrReader(folder, coordinated_subsampling=sampling)
+        return reader, [path.name for path in groups]
+
+
+READER, AHEAD, WHOLE, WHOLE_AHEAD, OBSTORE, LOAD, MAPPED, ZARR, PHYSICSNEMO = (
     "reader",
     "reader, ahead",
     "reader, whole chunks",
@@ -266,6 +321,7 @@ READER, AHEAD, WHOLE, WHOLE_AHEAD, OBSTORE, LOAD, MAPPED, ZARR = (
     "torch.load",
     "torch.load, mapped",
     "zarr oindex",
+    "PhysicsNeMo",
 )
 METHODS: dict[str, type[Draws]] = {
     READER: WithReader,
@@ -274,6 +330,7 @@ METHODS: dict[str, type[Draws]] = {
     WHOLE_AHEAD: WithWholeChunksAhead,
     OBSTORE: WithObstore,
     ZARR: WithZarr,
+    PHYSICSNEMO: WithPhysicsNeMo,
     MAPPED: WithMappedTorchLoad,
     LOAD: WithTorchLoad,
 }
@@ -503,9 +560,11 @@ def measure_local(arguments: argparse.Namespace, pt: Path, store: Path) -> list[
     source = Source(str(pt), str(store), {})
     samples = list(json.loads((store / "manifest.json").read_bytes())["samples"])
     results = []
+    if arguments.physicsnemo:
+        write_for_physicsnemo(pt, store)
     for points in arguments.points:
         for name, method in METHODS.items():
-            if name not in LOCAL:
+            if name not in LOCAL and not (name == PHYSICSNEMO and arguments.physicsnemo):
                 continue
             epochs = 20 if "reader" in name else 2
             speeds = [
@@ -632,6 +691,11 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--delay", type=float, default=20, help="milliseconds a request is late")
     parser.add_argument("--places", nargs="+", choices=("local", "s3"), default=["local", "s3"])
+    parser.add_argument(
+        "--physicsnemo",
+        action="store_true",
+        help="also measure ZarrReader of nvidia-physicsnemo, which has to be installed",
+    )
     parser.add_argument("--scratch", type=Path, help="folder to work in, kept; default: temporary")
     parser.add_argument("--json", type=Path, help="file for the figures")
     return parser.parse_args()

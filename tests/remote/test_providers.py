@@ -85,6 +85,8 @@ def test_a_url_whose_package_is_missing_says_what_to_install(
     with pytest.raises(SettingsError) as caught:
         open_location(url, {}, key="store")
     assert f"pip install -r {requirements}" in str(caught.value)
+    extra = {"s3fs": "s3", "gcsfs": "gcs", "adlfs": "azure", "ocifs": "oci"}[package]
+    assert f"pip install '.[{extra}]'" in str(caught.value)
     assert f"needs {package}" in str(caught.value)
     assert f"{package}==" in (REPOSITORY / requirements).read_text()
 

@@ -49,21 +49,37 @@ if workflow.is_main_process:
     note("is_usual", internals.is_usual, workflow)
     note("uses_conda", internals.uses_conda, workflow)
     note("group_jobs_anew", internals.group_jobs_anew)
+    note("is_imported", internals.is_imported, workflow)
+    note("rule_names", lambda: internals.rule_names(workflow)("good"))
+    note("moves_paths", internals.moves_paths, workflow)
+    chained = said["chained"] = ["ok", []]
+    calls = [lambda: chained[1].append(1), None, lambda: chained[1].append(3)]
+    note("chain_handlers", internals.chain_handlers, workflow, *calls)
     keep()
+
+def listed(wildcards):
+    output = internals.checkpoint_output(workflow, "listing")
+    said["checkpoint_output"] = ["ok", str(output[0])]
+    return output
 
 rule all:
     input: "good", "bad", "done"
 
 rule by_function:
+    input: "good"
     output: touch("done")
     shell: "exit 1"
 
+checkpoint listing:
+    output: touch("listed")
+
 rule good:
+    input: listed
     output: touch("good")
     resources: slurm_account="'mine'"
 
 rule bad:
-    input: "done"
+    input: "done"  # so that it comes last: no other job is started after it
     output: "bad"
     shell: "echo x >> tries; exit 1"
 
@@ -107,6 +123,12 @@ EXPECTED = {
     "is_usual": True,
     "uses_conda": False,
     "group_jobs_anew": None,
+    "is_imported": False,
+    "rule_names": "good",
+    "moves_paths": False,
+    "chain_handlers": None,
+    "chained": [1, 3],
+    "checkpoint_output": "listed",
     "stop_at_first_failure": None,
     "do_not_limit_job_rate": None,
     "end_cleanly_when_terminated": None,

@@ -1,4 +1,7 @@
-"""What settings may be: kinds of values, and those that have parts."""
+"""What settings may be: kinds of values, and those that have parts.
+
+Where a validator lets something else stand for a value, it says what, for `config.schema.json`.
+"""
 
 from __future__ import annotations
 
@@ -38,8 +41,17 @@ def _digits_as_number(value: Any) -> Any:
     return int(value) if isinstance(value, str) and value.isascii() and value.isdigit() else value
 
 
-Text = Annotated[str, BeforeValidator(_number_as_text), Field(min_length=1)]
-Texts = Annotated[list[Text], BeforeValidator(one_or_more), Field(min_length=1)]
+_Some = Annotated[str, Field(min_length=1)]
+Text = Annotated[
+    str,
+    BeforeValidator(_number_as_text, json_schema_input_type=_Some | int | float),
+    Field(min_length=1),
+]
+Texts = Annotated[
+    list[Text],
+    BeforeValidator(one_or_more, json_schema_input_type=list[Text] | str),
+    Field(min_length=1),
+]
 
 # A value of a file map; the patches of a surface may be a list.
 FileText = Annotated[Text, BeforeValidator(join_patches)]
@@ -176,7 +188,12 @@ class ScalarSetting(BaseModel):
     long_name: Text | None = None
 
 
-ScalarSettings = dict[Text, Annotated[ScalarSetting, BeforeValidator(file_alone)]]
+ScalarSettings = dict[
+    Text,
+    Annotated[
+        ScalarSetting, BeforeValidator(file_alone, json_schema_input_type=ScalarSetting | _Some)
+    ],
+]
 """By name, where scalars are; a text alone is the file."""
 
 

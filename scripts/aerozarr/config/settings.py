@@ -1,6 +1,7 @@
-"""The settings: one model from which config.yaml and the README's table are made as well.
+"""The settings: one model from which config.yaml, its schema and the README's table are made.
 
-`python -m aerozarr.config.settings yaml` (or `table`) prints them; a test fails when they drift.
+`python -m aerozarr.config.settings yaml` (or `schema`, or `table`) prints them; a test fails when
+they drift.
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ from aerozarr.config.setting_types import (
     Count,
     Dtype,
     FieldSetting,
-    KeepPoints,
     FileText,
+    KeepPoints,
     ScalarSettings,
     SplitManifest,
     Switch,
@@ -70,7 +71,12 @@ class Settings(BaseModel):
         "(`surface_position: points.pt`). The README lists the attributes.",
         "Give a mapping of attribute to file name, e.g. {surface_position: points.pt}",
     )
-    fields: dict[Text, Annotated[FieldSetting, BeforeValidator(files_alone)]] = _setting(
+    fields: dict[
+        Text,
+        Annotated[
+            FieldSetting, BeforeValidator(files_alone, json_schema_input_type=FieldSetting | str)
+        ],
+    ] = _setting(
         {},
         "Fields of your own, besides those of the file map: `surface_temperature: T.pt`, or with "
         "more to say `{file: T.pt, width: 3, kind: value, dtype: float32, unit: K, long_name: …}`. "
@@ -115,7 +121,10 @@ class Settings(BaseModel):
         "the root), for datasets whose preset has no split rule, or to replace it.",
         "Give a mapping of split name to file, e.g. {train: train_ids.txt}",
     )
-    split_manifest: Annotated[SplitManifest | None, BeforeValidator(file_alone)] = _setting(
+    split_manifest: Annotated[
+        SplitManifest | None,
+        BeforeValidator(file_alone, json_schema_input_type=SplitManifest | str | None),
+    ] = _setting(
         None,
         "For `source_root`: a file that lists families of splits, JSON or CSV (a path, a URL, or a "
         "name below the root). `splits` then takes `baseline/train` too, besides the dataset's "
@@ -181,7 +190,13 @@ class Settings(BaseModel):
         "Storage dtype of single fields by canonical name, e.g. {volume_vorticity: float32}.",
         "Give a mapping of canonical field name to float16, float32 or float64",
     )
-    compression: Annotated[Compression, BeforeValidator(named_compression)] = _setting(
+    compression: Annotated[
+        Compression,
+        BeforeValidator(
+            named_compression,
+            json_schema_input_type=Compression | Literal["default", "fast", "fastest"],
+        ),
+    ] = _setting(
         Compression(),
         "Blosc compressor (blosclz, lz4, lz4hc, zlib or zstd) and level (0 to 9), or a measured "
         "choice by name: `default`, `fast` (zstd 1) or `fastest` (lz4 1).",
@@ -199,7 +214,9 @@ class Settings(BaseModel):
         "Convert at most so many samples: of the listing, or of each split.",
         "Give a whole number, 1 or more, or null",
     )
-    exclude: Annotated[list[Text], BeforeValidator(one_or_more)] = _setting(
+    exclude: Annotated[
+        list[Text], BeforeValidator(one_or_more, json_schema_input_type=list[Text] | str)
+    ] = _setting(
         [],
         "Samples to skip: their ids, or patterns in which `*` stands for any text and `?` for one "
         "character, in quotes: `[run_12, 'old/*']`. They are listed in `skipped.tsv`.",
@@ -351,6 +368,7 @@ def _flow(value: Any) -> str:
 
 
 _YAML_HEAD = """\
+# yaml-language-server: $schema=config.schema.json
 # All settings of aerozarr, at their defaults, which convert the bundled example.
 # Give your own in a file (snakemake --configfile mine.yaml) or one by one
 # (snakemake --config source_url=/data/cars dataset=shapenet_car); what you leave out
@@ -377,6 +395,24 @@ def settings_table() -> str:
     return "\n".join(rows) + "\n"
 
 
+def settings_schema() -> str:
+    """Return the text of config.schema.json: the settings as a JSON schema, for editors.
+
+    What it refuses, `load_settings` refuses too. That refuses more, such as settings that do not go
+    together.
+    """
+    schema = Settings.model_json_schema(mode="validation")
+    for model in (schema, *schema["$defs"].values()):
+        # The docstrings are for those who read the code.
+        model.pop("description", None)
+        for said in model.get("properties", {}).values():
+            said.pop("expects", None)
+            said.pop("title", None)
+    head = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
+    content = {**head, **schema, "title": "Settings of aerozarr"}
+    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+
+
 def settings_to_json(settings: Settings) -> str:
     """Return the settings as one line of JSON, for `settings_from_json` in another process."""
     return json.dumps(settings.model_dump(mode="json"), sort_keys=True)
@@ -388,4 +424,5 @@ def settings_from_json(text: str) -> Settings:
 
 
 if __name__ == "__main__":
-    print({"yaml": settings_yaml, "table": settings_table}[sys.argv[1]](), end="")
+    _made = {"yaml": settings_yaml, "table": settings_table, "schema": settings_schema}
+    print(_made[sys.argv[1]](), end="")

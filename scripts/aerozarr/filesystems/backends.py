@@ -39,8 +39,8 @@ class BackendTraits:
 
     Attributes
     ----------
-    package, requirements
-        What has to be installed, and the file that pins it.
+    package, requirements, extra
+        What has to be installed, the file that pins it, and the extra that brings it.
     modules
         What a process imports before it forks: imports, but neither threads nor connections.
     defaults
@@ -59,6 +59,7 @@ class BackendTraits:
 
     package: str = ""
     requirements: str = ""
+    extra: str = ""
     modules: tuple[str, ...] = ()
     defaults: Mapping[str, Any] = field(default_factory=dict)
     has_folders: bool = True
@@ -71,6 +72,7 @@ class BackendTraits:
 _S3 = BackendTraits(
     package="s3fs",
     requirements="requirements.txt",
+    extra="s3",
     modules=("s3fs", "aiobotocore.session"),
     defaults={
         "max_concurrency": 1,  # or it asks for a file's size before it reads it
@@ -91,6 +93,7 @@ _S3 = BackendTraits(
 _GCS = BackendTraits(
     package="gcsfs",
     requirements="requirements-gcs.txt",
+    extra="gcs",
     modules=("gcsfs",),
     defaults={"use_listings_cache": False},
     has_folders=False,
@@ -100,6 +103,7 @@ _GCS = BackendTraits(
 _AZURE = BackendTraits(
     package="adlfs",
     requirements="requirements-azure.txt",
+    extra="azure",
     modules=("adlfs",),
     defaults={
         "use_listings_cache": False,
@@ -112,6 +116,7 @@ _AZURE = BackendTraits(
 _OCI = BackendTraits(
     package="ocifs",
     requirements="requirements-oci.txt",
+    extra="oci",
     modules=("aerozarr.filesystems.oci",),
     defaults={
         "use_listings_cache": False,

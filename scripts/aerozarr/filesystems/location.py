@@ -29,7 +29,7 @@ from aerozarr.filesystems.backends import (
 )
 from aerozarr.filesystems.nested_zip import with_inner_archives
 from aerozarr.filesystems.retry import retrying, to_user_error
-from aerozarr.messages import redacted
+from aerozarr.messages import how_to_install, redacted
 
 StorageOptions = Mapping[str, Mapping[str, Any]]
 """Options for fsspec's file systems, by protocol."""
@@ -336,7 +336,7 @@ def open_location(url: str, options: StorageOptions, *, key: str) -> Location:
     except ImportError as error:
         hint = f"the fsspec package for {protocol}:// ({error})"
         if traits.package:
-            hint = f"it (pip install -r {traits.requirements})"
+            hint = f"it ({how_to_install(traits.requirements, traits.extra)})"
         raise SettingsError(
             f"{key}: {shown!r} needs {traits.package or 'a package'}, which is not installed. "
             f"Install {hint}."

@@ -12,7 +12,7 @@ from aerozarr.workflow import forkserver_client
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from aerozarr.workflow.forkserver import Job
 
@@ -72,6 +72,11 @@ def why_killed(number: int) -> str:
 def server_command(script: str) -> list[str]:
     """Return the command that starts a fork server for the script's job and related ones."""
     return [sys.executable, script, "--serve"]
+
+
+def in_this_process(job: str, options: Sequence[str]) -> int:
+    """Do a job in this process, without a fork server; return its exit code."""
+    return _load(job)([job, *options])
 
 
 def _load(job: str) -> Job:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import sys
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,15 @@ from aerozarr.workflow.prepare import acquire_workdir, prepare_run
 from aerozarr.workflow.prepare_adoption import prepare_adoption
 from aerozarr.workflow.slurm import check_run, prepare_submission
 from aerozarr.workflow.snakemake_internals import Workflow
+
+# All rules of `rules/` and the Snakefiles, by the names that they have there.
+RULES = frozenset(
+    {
+        *("default", "all", "make_example", "list_samples", "convert_sample"),
+        "merge_manifest",
+        *("remove_orphans", "estimate", "verify", "verify_sample", "adopt", "adopt_sample"),
+    }
+)
 
 # The job of a sample, for targets that have one of their own.
 _JOBS = {"verify": "verify_sample", "adopt": "adopt_sample"}
@@ -57,6 +66,10 @@ class Run:
         is what Snakemake's other ways to look at a workflow are asked about.
     has_nothing_to_do
         Whether there is nothing to convert, and nothing to merge.
+    is_imported
+        Whether another workflow has imported this one as a module.
+    rule
+        Gives the name by which Snakemake knows a rule: a module's are renamed.
     directory
         Where relative paths start from: Snakemake leaves `--directory` before the end.
     direct_jobs
@@ -73,6 +86,8 @@ class Run:
     forecast: str = ""
     graph: frozenset[str] | None = None
     has_nothing_to_do: bool = False
+    is_imported: bool = False
+    rule: Callable[[str], str] = str
     directory: str = field(default_factory=os.getcwd)
     direct_jobs: DirectJobs = field(default_factory=DirectJobs)
 
@@ -113,22 +128,27 @@ class Run:
         if self.config.settings.on_broken_sample == "fail":
             snakemake_internals.stop_at_first_failure(self.workflow)
             # Nor would the sample be less broken when it is tried again.
-            snakemake_internals.never_try_again(self.workflow, "convert_sample")
+            snakemake_internals.never_try_again(self.workflow, self.rule("convert_sample"))
         if self.workflow.local_exec:
             snakemake_internals.do_not_limit_job_rate(self.workflow)
-            cores = self.workflow.resource_settings.cores or 1
-            snakemake_internals.schedule_among(self.workflow, max(16, 2 * cores))
-            _start_fork_server(self.scripts, self.targets)
+            if not self.is_imported:  # or the jobs may be those of the importing workflow alone
+                cores = self.workflow.resource_settings.cores or 1
+                snakemake_internals.schedule_among(self.workflow, max(16, 2 * cores))
+                _start_fork_server(self.scripts, self.targets)
         snakemake_internals.end_cleanly_when_terminated(self.workflow)
         self.direct_jobs.end_when_interrupted()
         try:
-            prepare_submission(self.workflow, Path(self.config.workdir))
+            convert = self.rule("convert_sample")
+            prepare_submission(self.workflow, Path(self.config.workdir), convert)
         except AerozarrError as error:
             sys.exit(f"aerozarr: {error}")
 
     def ask_fork_server(self, *rules: str) -> None:
-        """Have this process ask the fork server for the jobs of some rules, and start no client."""
-        for rule in rules:
+        """Have this process ask the fork server for the jobs of some rules, and start no client.
+
+        Rules of a module are left as they are: the importing workflow may have changed them.
+        """
+        for rule in () if self.is_imported else rules:
             command = snakemake_internals.command_of(self.workflow, rule)
             request = request_of(command, rule)
             if request is None:
@@ -140,7 +160,9 @@ class Run:
         """Leave out what Snakemake works out for each job, and nobody asked for."""
         options = snakemake_internals.command_line()
         looks = snakemake_internals.only_looks(options)
-        if not looks and not snakemake_internals.uses_conda(self.workflow):
+        if looks or self.is_imported:  # other workflows' rules are not ours to change
+            return
+        if not snakemake_internals.uses_conda(self.workflow):
             snakemake_internals.forget_conda(self.workflow)
 
     def give_up(self) -> None:
@@ -162,26 +184,89 @@ def start_run(workflow: Workflow, config: dict[str, Any], scripts: Path) -> Run:
         The folder of the rules' scripts.
     """
     silence_loggers()
-    forkserver_client.become_parent()
     try:
-        if not workflow.is_main_process:
-            return Run(_config_of_job(config), workflow, scripts)
-        return _start(workflow, RunConfig.from_config(config), scripts)
+        for known, run in _runs:
+            if run.workflow is workflow:
+                return _once_more(known, config, run)
+        forkserver_client.become_parent()
+        run = _first(workflow, config, scripts)
+        _runs.append((dict(config), run))
+        return run
     except AerozarrError as error:
         sys.exit(f"aerozarr: {error}")
     except OSError as error:
         sys.exit(f"aerozarr: the source or the store cannot be reached: {error}")
 
 
-def _start(workflow: Workflow, config: RunConfig, scripts: Path) -> Run:
+# Of this process, each with the settings that it was given.
+_runs: list[tuple[dict[str, Any], Run]] = []
+
+
+def _once_more(known: dict[str, Any], config: dict[str, Any], run: Run) -> Run:
+    """Return the run that was started already: a module is read anew for each `use rule`.
+
+    Raises
+    ------
+    SettingsError
+        When the settings are others: jobs take theirs from the environment, which is one.
+    """
+    if config != known:
+        raise SettingsError(
+            "a workflow imports aerozarr twice, with different settings. One run converts one "
+            "dataset: write a workflow for each, or start each by a snakemake of its own."
+        )
+    return run
+
+
+def _first(workflow: Workflow, config: dict[str, Any], scripts: Path) -> Run:
+    imported = snakemake_internals.is_imported(workflow)
+    if imported and snakemake_internals.moves_paths(workflow):
+        raise SettingsError(
+            "aerozarr is imported with prefix or replace_prefix, which its settings know nothing "
+            "of. Leave that out of the module statement, and set store and workdir."
+        )
+    rule = snakemake_internals.rule_names(workflow)
+    make = functools.partial(
+        Run, workflow=workflow, scripts=scripts, is_imported=imported, rule=rule
+    )
+    if not workflow.is_main_process:
+        return make(_config_of_job(config))
+    return _start(make, workflow, RunConfig.from_config(config), scripts)
+
+
+def own_names(given: Iterable[str], rule: Callable[[str], str]) -> frozenset[str]:
+    """Return names of rules and files of the command line as this workflow's own.
+
+    Parameters
+    ----------
+    given
+        What the command line has: `aerozarr_verify`, `train`.
+    rule
+        Gives the name that a rule has there, from its own.
+
+    Returns
+    -------
+    frozenset of str
+        A rule's own name, `verify`. What is another workflow's is left as it is, unless it could
+        be taken for a rule of this one.
+    """
+    own = {rule(name): name for name in RULES}
+    foreign = {name: f"{name}, of the importing workflow" for name in RULES}
+    return frozenset(own.get(name, foreign.get(name, name)) for name in given)
+
+
+def _start(make: Callable[..., Run], workflow: Workflow, config: RunConfig, scripts: Path) -> Run:
     options = snakemake_internals.command_line()
-    targets = snakemake_internals.targets(options)
+    rule = snakemake_internals.rule_names(workflow)
+    targets = own_names(snakemake_internals.targets(options), rule)
     # A dry run, or a mode that only looks (--lint, --dag …), must not touch anything.
     runs_jobs = snakemake_internals.runs_jobs(workflow)
     verifies = "verify" in targets
     adopts = "adopt" in targets
     if adopts and len(targets) > 1:
-        raise SettingsError("adopt is a target of its own. Give it alone on the command line.")
+        raise SettingsError(
+            f"{rule('adopt')} is a target of its own. Give it alone on the command line."
+        )
     if runs_jobs and (verifies or adopts or not config.place(MERGED).exists()):
         # There will be jobs: torch is imported while the samples are listed.
         _start_fork_server(scripts, targets)
@@ -189,33 +274,33 @@ def _start(workflow: Workflow, config: RunConfig, scripts: Path) -> Run:
         if runs_jobs:
             tell(*acquire_workdir(config))
         verified = prepare_verification(config, write=runs_jobs)
-        return Run(config, workflow, scripts, targets, verified)
+        return make(config, targets=targets, verified=verified)
     if adopts:
         adoption = prepare_adoption(config, runs_jobs=runs_jobs)
         tell(*adoption.messages)
-        return Run(
+        return make(
             config,
-            workflow,
-            scripts,
-            targets,
+            targets=targets,
             adopted=adoption.rows,
             source_digest=adoption.source_digest,
         )
-    forced = snakemake_internals.forced_rules(options)
+    forced = own_names(snakemake_internals.forced_rules(options), rule)
     prepared = prepare_run(
         config,
         runs_jobs=runs_jobs,
         targets=targets,
         forced=forced,
-        last=snakemake_internals.last_rules(options),
+        last=own_names(snakemake_internals.last_rules(options), rule),
     )
-    is_usual = targets <= {"all"} and not forced and snakemake_internals.is_usual(workflow)
+    # What an importing workflow's rules want of this one's is not known: then all are there.
+    is_usual = (
+        targets <= {"all", "default"} and not forced and snakemake_internals.is_usual(workflow)
+    )
+    is_usual = is_usual and not snakemake_internals.is_imported(workflow)
     tell(*snakemake_internals.version_warnings(snakemake.__version__), *prepared.messages)
-    return Run(
+    return make(
         config,
-        workflow,
-        scripts,
-        targets,
+        targets=targets,
         source_digest=prepared.source_digest,
         forecast=prepared.forecast,
         graph=prepared.to_convert if is_usual else None,

@@ -119,10 +119,19 @@ def _call(command: list[str], folder: Path) -> str:
         ) from None
 
 
-def prepare_submission(workflow: Workflow, workdir: Path) -> None:
+def prepare_submission(workflow: Workflow, workdir: Path, rule: str = "convert_sample") -> None:
     """Check what jobs are submitted with, and make the run's jobs known by their name.
 
     Does nothing where jobs are not submitted to SLURM.
+
+    Parameters
+    ----------
+    workflow
+        Snakemake's own object.
+    workdir
+        The work folder.
+    rule
+        The name of the rule that converts, whose resources all jobs have.
 
     Raises
     ------
@@ -132,8 +141,8 @@ def prepare_submission(workflow: Workflow, workdir: Path) -> None:
     if snakemake_internals.executor_name(workflow) != "slurm":
         return
     check_submission(
-        snakemake_internals.given_resource(workflow, "convert_sample", "slurm_account"),
-        snakemake_internals.given_resource(workflow, "convert_sample", "slurm_partition"),
+        snakemake_internals.given_resource(workflow, rule, "slurm_account"),
+        snakemake_internals.given_resource(workflow, rule, "slurm_partition"),
     )
     snakemake_internals.keep_config_off_command_lines(workflow)
     # For a group of so few samples that they add up to no time at all.

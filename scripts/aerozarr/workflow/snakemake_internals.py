@@ -62,6 +62,73 @@ def targets(options: Namespace | None) -> frozenset[str]:
     return frozenset() if options is None else frozenset(map(str, options.targets or ()))
 
 
+def is_imported(workflow: Workflow) -> bool:
+    """Whether the Snakefile that is read is a module of another (`modifier`, since 6)."""
+    return not workflow.modifier.is_main_snakefile()
+
+
+def rule_names(workflow: Workflow) -> Callable[[str], str]:
+    """Return what gives the name of a rule of the Snakefile that is read, as all others know it.
+
+    `use rule * from aerozarr as aerozarr_*` renames them (`modifier.modify_rulename`, since 6).
+    """
+    rename: Callable[[str], str] = workflow.modifier.modify_rulename
+    return rename
+
+
+def moves_paths(workflow: Workflow) -> bool:
+    """Whether a module's `prefix:` or `replace_prefix:` changes the paths of files.
+
+    `modifier.path_modifier`, and those around it: `prefix`, `modifies_prefixes`, since 9.
+    """
+    modifier = workflow.modifier.path_modifier
+    while modifier is not None:
+        if modifier.prefix or modifier.modifies_prefixes:
+            return True
+        modifier = modifier.inner_modifier
+    return False
+
+
+def chain_handlers(workflow: Workflow, *handlers: Callable[[], object]) -> None:
+    """Have Snakemake call a module's `onstart`, `onsuccess` and `onerror` before the importer's.
+
+    It leaves those of modules out (`_onstart`, `_onsuccess`, `_onerror`, since 5). Those of the
+    importing workflow are there already, or come later, by the method of the name.
+    """
+    for name, own in zip(("onstart", "onsuccess", "onerror"), handlers, strict=True):
+        _chain(workflow, name, own)
+
+
+def _chain(workflow: Workflow, name: str, own: Callable[[], object]) -> None:
+    register = getattr(workflow, name)
+
+    def both(theirs: Callable[[object], object]) -> Callable[[object], None]:
+        def call(log: object) -> None:
+            own()
+            theirs(log)
+
+        return call
+
+    def register_later(theirs: Callable[[object], object]) -> None:
+        register(theirs)
+        if not is_imported(workflow):
+            _set(workflow, f"_{name}", both(theirs))
+
+    _set(workflow, f"_{name}", both(getattr(workflow, f"_{name}")))
+    setattr(workflow, name, register_later)
+
+
+def checkpoint_output(workflow: Workflow, rule: str) -> Any:
+    """Return the output of a checkpoint that has run (`Checkpoint`, since 9).
+
+    As `checkpoints.<rule>.get().output`, which is not there where a module's rule is used a second
+    time, `use rule … with:`. Where it has not run, what Snakemake raises tells it to do so.
+    """
+    from snakemake.checkpoints import Checkpoint
+
+    return Checkpoint(workflow.get_rule(rule), workflow.checkpoints).get().output
+
+
 # Options with which Snakemake does something else than run jobs, by their names since 8.0.
 _OTHER_MODES = (
     *("touch", "unlock", "cleanup_metadata", "cleanup_shadow", "delete_all_output"),

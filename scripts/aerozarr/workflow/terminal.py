@@ -10,6 +10,7 @@ import atexit
 import contextlib
 import json
 import os
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -40,9 +41,24 @@ class Outcome:
 
     def __init__(self, run: Run) -> None:
         self._run = run
+        self._follows = False
         self.ended = ""
         if run.workflow.is_main_process:
             atexit.register(self.report)
+
+    @classmethod
+    def of(cls, run: Run) -> Outcome:
+        """Return the outcome of a run: one, however often Snakemake reads the rules."""
+        known = [one for one in _outcomes if one._run is run]
+        if not known:
+            _outcomes.append(cls(run))
+        return (known or _outcomes)[-1]
+
+    def follow(self, *handlers: Callable[[], object]) -> None:
+        """Have Snakemake call the handlers of a module, `onstart`, `onsuccess` and `onerror`."""
+        if not self._follows:
+            snakemake_internals.chain_handlers(self._run.workflow, *handlers)
+        self._follows = True
 
     def report(self) -> None:
         """Say what came of the run, if it got as far as to have jobs."""
@@ -64,6 +80,10 @@ class Outcome:
                 write_run_json(run, self.ended or "interrupted")
             except OSError as error:
                 tell(f"{run.config.place(RUN_JSON)} cannot be written: {error.strerror}")
+
+
+# Of this process's runs.
+_outcomes: list[Outcome] = []
 
 
 def write_run_json(run: Run, result: str) -> None:

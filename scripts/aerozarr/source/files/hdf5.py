@@ -12,7 +12,7 @@ import torch
 
 from aerozarr.config.fields import Field
 from aerozarr.errors import SettingsError
-from aerozarr.messages import did_you_mean, printable
+from aerozarr.messages import did_you_mean, how_to_install, printable
 from aerozarr.source.files.rows import broken
 
 SAVE_AGAIN = "write the file again"
@@ -59,7 +59,7 @@ def _import_h5py(field: Field) -> Any:
     except ImportError:
         raise SettingsError(
             f"filemap: {field.file!r} is an HDF5 file, which the package h5py reads. Install it: "
-            "pip install -r requirements-hdf5.txt."
+            f"{how_to_install('requirements-hdf5.txt', 'hdf5')}."
         ) from None
     return h5py
 
