@@ -12,7 +12,6 @@ import tomllib
 from pathlib import Path
 
 import pytest
-import torch
 import yaml
 
 from aerozarr import __version__, environment
@@ -20,11 +19,8 @@ from aerozarr.config.filemap import ATTRIBUTES, NOT_A_FIELD
 from aerozarr.config.settings import settings_table, settings_yaml
 from aerozarr.source.datasets import load_preset, preset_names
 
-REPOSITORY = Path(__file__).resolve().parents[1]
+REPOSITORY = Path(__file__).resolve().parents[2]
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
-
-
-TRAINING = (REPOSITORY / "docs/training.md").read_text(encoding="utf-8")
 
 
 def blocks(language: str, text: str = README) -> list[str]:
@@ -110,25 +106,6 @@ def test_the_library_installs_with_pip(tmp_path: Path) -> None:
     assert done.stdout.strip().startswith(str(tmp_path / "site"))
 
 
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkout with the data that the README speaks of, and the example converted."""
-    root = tmp_path_factory.mktemp("readme")
-    ignored = shutil.ignore_patterns(".*", "results", "tests")
-    shutil.copytree(REPOSITORY, root / "checkout", ignore=ignored)
-    for dataset, sample in (("shapenet", "preprocessed/param1/x"), ("wind_tunnel", "run_1")):
-        folder = root / "data" / dataset / sample
-        folder.mkdir(parents=True)
-        names = load_preset("shapenet_car").filemap.values()
-        for name in (*names, "points.pt", "p.pt"):
-            is_one = any(word in name for word in ("pressure", "sdf", "p.pt"))
-            torch.save(torch.rand(20) if is_one else torch.rand(20, 3), folder / name)
-    mine = next(block for block in blocks("yaml") if block.startswith("# mine.yaml"))
-    (root / "checkout/mine.yaml").write_text(mine.replace("/data/", f"{root}/data/"))
-    run(root, "snakemake --cores 2")
-    return root
-
-
 def run(root: Path, command: str) -> str:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(
@@ -166,20 +143,3 @@ def test_each_command_of_the_readme_runs(place: Path, command: str) -> None:
 def test_each_piece_of_code_of_the_readme_runs(place: Path, code: str) -> None:
     (place / "checkout/snippet.py").write_text(code)
     assert run(place, "PYTHONPATH=scripts python snippet.py").strip()
-
-
-@pytest.mark.parametrize("code", blocks("python", TRAINING))
-def test_each_piece_of_code_on_training_runs(place: Path, code: str) -> None:
-    # Reading from S3 itself is what the reader's tests do.
-    code = code.replace("s3://training/wind_tunnel", "results/store")
-    name = re.match(r"# (\w+\.py)\n", code)
-    if name is None:
-        (place / "checkout/snippet.py").write_text(code)
-        assert run(place, "PYTHONPATH=scripts python snippet.py").strip()
-        return
-    # A file with a name is run by a command: that of ranks, the second time after a stop.
-    (place / "checkout" / name[1]).write_text(code)
-    (command,) = (each for each in blocks("sh", TRAINING) if name[1] in each)
-    samples = 10 * 2
-    assert len(re.findall(r"param\d/", run(place, f"PYTHONPATH=scripts {command}"))) == samples
-    assert "rank" not in run(place, f"PYTHONPATH=scripts {command}"), "nothing is left to read"
