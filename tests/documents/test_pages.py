@@ -30,7 +30,7 @@ from remote.servers import free_port, process
 
 TARGETS = {
     name
-    for path in (REPOSITORY / "rules").glob("*.smk")
+    for path in (REPOSITORY / "Snakefile", *(REPOSITORY / "rules").glob("*.smk"))
     for name in re.findall(r"^(?:rule|checkpoint) (\w+):", path.read_text(), re.MULTILINE)
 }
 
