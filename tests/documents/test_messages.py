@@ -22,7 +22,6 @@ PYTHON_ERRORS = {"TypeError", "ValueError", "RuntimeError", "IndexError"}
 FOR_USERS_OF_PYTHON = ("training/", "store/read/store.py", "store/read/contents.py", "splits")
 # Entries about messages of other programs, or that functions outside of this test put together.
 ELSEWHERE = {
-    "no space is left for …",
     "its log … says nothing: it was killed, or the log not written (disk full?)",
     "PermissionError",
     "OSError",
