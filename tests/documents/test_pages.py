@@ -44,7 +44,10 @@ SAID = {
     "docs/how-to/dataset-class.md": ["lists 6 samples", r"\('train_0', 'train_1', 'train_2'\)"],
     "docs/how-to/nightly.md": [r"(?m)^done: 1 samples in ", "is as it should be"],
     "docs/how-to/move.md": ["new_disk/store is as it should be", "1 sample of .* adopted"],
-    "docs/training.md": [r"\['param0/car_00', ", r"torch.Size\(\[2, 512, 1\]\)"],
+    "docs/training.md": [
+        r"\['param0/car_02', 'param1/car_03', 'param1/car_04'\]",
+        r"torch.Size\(\[2, 512, 1\]\)",
+    ],
 }
 
 
