@@ -413,6 +413,18 @@ def settings_schema() -> str:
     return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 
 
+def settings_sections() -> str:
+    """Return every setting under a heading of its own, in Markdown, for the documentation site."""
+    parts = []
+    for key, field in Settings.model_fields.items():
+        default = "none" if field.default is None else f"`{_flow(field.default)}`"
+        parts.append(
+            f"## `{key}` {{ #{key} }}\n\n{field.description}\n\n"
+            f"*{_expects(key)}.* Default: {default}.\n"
+        )
+    return "\n".join(parts)
+
+
 def settings_to_json(settings: Settings) -> str:
     """Return the settings as one line of JSON, for `settings_from_json` in another process."""
     return json.dumps(settings.model_dump(mode="json"), sort_keys=True)
