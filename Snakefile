@@ -24,6 +24,7 @@ include: "rules/slurm.smk"
 
 
 rule all:
+    """the default: convert what is new, changed or missing, and merge"""
     default_target: True
     input:
         results,

@@ -7,6 +7,7 @@ localrules:
 
 
 rule make_example:
+    """make the files of the bundled example"""
     output:
         [f"{WORKDIR}/example_source/{file}" for file in example_files()],
     log:

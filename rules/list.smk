@@ -4,6 +4,7 @@ localrules:
 
 
 checkpoint list_samples:
+    """list the samples of the source in samples.tsv"""
     input:
         # Only the example's files: those of a real source are watched through `source`.
         rules.make_example.output if RUN_CONFIG.is_example else [],

@@ -5,6 +5,7 @@ localrules:
 
 
 rule merge_manifest:
+    """write the manifest, the files beside it, and the report"""
     input:
         table=f"{WORKDIR}/samples.tsv",
         incomplete=f"{WORKDIR}/incomplete.tsv",
@@ -34,6 +35,7 @@ rule merge_manifest:
 
 # Only when asked for: snakemake remove_orphans --cores 1
 rule remove_orphans:
+    """remove groups that the manifest does not list"""
     log:
         f"{WORKDIR}/logs/remove_orphans.log",
     conda:

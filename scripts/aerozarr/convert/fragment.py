@@ -148,6 +148,23 @@ def read_fragment(path: Path) -> Fragment:
     raise StoreError(f"{path} is no fragment, or damaged. Delete it and run snakemake again.")
 
 
+# A fragment's status comes after its sample's id, which is no longer than a path may be.
+_STATUS_WITHIN = 8192
+
+
+def says_broken(path: Path) -> bool:
+    """Whether a fragment says that its sample is broken; without reading all of it.
+
+    False where there is none.
+    """
+    try:
+        with path.open("rb") as file:
+            # In a text of JSON the marks would be escaped.
+            return b'"status":"broken"' in file.read(_STATUS_WITHIN)
+    except OSError:
+        return False
+
+
 def told_once(fragments: Iterable[Fragment]) -> list[str]:
     """Return the notes of all samples, each once, with the number of samples that it is of."""
     counts = Counter(note for fragment in fragments for note in _notes(fragment))

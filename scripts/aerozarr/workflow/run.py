@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import logging
 import os
 import sys
 from collections.abc import Collection
@@ -12,19 +14,35 @@ from typing import Any
 import snakemake
 
 from aerozarr.adopt.expected import adoption_folder
+from aerozarr.convert.fragment import says_broken
 from aerozarr.errors import AerozarrError, SettingsError
 from aerozarr.filesystems.backends import silence_loggers
-from aerozarr.messages import tell
+from aerozarr.messages import did_you_mean, printable, redacted
 from aerozarr.run_config import MERGED, RunConfig
 from aerozarr.source.samples import Sample
-from aerozarr.verify.expected import prepare_verification, verification_folder
+from aerozarr.verify.expected import (
+    findings_say_problems,
+    prepare_verification,
+    verification_folder,
+)
+from aerozarr.verify.repair import plan_repair, repair_messages
 from aerozarr.workflow import forkserver_client, snakemake_internals
+from aerozarr.workflow.display import Display, NoDisplay
 from aerozarr.workflow.entry_point import server_command
 from aerozarr.workflow.ownership import let_go
 from aerozarr.workflow.prepare import acquire_workdir, prepare_run
 from aerozarr.workflow.prepare_adoption import prepare_adoption
+from aerozarr.workflow.progress import Kind
 from aerozarr.workflow.slurm import check_run, prepare_submission
 from aerozarr.workflow.snakemake_internals import Workflow
+
+# The rules that can be a target.
+TARGETS = (
+    *("all", "verify", "repair", "estimate", "remove_orphans", "adopt"),
+    *("make_example", "list_samples", "merge_manifest"),
+)
+# Those that do not go with others.
+_ALONE = ("adopt", "repair")
 
 # The job of a sample, for targets that have one of their own.
 _JOBS = {"verify": "verify_sample", "adopt": "adopt_sample"}
@@ -55,6 +73,8 @@ class Run:
         is what Snakemake's other ways to look at a workflow are asked about.
     has_nothing_to_do
         Whether there is nothing to convert, and nothing to merge.
+    display
+        What shows how far the run is.
     directory
         Where relative paths start from: Snakemake leaves `--directory` before the end.
     """
@@ -69,6 +89,7 @@ class Run:
     forecast: str = ""
     graph: frozenset[str] | None = None
     has_nothing_to_do: bool = False
+    display: NoDisplay = field(default_factory=NoDisplay)
     directory: str = field(default_factory=os.getcwd)
 
     @property
@@ -80,6 +101,11 @@ class Run:
     def adopts(self) -> bool:
         """Whether the store is to be adopted, and nothing converted."""
         return "adopt" in self.targets
+
+    @property
+    def repairs(self) -> bool:
+        """Whether what a verification found is to be mended."""
+        return "repair" in self.targets
 
     @property
     def adoption(self) -> Path:
@@ -116,6 +142,7 @@ class Run:
         try:
             prepare_submission(self.workflow, Path(self.config.workdir))
         except AerozarrError as error:
+            self.display.close()
             sys.exit(f"aerozarr: {error}")
 
     def give_up(self) -> None:
@@ -138,36 +165,86 @@ def start_run(workflow: Workflow, config: dict[str, Any], scripts: Path) -> Run:
     """
     silence_loggers()
     forkserver_client.become_parent()
+    display = NoDisplay()
     try:
         if not workflow.is_main_process:
             return Run(_config_of_job(config), workflow, scripts)
-        return _start(workflow, RunConfig.from_config(config), scripts)
+        run_config = RunConfig.from_config(config)
+        display = _display_of(workflow, run_config)
+        return _start(workflow, run_config, scripts, display)
     except AerozarrError as error:
+        display.close()
         sys.exit(f"aerozarr: {error}")
     except OSError as error:
+        display.close()
         sys.exit(f"aerozarr: the source or the store cannot be reached: {error}")
 
 
-def _start(workflow: Workflow, config: RunConfig, scripts: Path) -> Run:
+def _display_of(workflow: Workflow, config: RunConfig) -> NoDisplay:
+    """Have a display show how far the run is, if this is one that runs jobs.
+
+    Snakemake's own lines stay where `--verbose` asks for them, `--quiet all` for none, or a logger
+    plugin shows something else.
+    """
+    quiet = snakemake_internals.quietness(workflow)
+    if (
+        not snakemake_internals.runs_jobs(workflow)
+        or snakemake_internals.tells_everything(workflow)
+        or "all" in quiet
+    ):
+        return NoDisplay()
+
+    def display_for(inner: logging.StreamHandler[Any]) -> Display:
+        return Display(
+            inner,
+            inner.stream,
+            _kinds(config),
+            functools.partial(snakemake_internals.count_jobs, workflow),
+            is_live=inner.stream.isatty() and os.environ.get("TERM") != "dumb",
+            shows_progress="progress" not in quiet,
+            looks=bool(workflow.remote_exec),
+        )
+
+    handler = snakemake_internals.wrap_stream_handler(display_for)
+    return handler if isinstance(handler, Display) else NoDisplay()
+
+
+def _kinds(config: RunConfig) -> dict[str, Kind]:
+    """Return what the jobs of one sample each do, by rule."""
+    verified = (verification_folder(config) / "findings").absolute()
+    adopted = (adoption_folder(config) / "findings").absolute()
+    has_problems = findings_say_problems
+    return {
+        "convert_sample": Kind(
+            "converting", "converted", Path(config.fragments).absolute(), "broken", says_broken
+        ),
+        "verify_sample": Kind("verifying", "verified", verified, "with problems", has_problems),
+        "adopt_sample": Kind("comparing", "compared", adopted, "with problems", has_problems),
+    }
+
+
+def _start(workflow: Workflow, config: RunConfig, scripts: Path, display: NoDisplay) -> Run:
     options = snakemake_internals.command_line()
     targets = snakemake_internals.targets(options)
     # A dry run, or a mode that only looks (--lint, --dag …), must not touch anything.
     runs_jobs = snakemake_internals.runs_jobs(workflow)
     verifies = "verify" in targets
     adopts = "adopt" in targets
-    if adopts and len(targets) > 1:
-        raise SettingsError("adopt is a target of its own. Give it alone on the command line.")
+    check_targets(targets)
     if runs_jobs and (verifies or adopts or not config.place(MERGED).exists()):
         # There will be jobs: torch is imported while the samples are listed.
         _start_fork_server(scripts, targets)
+    listing = f"listing {redacted(config.source_url)}"
     if verifies:
         if runs_jobs:
-            tell(*acquire_workdir(config))
-        verified = prepare_verification(config, write=runs_jobs)
-        return Run(config, workflow, scripts, targets, verified)
+            display.tell(*acquire_workdir(config))
+        with display.phase(listing):
+            verified = prepare_verification(config, write=runs_jobs)
+        return Run(config, workflow, scripts, targets, verified, display=display)
     if adopts:
-        adoption = prepare_adoption(config, runs_jobs=runs_jobs)
-        tell(*adoption.messages)
+        with display.phase(listing):
+            adoption = prepare_adoption(config, runs_jobs=runs_jobs)
+        display.tell(*adoption.messages)
         return Run(
             config,
             workflow,
@@ -175,17 +252,26 @@ def _start(workflow: Workflow, config: RunConfig, scripts: Path) -> Run:
             targets,
             adopted=adoption.rows,
             source_digest=adoption.source_digest,
+            display=display,
         )
+    repair = None
+    if "repair" in targets:
+        repair = plan_repair(config)
+        display.tell(*repair_messages(repair))
     forced = snakemake_internals.forced_rules(options)
-    prepared = prepare_run(
-        config,
-        runs_jobs=runs_jobs,
-        targets=targets,
-        forced=forced,
-        last=snakemake_internals.last_rules(options),
+    with display.phase(listing):
+        prepared = prepare_run(
+            config,
+            runs_jobs=runs_jobs,
+            targets=targets,
+            forced=forced,
+            last=snakemake_internals.last_rules(options),
+            repair=repair,
+        )
+    is_usual = (
+        targets <= {"all", "repair"} and not forced and snakemake_internals.is_usual(workflow)
     )
-    is_usual = targets <= {"all"} and not forced and snakemake_internals.is_usual(workflow)
-    tell(*snakemake_internals.version_warnings(snakemake.__version__), *prepared.messages)
+    display.tell(*snakemake_internals.version_warnings(snakemake.__version__), *prepared.messages)
     return Run(
         config,
         workflow,
@@ -195,7 +281,29 @@ def _start(workflow: Workflow, config: RunConfig, scripts: Path) -> Run:
         forecast=prepared.forecast,
         graph=prepared.to_convert if is_usual else None,
         has_nothing_to_do=is_usual and prepared.has_nothing_to_do,
+        display=display,
     )
+
+
+def check_targets(targets: Collection[str]) -> None:
+    """Refuse a target that is none, and one beside another with which it does not go.
+
+    Raises
+    ------
+    SettingsError
+        When one is so.
+    """
+    for name in sorted(targets):
+        # Else Snakemake says, after the source is listed, that no rule produces it.
+        if name not in TARGETS and not set("/.") & set(name) and not Path(name).exists():
+            raise SettingsError(
+                f"there is no target {printable(name)!r}.{did_you_mean(name, TARGETS)} "
+                "snakemake --list names all."
+            )
+        if name in _ALONE and len(targets) > 1:
+            raise SettingsError(
+                f"{name} is a target of its own. Give it alone on the command line."
+            )
 
 
 def _config_of_job(config: dict[str, Any]) -> RunConfig:
