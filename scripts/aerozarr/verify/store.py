@@ -150,11 +150,12 @@ def _rounding_table(rounding: Mapping[str, Mapping[str, float]]) -> list[str]:
     import pandas as pd
 
     table = pd.DataFrame([*rounding.values()], index=[*rounding])
-    table["rounded to zero"] = table["flushed"] / table["values"].clip(lower=1)
-    table = table[["max_absolute", "max_relative", "rounded to zero"]]
-    table.columns = ["largest absolute error", "largest relative error", "rounded to zero"]
+    table["to zero"] = table["flushed"] / table["values"].clip(lower=1)
+    table = table[["max_absolute", "max_relative", "to zero"]]
+    # Short: with a long field's name, and what precedes each line, it fits into 80 columns.
+    table.columns = ["largest error", "relative", "to zero"]
     table.index.name = "rounding of"
-    formats = {"rounded to zero": "{:.2%}".format}
+    formats = {"to zero": "{:.2%}".format}
     return (
         table.reset_index()
         .to_string(index=False, formatters=formats, float_format="{:.3g}".format)

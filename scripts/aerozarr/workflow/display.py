@@ -123,7 +123,7 @@ class Display(logging.Handler, NoDisplay):
         self._drawn, self._drawn_at, self._said_at = False, -_HOUR, clock()
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
-        if self._is_live or (shows_progress and looks):
+        if shows_progress:
             self._thread = threading.Thread(target=self._watch, args=(looks,), daemon=True)
             self._thread.start()
 
