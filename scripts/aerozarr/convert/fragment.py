@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -150,6 +151,7 @@ def read_fragment(path: Path) -> Fragment:
 
 # A fragment's status comes after its sample's id, which is no longer than a path may be.
 _STATUS_WITHIN = 8192
+_BROKEN = re.compile(rb'"status": ?"broken"')
 
 
 def says_broken(path: Path) -> bool:
@@ -160,7 +162,7 @@ def says_broken(path: Path) -> bool:
     try:
         with path.open("rb") as file:
             # In a text of JSON the marks would be escaped.
-            return b'"status":"broken"' in file.read(_STATUS_WITHIN)
+            return _BROKEN.search(file.read(_STATUS_WITHIN)) is not None
     except OSError:
         return False
 

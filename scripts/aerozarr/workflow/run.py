@@ -15,6 +15,7 @@ import snakemake
 
 from aerozarr.adopt.expected import adoption_folder
 from aerozarr.convert.fragment import says_broken
+from aerozarr.environment import TERM
 from aerozarr.errors import AerozarrError, SettingsError
 from aerozarr.filesystems.backends import silence_loggers
 from aerozarr.messages import did_you_mean, printable, redacted
@@ -200,7 +201,7 @@ def _display_of(workflow: Workflow, config: RunConfig) -> NoDisplay:
             inner.stream,
             _kinds(config),
             functools.partial(snakemake_internals.count_jobs, workflow),
-            is_live=inner.stream.isatty() and os.environ.get("TERM") != "dumb",
+            is_live=inner.stream.isatty() and os.environ.get(TERM) != "dumb",
             shows_progress="progress" not in quiet,
             looks=bool(workflow.remote_exec),
         )

@@ -5,13 +5,17 @@ from __future__ import annotations
 import io
 import logging
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
-from aerozarr.convert.fragment import says_broken
+from aerozarr.convert.fragment import Fragment, says_broken
 from aerozarr.messages import wrapped
 from aerozarr.workflow.display import Display
 from aerozarr.workflow.progress import Kind, Progress, format_rate
+
+
+Status = Literal["converted", "broken"]
 
 
 class Clock:
@@ -48,8 +52,9 @@ class Shown:
         event = {"event": "job_info", "rule_name": rule, "jobid": number, "wildcards": key}
         self.log(logging.INFO, f"Rule: {rule}", **event)
 
-    def finish(self, number: int, status: str = "converted") -> None:
-        (self.folder / f"{number}.json").write_text(f'{{"sample_id":"x","status":"{status}"}}')
+    def finish(self, number: int, status: Status = "converted") -> None:
+        fragment = Fragment(sample_id=str(number), status=status)
+        (self.folder / f"{number}.json").write_text(fragment.model_dump_json(indent=2))
         self.log(logging.INFO, f"Finished jobid: {number}", event="job_finished", job_id=number)
 
 
