@@ -64,7 +64,7 @@ def test_a_run_ends_with_where_the_store_is_and_what_is_in_it(workspace: Workspa
 
 def test_a_terminal_of_80_columns_has_one_line_that_moves(workspace: Workspace) -> None:
     write_sample(workspace.source / "a", 0)
-    write_sample(workspace.source / ("long" * 20), 1, U=too_large())
+    write_sample(workspace.source / "".join(f"long_{n}" for n in range(14)), 1, U=too_large())
     main, terminal = pty.openpty()
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
     process = subprocess.Popen(
@@ -79,7 +79,7 @@ def test_a_terminal_of_80_columns_has_one_line_that_moves(workspace: Workspace) 
         while part := os.read(main, 65536):
             shown += part
     os.close(main)
-    assert process.wait() == 0
+    assert process.wait() == 0, shown.decode()
     text = shown.decode()
     drawn = [line.partition("\r")[0] for line in text.split("\r\x1b[2K")[1:]]
     assert any(line.startswith("converting ─") and line.endswith("  0/2") for line in drawn), text

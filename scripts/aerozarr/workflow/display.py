@@ -12,6 +12,7 @@ imported before it knows of any Snakefile, and a clone's `scripts` is not among 
 from __future__ import annotations
 
 import contextlib
+import copy
 import logging
 import os
 import threading
@@ -54,7 +55,23 @@ _DRAW_SECONDS = 0.5
 _LOOK_SECONDS = 10.0
 # In a log: at every tenth of the samples, but not more often than this; and at least so often.
 _LINE_SECONDS = 3.0
+# Files of a job that failed, in its error; the log file names all.
+_FILES_SHOWN = 5
 _HOUR = 3600.0
+
+
+def _shortened(record: logging.LogRecord) -> logging.LogRecord:
+    """Return the record of a job's error with no more than a few of its files named.
+
+    The job that sums a verification up has an input for each sample, 10,000 perhaps.
+    """
+    short = copy.copy(record)
+    for name in ("input", "output"):
+        files = list(vars(record).get(name) or ())
+        if len(files) > _FILES_SHOWN:
+            more = f"… and {len(files) - _FILES_SHOWN} more"
+            vars(short)[name] = [*files[:_FILES_SHOWN], more]
+    return short
 
 
 class NoDisplay:
@@ -139,7 +156,7 @@ class Display(logging.Handler, NoDisplay):
                     self._draw()
                 return
             self._clear()
-            self._inner.handle(record)
+            self._inner.handle(_shortened(record) if event == "job_error" else record)
             self._draw()
 
     def tell(self, *messages: str) -> None:

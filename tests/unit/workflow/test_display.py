@@ -14,7 +14,6 @@ from aerozarr.messages import wrapped
 from aerozarr.workflow.display import Display
 from aerozarr.workflow.progress import Kind, Progress, format_rate
 
-
 Status = Literal["converted", "broken"]
 
 
@@ -121,6 +120,21 @@ def test_errors_and_what_is_not_known_are_shown_whole(tmp_path: Path, is_live: b
     text = shown.stream.getvalue()
     for message in (error, "a warning here", "Nobody has met this message", "something", "/where"):
         assert f"{message}\n" in text
+
+
+def test_an_error_names_few_of_thousands_of_files(tmp_path: Path) -> None:
+    shown = Shown(tmp_path, 1, is_live=False)
+    files = [f"{number}.json" for number in range(1000)]
+    record = logging.LogRecord("snakemake", logging.ERROR, "", 0, "Error", None, None)
+    vars(record).update(event="job_error", input=files, output=["one"], log=["verify.log"])
+    seen: list[logging.LogRecord] = []
+    shown.display._inner.addFilter(lambda one: bool(seen.append(one)) or True)
+    shown.display.handle(record)
+    shown.display.close()
+    (short,) = map(vars, seen)
+    assert short["input"] == [*files[:5], "… and 995 more"]
+    assert (short["output"], short["log"]) == (["one"], ["verify.log"])
+    assert vars(record)["input"] == files, "the log file has all"
 
 
 def test_without_progress_only_what_is_no_routine_is_shown(
