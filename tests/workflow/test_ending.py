@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from aerozarr.workflow.run import TARGETS
 from workflow.harness import Run, Workspace, write_sample
 
 
@@ -174,6 +175,9 @@ def test_what_never_came_to_a_run_says_nothing_of_its_result(
 ) -> None:
     run = converted.run(target, ok=None)
     assert said in run.output
+    if target == "--list":
+        listed = {line.partition(" (")[0] for line in run.output.splitlines() if " (" in line}
+        assert listed == {*TARGETS, "convert_sample", "verify_sample", "adopt_sample"}
     assert not any("lists 3 samples" in line for line in run.said)
 
 

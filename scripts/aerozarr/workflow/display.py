@@ -179,7 +179,7 @@ class Display(logging.Handler, NoDisplay):
         """End the display; what is logged later is shown by nobody."""
         self._ended.set()
         if self._thread is not None and self._thread is not threading.current_thread():
-            self._thread.join()
+            self._thread.join(2)  # unless a file system hangs
         with self._guard:
             self._phase, self._progress = "", None
             self._clear()
