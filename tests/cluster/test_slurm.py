@@ -207,6 +207,8 @@ def test_forty_samples_on_two_nodes_give_the_same_bytes_as_one_machine(
         watch.join()
     assert run.converted == NAMES
     assert digests(forty.workspace.store) == digests(on_one_machine.store)
+    assert "aerozarr: converting 40 samples" in run.said
+    assert any(line.startswith("aerozarr: converted 40 samples in ") for line in run.said)
 
     # Four groups of ten: four submissions, each of one core and one job's memory.
     submissions = cluster.submissions()
