@@ -30,6 +30,7 @@ RUN.spare_snakemake()
 
 # The default target; where this is imported as a module, the importing workflow has its own.
 rule all:
+    """the default: convert what is new, changed or missing, and merge"""
     input:
         results,
     message:

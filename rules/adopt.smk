@@ -1,5 +1,6 @@
 # Only when asked for: take up a store that another program wrote. snakemake adopt --cores 4
 rule adopt_sample:
+    """one sample of adopt"""
     output:
         # Besides, the sample's fragment, which is an output of convert_sample. No inputs: what is
         # listed was written down when the run began, and all of it is new.
@@ -22,6 +23,7 @@ rule adopt_sample:
 
 
 rule adopt:
+    """take up a store that another program wrote, without converting it"""
     input:
         table=f"{WORKDIR}/samples.tsv",
         incomplete=f"{WORKDIR}/incomplete.tsv",

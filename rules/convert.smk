@@ -1,5 +1,6 @@
 # One sample, one job: its group in the store, and the fragment that says so.
 rule convert_sample:
+    """one sample of all, or of repair"""
     input:
         # Ancient, so that one new sample does not convert all others again. What makes a sample
         # convert again is in the parameters; its files are not inputs, because Snakemake would

@@ -1,5 +1,6 @@
 # Only when asked for: what would a run take? snakemake estimate --cores 4
 rule estimate:
+    """say what a run would read, write and take; write nothing"""
     input:
         # Only the example's files: a real source is there.
         rules.make_example.output if RUN_CONFIG.is_example else [],

@@ -3,6 +3,7 @@ from aerozarr.example import example_files
 
 
 rule make_example:
+    """make the files of the bundled example"""
     output:
         [f"{WORKDIR}/example_source/{file}" for file in example_files()],
     log:

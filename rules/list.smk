@@ -1,5 +1,6 @@
 # Which samples there are: the checkpoint that everything else depends on.
 checkpoint list_samples:
+    """list the samples of the source in samples.tsv"""
     input:
         # Only the example's files: those of a real source are watched through `source`.
         rules.make_example.output if RUN_CONFIG.is_example else [],

@@ -1,5 +1,6 @@
 # All fragments together: the store's manifest, and the table of what was skipped.
 rule merge_manifest:
+    """write the manifest, the files beside it, and the report"""
     input:
         table=f"{WORKDIR}/samples.tsv",
         incomplete=f"{WORKDIR}/incomplete.tsv",
@@ -30,6 +31,7 @@ rule merge_manifest:
 
 # Only when asked for: snakemake remove_orphans --cores 1
 rule remove_orphans:
+    """remove groups that the manifest does not list"""
     log:
         f"{WORKDIR}/logs/remove_orphans.log",
     localrule: True

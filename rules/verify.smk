@@ -1,5 +1,6 @@
 # Only when asked for: is the store what the source says? snakemake verify --cores 4
 rule verify_sample:
+    """one sample of verify"""
     output:
         # No inputs: what is expected was written down when the run began, and all of it is new.
         findings=f"{RUN.verification}/findings/{{key}}.json",
@@ -21,6 +22,7 @@ rule verify_sample:
 
 
 rule verify:
+    """compare the store with its source and its checksums"""
     input:
         findings,
     log:
@@ -37,3 +39,22 @@ rule verify:
     shell:
         "{params.python:q} {params.script:q} --table={params.table:q}"
         " --verdict={params.verdict:q} 2> {log:q}"
+
+
+# Only when asked for: what verify found is converted anew, and merged. snakemake repair --cores 4
+rule repair:
+    """convert anew what verify found to be damaged, stale or missing"""
+    input:
+        results,
+    log:
+        f"{WORKDIR}/logs/repair.log",
+    localrule: True
+    conda:
+        "../envs/aerozarr.yaml"
+    params:
+        **script("repair"),
+        table=f"{WORKDIR}/repair.tsv",
+    message:
+        "Looking at what was mended"
+    shell:
+        "{params.python:q} {params.script:q} --table={params.table:q} 2> {log:q}"

@@ -17,6 +17,9 @@ FORKSERVER_PARENT_STARTED = "AEROZARR_FORKSERVER_PARENT_STARTED"
 # The name of the run whose SLURM job this process is in.
 SLURM_RUN = "AEROZARR_SLURM_RUN"
 
+# What kind of terminal there is: on a `dumb` one no line can be drawn anew.
+TERM = "TERM"
+
 # Read by sbatch: the time of a job that asks for none.
 SBATCH_TIMELIMIT = "SBATCH_TIMELIMIT"
 # Read by gcsfs: whether it asks for each bucket's kind before it uses it.

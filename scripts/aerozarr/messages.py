@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import os
 import re
 import sys
+import textwrap
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, TextIO
 
 SHOWN = 10
 """How many skipped samples or orphans the summary names; the table has them all."""
@@ -78,6 +80,36 @@ def _url_without_credentials(url: str) -> str:
 
 
 def tell(*messages: str) -> None:
-    """Say something to the person at the terminal."""
+    """Say something to the person at the terminal; on a terminal, in lines as wide as that."""
+    width = columns_of(sys.stderr) if sys.stderr.isatty() else 0
     for message in messages:
-        print(f"aerozarr: {message}", file=sys.stderr, flush=True)
+        for line in wrapped(f"aerozarr: {message}", width) if width else [f"aerozarr: {message}"]:
+            print(line, file=sys.stderr, flush=True)
+
+
+def wrapped(line: str, width: int) -> list[str]:
+    """Return a line as lines of a width, cut between words.
+
+    What follows the first begins where the message does. Paths stay whole, and so do rows of
+    tables, which are columns and no words.
+    """
+    head, text = line.partition(": ")[0] + ": ", line.partition(": ")[2]
+    if len(line) <= width or "   " in text.strip():
+        return [line]
+    indent = " " * (len(head) + len(text) - len(text.lstrip()))
+    return textwrap.wrap(
+        text.lstrip(),
+        width,
+        initial_indent=head + indent[len(head) :],
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def columns_of(stream: TextIO) -> int:
+    """Return the width of the terminal that a stream writes to; 80 where it is not known."""
+    try:
+        return os.get_terminal_size(stream.fileno()).columns or 80
+    except (OSError, ValueError):
+        return 80

@@ -78,6 +78,7 @@ class OnCluster:
         return [python, dash_m, snakemake, *profile, *often, *rest, *options]
 
     def run(self, *options: str, group: int = 10, ok: bool | None = True) -> Run:
+        before = self.workspace.logs()
         done = subprocess.run(
             self.command(*options, group=group),
             env=self.environment,
@@ -87,7 +88,8 @@ class OnCluster:
             timeout=300,
             check=False,
         )
-        run = Run(done.returncode, done.stdout + done.stderr)
+        log = self.workspace.text_of_logs(since=before)
+        run = Run(done.returncode, done.stdout + done.stderr, log)
         assert ok is None or (run.returncode == 0) is ok, run.output + self.slurm_logs()
         return run
 
@@ -205,6 +207,8 @@ def test_forty_samples_on_two_nodes_give_the_same_bytes_as_one_machine(
         watch.join()
     assert run.converted == NAMES
     assert digests(forty.workspace.store) == digests(on_one_machine.store)
+    assert "aerozarr: converting 40 samples" in run.said
+    assert any(line.startswith("aerozarr: converted 40 samples in ") for line in run.said)
 
     # Four groups of ten: four submissions, each of one core and one job's memory.
     submissions = cluster.submissions()

@@ -55,15 +55,16 @@ def write_sample(folder: Path, seed: int, **replaced: torch.Tensor | None) -> No
 
 @dataclass
 class Run:
-    """What a run of snakemake returned and said."""
+    """What a run of snakemake returned and said; and its log, which names every job."""
 
     returncode: int
     output: str
+    log: str = ""
 
     @property
     def converted(self) -> list[str]:
         """Keys of the samples whose conversion was started, in ascending order."""
-        return sorted(re.findall(r"Converting (\S+)$", self.output, re.MULTILINE))
+        return sorted(re.findall(r"Converting (\S+)$", self.log or self.output, re.MULTILINE))
 
     @property
     def nothing_to_do(self) -> bool:
@@ -126,9 +127,19 @@ class Workspace:
         """
         _, _, _, *given = self.command(*arguments, cores=cores)
         environment, cwd = self.run_environment(), str(self.root.parent)
+        before = self.logs()
         run = Run(*run_forked(given, cwd, environment, deadline))
+        run.log = self.text_of_logs(since=before)
         assert ok is None or (run.returncode == 0) is ok, run.output
         return run
+
+    def logs(self) -> set[Path]:
+        """Snakemake's own logs, one a run, which have all lines that are not shown."""
+        return {*(self.root / ".snakemake" / "log").glob("*.log")}
+
+    def text_of_logs(self, since: set[Path]) -> str:
+        """What Snakemake logged since there were no other logs than these."""
+        return "".join(path.read_text("utf-8", "replace") for path in self.logs() - since)
 
     def start(self, *arguments: str, cores: int = 2) -> subprocess.Popen[bytes]:
         """Start snakemake in a process group of its own."""

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import os
+import pty
 import shutil
 import signal
+import struct
+import subprocess
+import termios
 import time
 from pathlib import Path
 
 import pytest
 import torch
 
+from aerozarr.workflow.run import TARGETS
 from workflow.harness import Run, Workspace, write_sample
 
 
@@ -41,11 +47,50 @@ def too_large() -> torch.Tensor:
 def test_a_run_ends_with_where_the_store_is_and_what_is_in_it(workspace: Workspace) -> None:
     write_sample(workspace.source / "a", 0)
     write_sample(workspace.source / "bad", 1, U=too_large())
-    ends = [last(workspace.run(), 3), last(workspace.run(), 3)]
+    first = workspace.run()
+    ends = [last(first, 5), last(workspace.run(), 5)]
     assert ends[0] == ends[1], "a run with nothing to do says the same"
     assert ends[0][0].startswith("1 skipped")
     assert "bad: volume_velocity: U.pt: a value of 1e+09 is too large" in ends[0][1]
-    assert "results/store/manifest.json lists 1 sample of " in ends[0][2]
+    assert ends[0][2].endswith("results/work/report.html")
+    assert ends[0][3].startswith("next: snakemake verify")
+    assert "results/store/manifest.json lists 1 sample of " in ends[0][4]
+    # Before that: how it went, and none of Snakemake's six lines a job, which its log has.
+    assert "aerozarr: converting 2 samples" in first.said
+    assert any(line.startswith("aerozarr: converted 2 samples in ") for line in first.said)
+    assert any(line.endswith("; 1 broken") for line in first.said)
+    assert "Select jobs to execute" not in first.output
+    assert "Select jobs to execute" in first.log
+
+
+def test_a_terminal_of_80_columns_has_one_line_that_moves(workspace: Workspace) -> None:
+    write_sample(workspace.source / "a", 0)
+    write_sample(workspace.source / "".join(f"long_{n}" for n in range(14)), 1, U=too_large())
+    main, terminal = pty.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    process = subprocess.Popen(
+        workspace.command(),
+        stdout=terminal,
+        stderr=terminal,
+        env={**workspace.run_environment(), "TERM": "xterm", "PYTHONUTF8": "1"},
+    )
+    os.close(terminal)
+    shown = b""
+    with contextlib.suppress(OSError):  # what reading gives when nobody writes any more
+        while part := os.read(main, 65536):
+            shown += part
+    os.close(main)
+    assert process.wait() == 0, shown.decode()
+    text = shown.decode()
+    drawn = [line.partition("\r")[0] for line in text.split("\r\x1b[2K")[1:]]
+    assert any(line.startswith("converting ─") and line.endswith("  0/2") for line in drawn), text
+    assert any(line.startswith("merging") for line in drawn)
+    assert all(len(line) < 80 for line in drawn)
+    kept = text.rpartition("\x1b[2K")[2].splitlines()
+    assert kept[0].startswith("aerozarr: 1 skipped")
+    words = [line for line in kept if "long" not in line]
+    assert len(words) > 4
+    assert all(len(line) <= 80 for line in words), kept
 
 
 def test_a_dry_run_ends_with_what_a_run_would_convert(converted: Workspace) -> None:
@@ -59,7 +104,12 @@ def test_a_failed_run_ends_with_why(workspace: Workspace) -> None:
     write_sample(workspace.source / "a", 0)
     write_sample(workspace.source / "bad", 1, U=too_large())
     workspace.config["on_broken_sample"] = "fail"
-    head, why, advice = last(workspace.run(ok=False), 3)
+    run = workspace.run(ok=False)
+    head, why, advice = last(run, 3)
+    # Snakemake's own words on it, whole.
+    assert "Error in rule convert_sample:" in run.output
+    assert "log: results/work/logs/convert_sample/bad.log (check log file(s)" in run.output
+    assert "Complete log(s): " in run.output
     assert head == "1 job failed:"
     assert "convert_sample: bad: volume_velocity: U.pt: a value of 1e+09 is too large" in why
     assert "the same command goes on from here" in advice
@@ -113,11 +163,21 @@ def test_an_estimate_ends_with_what_is_left_to_convert(converted: Workspace) -> 
     assert lines[-1] == "a run would convert 0 samples"
 
 
-@pytest.mark.parametrize("target", ["no_such_target", "--list"])
+@pytest.mark.parametrize(
+    ("target", "said"),
+    [
+        ("verfy", "there is no target 'verfy'. Did you mean verify?"),
+        ("--list", "verify (compare the store with its source and its checksums)"),
+    ],
+)
 def test_what_never_came_to_a_run_says_nothing_of_its_result(
-    converted: Workspace, target: str
+    converted: Workspace, target: str, said: str
 ) -> None:
     run = converted.run(target, ok=None)
+    assert said in run.output
+    if target == "--list":
+        listed = {line.partition(" (")[0] for line in run.output.splitlines() if " (" in line}
+        assert listed == {*TARGETS, "convert_sample", "verify_sample", "adopt_sample"}
     assert not any("lists 3 samples" in line for line in run.said)
 
 

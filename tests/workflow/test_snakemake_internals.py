@@ -48,6 +48,9 @@ if workflow.is_main_process:
     note("is_dry_run", internals.is_dry_run, workflow)
     note("is_usual", internals.is_usual, workflow)
     note("uses_conda", internals.uses_conda, workflow)
+    note("quietness", lambda: sorted(internals.quietness(workflow)))
+    note("tells_everything", internals.tells_everything, workflow)
+    note("wrap_stream_handler", lambda: internals.wrap_stream_handler(lambda h: h) is not None)
     note("group_jobs_anew", internals.group_jobs_anew)
     note("is_imported", internals.is_imported, workflow)
     note("rule_names", lambda: internals.rule_names(workflow)("good"))
@@ -101,6 +104,7 @@ onstart:
     note("given_resource", internals.given_resource, workflow, "good", "slurm_account")
     note("given_resource, not set", internals.given_resource, workflow, "bad", "slurm_account")
     note("jobs_in_group", internals.jobs_in_group, workflow, "good")
+    note("count_jobs", internals.count_jobs, workflow, "good")
     note("run_name", internals.run_name, workflow)
     note("has_scheduler", internals.has_scheduler, workflow)
     note("had_nothing_to_do", internals.had_nothing_to_do, workflow)
@@ -122,6 +126,10 @@ EXPECTED = {
     "is_dry_run": False,
     "is_usual": True,
     "uses_conda": False,
+    "quietness": ["host", "reason"],
+    "tells_everything": False,
+    "wrap_stream_handler": True,
+    "count_jobs": 1,
     "group_jobs_anew": None,
     "is_imported": False,
     "rule_names": "good",
@@ -153,6 +161,7 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[object]]:
     folder = tmp_path_factory.mktemp("internals")
     (folder / "Snakefile").write_text(SNAKEFILE.format(scripts=str(REPOSITORY / "scripts")))
     options = ["--cores", "1", "--retries", "2", "--forcerun", "good", "--keep-going"]
+    options += ["--quiet", "host", "reason"]
     groups = ["--groups", "good=g", "--group-components", "g=7"]
     done = subprocess.run(
         [sys.executable, "-m", "snakemake", "all", *options, *groups],

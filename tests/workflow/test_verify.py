@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import quote
 
 import pandas as pd
 import pytest
@@ -155,18 +156,20 @@ def follow(w: Workspace, found: pd.DataFrame) -> None:
     for row in found.itertuples():
         group = w.store / f"{row.sample}.zarr"
         place = (group if row.sample else w.store) / row.place
-        if row.remedy.startswith("remove the group of each of these samples"):
-            shutil.rmtree(group, ignore_errors=True)
-        elif row.remedy.startswith("remove manifest.json"):
-            (w.store / "manifest.json").unlink(missing_ok=True)
-        elif row.remedy.startswith("remove it"):
+        if row.remedy.startswith("remove it"):
             shutil.rmtree(place)
         elif row.remedy.startswith("move it away"):
             if place.exists():  # not yet gone with its group
                 place.rename(w.root / f"moved-{row.Index}")
         else:
-            assert "run snakemake" in row.remedy
-    w.run()
+            assert "run snakemake" in row.remedy or "or run snakemake" in row.remedy
+    repairs = [row for row in found.itertuples() if row.remedy.startswith("run snakemake repair")]
+    if repairs and not any(row.remedy.startswith("verify with") for row in found.itertuples()):
+        # Not all of it is mended where there are others, which its exit code says.
+        run = w.run("repair", ok=len(repairs) == len(found) or None)
+        assert not {*run.converted} - {quote(row.sample, safe="") for row in repairs} - {"new"}
+    else:
+        w.run()
     if any("snakemake remove_orphans" in remedy for remedy in found["remedy"]):
         w.run("remove_orphans")
 
@@ -358,8 +361,8 @@ def test_a_damaged_file_beside_the_groups_is_mended_as_the_verdict_says(
     if name == "checksums.tsv":  # by which everything else is verified
         assert "Run snakemake again, which writes it again" in run.output
     else:
-        assert "remove manifest.json and run snakemake again" in run.output
-        (converted.store / "manifest.json").unlink()
+        assert run.said[-1].endswith("; snakemake repair mends it")
+        assert converted.run("repair").converted == []
     assert converted.run().converted == []
     verify(converted)
 
@@ -368,3 +371,65 @@ def test_a_missing_shard_is_one_problem(converted: Workspace) -> None:
     remove_a_shard(converted)
     verify(converted, ok=False)
     assert len(problems(converted)) == 1
+
+
+# Repair -------------------------------------------------------------------------------------------
+
+
+def files_of(w: Workspace, sample: str) -> dict[str, tuple[int, int]]:
+    """Inode and time of a group's files, which differ when it is written again."""
+    group = w.store / f"{sample}.zarr"
+    files = [path for path in group.rglob("*") if path.is_file()]
+    return {str(p.relative_to(group)): (p.stat().st_ino, p.stat().st_mtime_ns) for p in files}
+
+
+def test_repair_mends_what_verify_found_and_nothing_else(converted: Workspace) -> None:
+    w = converted
+    write_sample(w.source / "stale", 5)
+    w.run()
+    before = digests(w.store)
+    flip_a_byte_of_a_chunk(w, "a")
+    remove_a_shard(w, "b")
+    sound = files_of(w, "deep/c")
+    change_in_its_place(w, "stale")
+    run = verify(w, ok=False)
+    assert "; snakemake repair mends them" in run.said[-1]
+    dry = w.run("repair", "--dry-run")
+    assert dry.said[-1] == "aerozarr: a run would convert 3 samples (3 damaged)"
+
+    run = w.run("repair")
+    assert run.converted == ["a", "b", "stale"]
+    assert "aerozarr: 3 samples converted anew" in run.said
+    assert any(line.startswith("aerozarr: next: snakemake verify") for line in run.said)
+    assert files_of(w, "deep/c") == sound
+    verify(w)
+    stale = {name for name in before if name.startswith("stale.zarr/volume/velocity/")}
+    after = digests(w.store)
+    same = [name for name in before if "/" in name and name not in stale and "stale" not in name]
+    assert {name: after[name] for name in same} == {name: before[name] for name in same}
+
+
+def test_what_repair_cannot_mend_is_told_the_worst_first(converted: Workspace) -> None:
+    w = converted
+    flip_a_byte_of_a_chunk(w, "a")
+    flip_a_byte_of_a_chunk(w, "b")
+    put_another_group_into_the_store(w, "stray")
+    shutil.rmtree(w.source / "deep/c")
+    verify(w, ok=False)
+    os.truncate(w.source / "b/U.pt", 100)
+    write_sample(w.source / "new", 7)
+    run = w.run("repair", ok=False)
+    assert run.converted == ["a", "b", "new"]
+    said = [line.removeprefix("aerozarr: ").strip() for line in run.said]
+    first = said.index("1 sample converted anew")
+    assert said[first + 1] == "3 problems not mended (all in results/work/repair.tsv):"
+    assert said[first + 2].startswith("b: volume_velocity: ")
+    assert said[first + 3].startswith("deep/c: manifest.json: is not among the samples")
+    assert said[first + 4].startswith("stray.zarr: ")
+    left = pd.read_csv(w.work / "repair.tsv", sep="\t", keep_default_na=False)
+    assert [*left["sample"]] == ["b", "deep/c", ""]
+    assert w.listed() == ["a", "new"]
+    # Nothing is converted again, and what is left stays said, until the next verification.
+    again = w.run("repair", ok=False)
+    assert again.converted == []
+    assert "3 problems not mended" in again.output

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -152,6 +153,24 @@ def read_fragment(path: Path) -> Fragment:
             f"{FRAGMENT_VERSION}. Delete it and run snakemake again."
         )
     raise StoreError(f"{path} is no fragment, or damaged. Delete it and run snakemake again.")
+
+
+# A fragment's status comes after its sample's id, which is no longer than a path may be.
+_STATUS_WITHIN = 8192
+_BROKEN = re.compile(rb'"status": ?"broken"')
+
+
+def says_broken(path: Path) -> bool:
+    """Whether a fragment says that its sample is broken; without reading all of it.
+
+    False where there is none.
+    """
+    try:
+        with path.open("rb") as file:
+            # In a text of JSON the marks would be escaped.
+            return _BROKEN.search(file.read(_STATUS_WITHIN)) is not None
+    except OSError:
+        return False
 
 
 def told_once(fragments: Iterable[Fragment]) -> list[str]:

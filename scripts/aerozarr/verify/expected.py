@@ -79,13 +79,10 @@ class Problem(NamedTuple):
 
 
 # What mends what.
-CONVERT_ANEW = (
-    "remove the group of each of these samples (<sample>.zarr) and run snakemake again, which "
-    "converts it anew"
-)
+CONVERT_ANEW = "run snakemake repair, which converts the sample anew"
 MERGE_ANEW = (
-    f"remove {MANIFEST} and run snakemake again, which writes all files beside the groups anew and "
-    "converts nothing"
+    "run snakemake repair, which writes all files beside the groups anew and converts nothing for "
+    "it"
 )
 ADOPT = (
     "run snakemake adopt: if every value is the source's, it writes the files beside the manifest "
@@ -104,6 +101,9 @@ SAME_SETTINGS = (
     "verify with the settings that the store was made with, or run snakemake, which converts anew "
     "with these"
 )
+
+# Those that a repair is.
+MENDED = (CONVERT_ANEW, MERGE_ANEW, RUN)
 
 
 class Findings(BaseModel):
@@ -129,6 +129,14 @@ class Findings(BaseModel):
     files: int = 0
     stored_bytes: int = 0
     values: int = 0
+
+
+def findings_say_problems(path: Path) -> bool:
+    """Whether findings of a sample, also of an adoption, have problems; False where none are."""
+    try:
+        return bool(json.loads(path.read_bytes()).get("problems"))
+    except (OSError, ValueError, AttributeError):
+        return False
 
 
 def read_manifest(store: StoreRoot) -> Manifest:

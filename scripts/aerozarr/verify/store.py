@@ -30,6 +30,7 @@ from aerozarr.store.write.records import read_written
 from aerozarr.store.write.root import StoreRoot
 from aerozarr.verify.expected import (
     ADOPT,
+    MENDED,
     MERGE_ANEW,
     MOVE_AWAY,
     REMOVE_ORPHANS,
@@ -45,6 +46,9 @@ from aerozarr.verify.expected import (
 )
 
 SHOWN = 20
+COLUMNS = ("sample", "place", "problem", "remedy")
+# What every merge writes, and so tells a store that was written to since.
+_STATE = (MANIFEST, CHECKSUMS, PROVENANCE)
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,10 @@ class Verdict:
     skipped
         Samples that are not in the store because they were skipped; None where the store does not
         say.
+    state
+        What tells whether the store was written to since, by the names of files; see `state_of`.
+    stored_as
+        A hash of the settings that decide its bytes.
     """
 
     store: str
@@ -78,6 +86,8 @@ class Verdict:
     rounding: dict[str, dict[str, float]]
     notes: list[str] = field(default_factory=list)
     skipped: int | None = None
+    state: dict[str, str] = field(default_factory=dict)
+    stored_as: str = ""
 
     def lines(self) -> list[str]:
         """Return the verdict for the person at the terminal; the last line is the result."""
@@ -106,10 +116,31 @@ class Verdict:
             lines.append(
                 f"{self.store} is NOT as it should be: {plural(len(self.problems), 'problem')}, "
                 f"{plural(wrong, 'sample')} affected ({looked_at})"
+                f"{_repair_hint(counts)}"
             )
         else:
             lines.append(f"{self.store} is as it should be ({looked_at})")
         return lines
+
+
+def _repair_hint(counts: Mapping[str, int]) -> str:
+    """Return how much of the problems, counted by remedy, `snakemake repair` mends."""
+    mended = sum(counts[remedy] for remedy in MENDED if remedy in counts)
+    if not mended or SAME_SETTINGS in counts:
+        return ""
+    which = "it" if mended == 1 else "them"
+    if mended < sum(counts.values()):
+        which = f"{mended} of them"
+    return f"; snakemake repair mends {which}"
+
+
+def state_of(store: StoreRoot) -> dict[str, str]:
+    """Return hashes of the files that every merge writes, by name; empty of one that is gone."""
+    found = {name: store.read(name) for name in _STATE}
+    return {
+        name: "" if content is None else hashlib.sha256(content).hexdigest()
+        for name, content in found.items()
+    }
 
 
 def _rounding_table(rounding: Mapping[str, Mapping[str, float]]) -> list[str]:
@@ -119,11 +150,12 @@ def _rounding_table(rounding: Mapping[str, Mapping[str, float]]) -> list[str]:
     import pandas as pd
 
     table = pd.DataFrame([*rounding.values()], index=[*rounding])
-    table["rounded to zero"] = table["flushed"] / table["values"].clip(lower=1)
-    table = table[["max_absolute", "max_relative", "rounded to zero"]]
-    table.columns = ["largest absolute error", "largest relative error", "rounded to zero"]
+    table["to zero"] = table["flushed"] / table["values"].clip(lower=1)
+    table = table[["max_absolute", "max_relative", "to zero"]]
+    # Short: with a long field's name, and what precedes each line, it fits into 80 columns.
+    table.columns = ["largest error", "relative", "to zero"]
     table.index.name = "rounding of"
-    formats = {"rounded to zero": "{:.2%}".format}
+    formats = {"to zero": "{:.2%}".format}
     return (
         table.reset_index()
         .to_string(index=False, formatters=formats, float_format="{:.3g}".format)
@@ -179,10 +211,11 @@ def verify(run_config: RunConfig, *, table: Path, verdict: Path) -> None:
             {name: [one.rounding[name] for one in found if name in one.rounding] for name in names},
             {f.canonical: f.dtype for domain in run_config.domains for f in domain.fields},
         ),
+        state=state_of(run_config.store),
+        stored_as=run_config.stored_as_digest,
         skipped=None if (skipped := _skipped(run_config.store)) is None else len(skipped),
     )
-    columns = ("sample", "place", "problem", "remedy")
-    write_atomically(table, table_text(problems, columns).encode("utf-8"))
+    write_atomically(table, table_text(problems, COLUMNS).encode("utf-8"))
     write_atomically(verdict, json.dumps(asdict(result), indent=2).encode("utf-8"))
     if problems:
         raise StoreError(f"not everything is as it should be; {table} has the list")

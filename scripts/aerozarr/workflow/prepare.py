@@ -14,13 +14,14 @@ from typing import IO
 
 from fsspec import available_protocols
 
-from aerozarr.errors import SettingsError
+from aerozarr.errors import SettingsError, StoreError
 from aerozarr.filesystems.files import check_writable, lock, write_atomically
 from aerozarr.filesystems.location import Location
 from aerozarr.merge.summary import digest_of_tables
 from aerozarr.messages import did_you_mean, plural, redacted
 from aerozarr.run_config import EXPECTED_TABLES, HANDED_OVER, RunConfig
 from aerozarr.source.samples import Listing
+from aerozarr.verify.repair import Planned, begin_repair
 from aerozarr.workflow.ownership import (
     begin_writing,
     check_store_is_ours,
@@ -70,6 +71,7 @@ def prepare_run(
     targets: Collection[str] = (),
     forced: Collection[str] = (),
     last: Collection[str] = (),
+    repair: Planned | None = None,
 ) -> Prepared:
     """List the source, decide what is to be done, and make the work folder ready for it.
 
@@ -84,6 +86,8 @@ def prepare_run(
         fragments as they are.
     forced, last
         Rules that `--forcerun` and `--until` name; see `plan_run`.
+    repair
+        What is to be mended, of a run that does so.
 
     Raises
     ------
@@ -109,12 +113,19 @@ def prepare_run(
     # Listed once, because that takes a request for every thousand objects.
     state = look(run_config, listing, store.all_files())
     state = checked_groups(run_config, state)
-    plan = plan_run(run_config, state, forced=forced, last=last)
+    damaged: frozenset[str] = frozenset()
+    if repair is not None and not repair.is_begun:
+        _check_is_known(run_config, state)
+        damaged = repair.repair.keys
+        forced = {*forced, *(["merge_manifest"] if repair.repair.merges else [])}
+    plan = plan_run(run_config, state, forced=forced, last=last, damaged=damaged)
     leaves_store = bool(targets) and set(targets) <= _LEAVE_STORE
     if plan.writes and not leaves_store:
         written = check_store_is_ours(run_config, state, plan)
         if runs_jobs:
             begin_writing(run_config, written)
+    if runs_jobs and repair is not None:
+        begin_repair(run_config, repair)  # first: what is forgotten next is known by it alone
     if runs_jobs and not leaves_store:
         forget(run_config, plan)
         rewrite_fragments(run_config, renewed_fragments(run_config, state, plan))
@@ -130,6 +141,17 @@ def prepare_run(
         frozenset(plan.convert),
         not plan.writes,
     )
+
+
+def _check_is_known(run_config: RunConfig, state: State) -> None:
+    """Refuse to mend a store of which this work folder knows nothing: all of it would be anew."""
+    if not any(state.fragments.values()):
+        raise StoreError(
+            f"{run_config.workdir} knows nothing of what was stored, so that repair would convert "
+            "all of it. Set workdir to the work folder of the runs that wrote the store; or run "
+            "snakemake adopt, which takes up what is the source's, and then snakemake, which "
+            "converts the rest."
+        )
 
 
 def hand_over(run_config: RunConfig, listing: Listing | None, state: State) -> None:

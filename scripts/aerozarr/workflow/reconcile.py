@@ -33,6 +33,7 @@ CHANGED = "changed"
 OTHER_SETTINGS = "stored with other settings"
 GONE = "gone from the store"
 FORCED = "forced"
+DAMAGED = "damaged"
 
 # Files beside the manifest are looked into up to so many bytes; of larger ones the size must do.
 LOOKED_INTO = 2**20
@@ -245,6 +246,7 @@ def plan_run(
     *,
     forced: Collection[str] = (),
     last: Collection[str] = (),
+    damaged: Collection[str] = (),
 ) -> Plan:
     """Decide what a run has to do.
 
@@ -258,6 +260,8 @@ def plan_run(
         Rules that `--forcerun` names; `*` for `--forceall`.
     last
         Rules that `--until` names: nothing after them is run.
+    damaged
+        Keys of samples of which nothing is to be kept, because a verification found them damaged.
     """
     store = redacted(run_config.settings.store).rstrip("/")
     is_ours, is_foreign = (False, True) if state.is_others else _whose(state)
@@ -267,6 +271,8 @@ def plan_run(
     in_part: dict[str, frozenset[str]] = {}
     for sample in state.samples:
         why = _why_convert(sample, state.fragments, run_config.stored_as_digest, files)
+        if sample.key in damaged:
+            why = DAMAGED
         if why is not None:
             convert[sample.key] = why
             if sample.key in state.fragments:

@@ -24,7 +24,8 @@ from aerozarr.filesystems.files import read_or_none, write_atomically
 from aerozarr.merge.remove_orphans import foreign_files, kept_groups, orphans_of
 from aerozarr.merge.summary import read_summary
 from aerozarr.messages import first_lines, plural, printable, redacted, tell
-from aerozarr.run_config import MERGED, RUN_JSON, RunConfig
+from aerozarr.run_config import MERGED, REPORT, RUN_JSON, RunConfig
+from aerozarr.verify.repair import outcome_path as repaired_path
 from aerozarr.verify.store import read_verdict
 from aerozarr.workflow import snakemake_internals
 from aerozarr.workflow.run import Run
@@ -63,6 +64,7 @@ class Outcome:
     def report(self) -> None:
         """Say what came of the run, if it got as far as to have jobs."""
         run = self._run
+        run.display.close()
         if not snakemake_internals.has_scheduler(run.workflow):
             return  # a mode that only looks, or an error that Snakemake has told
         with contextlib.chdir(run.directory):
@@ -128,10 +130,20 @@ def result_lines(run: Run) -> list[str]:
     summary = read_summary(run.config.place(MERGED))
     lines = summary.lines() if summary is not None else []
     if run.adopts:
-        return [*_adoption_lines(run.config), *lines]
+        return [*_written(outcome_path(run.config)), *lines]
+    if run.repairs:
+        check = "next: snakemake verify says whether all is as it should be"
+        return [*_written(repaired_path(run.config)), *lines[:-1], check, *lines[-1:]]
     if "remove_orphans" in run.targets:
         return [*_log_lines(run.config, "remove_orphans"), *lines[-1:]]
-    return lines
+    return [*lines[:-1], *_next_lines(run), *lines[-1:]]
+
+
+def _next_lines(run: Run) -> list[str]:
+    """Return where to look, and what to do, after a run that brought the store up to date."""
+    report = run.config.place(REPORT)
+    lines = [f"pictures, ranges and times: {report}"] if report.exists() else []
+    return [*lines, "next: snakemake verify compares the store with its source"]
 
 
 def failure_lines(run: Run) -> list[str]:
@@ -139,7 +151,9 @@ def failure_lines(run: Run) -> list[str]:
     if run.verifies and (run.verification / "verdict.json").exists():
         return result_lines(run)
     if run.adopts and outcome_path(run.config).exists():
-        return _adoption_lines(run.config)
+        return _written(outcome_path(run.config))
+    if run.repairs and repaired_path(run.config).exists():
+        return result_lines(run)
     failed = failures(run)
     told = [[f"{one.rule}: {one.reason[0]}", *one.reason[1:]] for one in failed]
     return [
@@ -227,9 +241,9 @@ def reason_in(log: Path) -> list[str]:
     return [head.removeprefix("aerozarr: "), *below]
 
 
-def _adoption_lines(config: RunConfig) -> list[str]:
-    """Return what came of an adoption that got to its end; nothing where none did."""
-    content = read_or_none(outcome_path(config))
+def _written(outcome: Path) -> list[str]:
+    """Return what came of an adoption or a repair that got to its end; nothing where none did."""
+    content = read_or_none(outcome)
     return [] if content is None else content.decode("utf-8").splitlines()
 
 
