@@ -164,6 +164,8 @@ HOSTILE = [
     "NA",
     "007",
     "l" * 200,
+    "run_" + "0" * 20,
+    "deep/" + "ab" * 20,
     "trailing ",
     ".hidden",
     "x.json",

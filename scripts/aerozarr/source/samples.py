@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -17,6 +18,7 @@ from aerozarr.messages import printable
 from aerozarr.store.format.layout import (
     GROUP_SUFFIX,
     PARTIAL_FOLDER,
+    hashed_name,
     is_beside_the_groups,
     safe_name,
     stays_inside,
@@ -31,6 +33,10 @@ _EARLIER_KINDS = {"invalid_id": "refused"}
 
 # What rows of samples have been given since.
 _LATER = frozenset({"splits", "prints"})
+
+# A name's end of so many equal pieces is what Snakemake takes for a fault of the rules.
+_REPEATS = 20
+_REPEATED = re.compile(rf"(.+?)\1{{{_REPEATS - 1}}}$")
 
 SkippedKind = Literal["incomplete", "invalid_id", "broken", "excluded", "unreadable"]
 
@@ -276,7 +282,10 @@ def changes_of(files: Mapping[str, FileInfo]) -> dict[str, str]:
 
 def key_of(sample_id: str) -> str:
     """Return a sample's name in file names and Snakemake's wildcards."""
-    return safe_name(sample_id)
+    name = safe_name(sample_id)
+    # Snakemake ends a run in which a wildcard does: it would be a rule that feeds on itself.
+    repeats = name.count(name[-1:]) >= _REPEATS and _REPEATED.search(name) is not None
+    return hashed_name(sample_id) if repeats else name
 
 
 def why_invalid(sample_id: str) -> str | None:

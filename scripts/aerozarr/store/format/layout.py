@@ -99,8 +99,12 @@ def safe_name(text: str) -> str:
     Long ones are cut, and made distinct by a hash.
     """
     name = quote(text, safe="")
-    if len(name) <= LONGEST_NAME:
-        return name
+    return name if len(name) <= LONGEST_NAME else hashed_name(text)
+
+
+def hashed_name(text: str) -> str:
+    """Return text as `safe_name` returns long ones, however long it is."""
+    name = quote(text, safe="")
     # '%~' is in no quoted text: a cut name is never another's whole one.
     digest = hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:32]
     return f"{name[: LONGEST_NAME - 34]}%~{digest}"
