@@ -16,7 +16,7 @@ sys.path.insert(0, str(SCRIPTS))
 from aerozarr.filesystems.location import is_url
 from aerozarr.source.sample_table import read_samples
 from aerozarr.workflow.resources import arrays_of, memory_mb, runtime_minutes
-from aerozarr.workflow.run import start_run
+from aerozarr.workflow.start_run import start_run
 from aerozarr.workflow.slurm import end_run
 from aerozarr.workflow.snakemake_internals import checkpoint_output, jobs_in_group
 from aerozarr.workflow.terminal import Outcome

@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from aerozarr.workflow.run import TARGETS
+from aerozarr.workflow.targets import TARGETS
 from workflow.harness import Run, Workspace, write_sample
 
 

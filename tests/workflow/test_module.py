@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from aerozarr.workflow.run import RULES, own_names
+from aerozarr.workflow.targets import RULES, own_names
 from workflow.harness import REPOSITORY, Workspace, write_sample
 
 SNAKEFILES = ("Snakefile", "workflow/Snakefile")
