@@ -34,6 +34,13 @@ LANGUAGES = {"sh", "python", "yaml", "bash", "json", "text", ""}
 # Whose blocks without a language tests/cluster runs.
 CLUSTER_PAGES = {"README.md", "docs/clusters.md"}
 
+# Pages whose code other tests run.
+RUN_ELSEWHERE = {
+    "docs/module.md": "tests/workflow/test_module.py",
+    "docs/publishing.md": "tests/workflow/test_by_hand.py and tests/test_packaging.py",
+    "docs/reading-elsewhere.md": "tests/reader/test_other_programs.py",
+}
+
 # Lines that are not run, by how they begin, and why.
 NOT_RUN = {
     "make ": "CI runs them, on a clean clone",

@@ -151,7 +151,7 @@ class _Popen(subprocess.Popen):  # type: ignore[type-arg] # as it is called here
         self.pid = os.fork()
         if self.pid == 0:
             _be_fork_server(args[-2], options["stdin"], options["stdout"].fileno())
-        self._child_created = True
+        self._child_created = False  # nobody waits for it: its parent process does not outlive it
 
 
 def _has_event_loop() -> bool:

@@ -190,7 +190,7 @@ def test_what_rounding_loses_and_what_is_not_stored_is_told_once_a_run(
         pressure = 50_000 + torch.rand(40, generator=generator) * 20
         write_sample(workspace.source / f"s{seed}", seed, p=pressure, U=torch.randn(70, 5))
     run = workspace.run()
-    end = "\n".join(run.said[-3:])
+    end = "\n".join(run.said[-5:])
     assert end.count("warning: surface_pressure: as float16, errors reach") == 1
     assert "(3 of 3 samples); to keep them: field_dtypes: {surface_pressure: float32}" in end
     assert end.count("volume_velocity (U.pt): of 5 columns the first 3 are stored") == 1
