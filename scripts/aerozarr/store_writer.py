@@ -195,6 +195,12 @@ class StoreWriter:
         config = self._config_for(fragments[0].fields)
         for fragment in fragments:
             if fragment.stored_as != config.stored_as_digest:
+                if fragment is fragments[0]:  # the fields are its own
+                    raise StoreError(
+                        f"{printable(fragment.sample_id)} was written with other settings than "
+                        "those of this StoreWriter. Finish with the settings that all samples "
+                        "were written with, or write it again."
+                    )
                 raise StoreError(
                     f"{printable(fragment.sample_id)} was written with other fields or settings "
                     f"than {printable(fragments[0].sample_id)}. Write all samples with the same."

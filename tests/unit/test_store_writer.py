@@ -171,6 +171,9 @@ def test_samples_with_other_fields_or_settings_are_refused(tmp_path: Path) -> No
         writer.finish()
     writer.write("b", arrays_of(2))
     writer.finish()
+    other = StoreWriter(tmp_path / "store", {"keep_points": 0.5})
+    with pytest.raises(StoreError, match="a was written with other settings than those of this"):
+        other.finish()
 
 
 @pytest.mark.parametrize(

@@ -365,21 +365,14 @@ def convert_from_source(
     update: dict[str, object] = {"stored_as": run_config.stored_as_digest}
     update |= {"stamp": signs.stamp, "content": signs.content}
     kept = find_kept(run_config, sample, store, signs.changes) if may_keep else None
-    load = run_config.source.loader(sample, _to_read(run_config.domains, kept), read_sizes)
+    of_kept = kept.fields if kept is not None else ()
+    load = run_config.source.loader(sample, run_config.domains, read_sizes, kept=of_kept)
     scalars = run_config.source.scalars_of(sample)
     made = convert(sample, load, run_config.domains, run_config.settings, store, scalars, kept)
     if UNKNOWN_SIZE in sample.sizes:
         before = kept.fragment.source_bytes if kept is not None else 0
         update["source_bytes"] = max(before, sum(read_sizes.values()))
     return with_made_of(run_config, sample, made.model_copy(update=update), signs.changes)
-
-
-def _to_read(domains: tuple[Domain, ...], kept: Kept | None) -> tuple[Domain, ...]:
-    """Return the domains with the fields that are not kept."""
-    if kept is None:
-        return domains
-    fields = {d.name: tuple(f for f in d.fields if f.canonical not in kept.fields) for d in domains}
-    return tuple(Domain(name, of) for name, of in fields.items() if of)
 
 
 def convert_sample(run_config: RunConfig, *, table: Path, key: str, fragment: Path) -> None:

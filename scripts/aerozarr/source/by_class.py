@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from aerozarr.config.fields import Domain, Field
@@ -50,6 +50,7 @@ class ClassSource(Source):
         sample: Sample,
         domains: tuple[Domain, ...] = (),
         read_sizes: dict[str, int] | None = None,
+        kept: Collection[str] = (),
     ) -> Loader:
         samples = ClassSamples(
             self._class,

@@ -37,13 +37,14 @@ class FolderSource(Source):
         sample: Sample,
         domains: tuple[Domain, ...] = (),
         read_sizes: dict[str, int] | None = None,
+        kept: Collection[str] = (),
     ) -> Loader:
         # Imported here: it takes torch, and listing needs none.
         from aerozarr.source.files.read import load_file, load_remote
 
         folder = self.base.below(sample.id)
-        fields = [field for domain in domains for field in domain.fields]
-        raw = self._raw_files(sample, domains, read_sizes)
+        fields = [f for domain in domains for f in domain.fields if f.canonical not in kept]
+        raw = self._raw_files(sample, domains, read_sizes, kept=kept)
 
         def load_local(one: Field | Scalar) -> object:
             return load_file(folder, one.file, sample.size_of(one.file), one)
@@ -62,6 +63,7 @@ class FolderSource(Source):
         read_sizes: dict[str, int] | None = None,
         *,
         by_library: bool = False,
+        kept: Collection[str] = (),
     ) -> RawFiles:
         """Return a sample's raw files; parameters are those of `loader` and of `RawFiles`."""
         from aerozarr.source.files.download import Fetched
@@ -70,9 +72,17 @@ class FolderSource(Source):
         def seed_of(domain: str) -> int:
             return shuffle.seed_of(self.settings.shuffle_seed, sample.id, domain)
 
-        fields = [field for domain in domains for field in domain.fields if is_raw(field.file)]
+        raw = [field for domain in domains for field in domain.fields if is_raw(field.file)]
+        fields = [field for field in raw if field.canonical not in kept]
         fetched = Fetched(self.base.below(sample.id), sample.size_of, read_sizes)
-        return RawFiles(fetched.path, sample.names_of, fields, seed_of, by_library=by_library)
+        return RawFiles(
+            fetched.path,
+            sample.names_of,
+            fields,
+            seed_of,
+            by_library=by_library,
+            kept=[field for field in raw if field.canonical in kept],
+        )
 
     def array_names(self, sample: Sample, domains: tuple[Domain, ...]) -> dict[str, ArrayNames]:
         raw = self._raw_files(sample, domains)

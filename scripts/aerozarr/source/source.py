@@ -99,6 +99,7 @@ class Source(ABC):
         sample: Sample,
         domains: tuple[Domain, ...] = (),
         read_sizes: dict[str, int] | None = None,
+        kept: Collection[str] = (),
     ) -> Loader:
         """Return how the fields and scalars of a sample are loaded.
 
@@ -111,6 +112,9 @@ class Source(ABC):
             ahead.
         read_sizes
             Where the bytes read of each file behind a URL are noted, by its name.
+        kept
+            Canonical names of fields of these domains that will not be loaded, because they are
+            stored already.
         """
 
     def library_loader(self, sample: Sample, domains: tuple[Domain, ...]) -> Loader:

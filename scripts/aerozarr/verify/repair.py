@@ -17,7 +17,8 @@ from aerozarr.convert.fragment import read_fragment
 from aerozarr.errors import SettingsError, StoreError
 from aerozarr.filesystems.files import write_atomically
 from aerozarr.messages import first_lines, plural, printable, redacted
-from aerozarr.run_config import RunConfig
+from aerozarr.run_config import INCOMPLETE, RunConfig
+from aerozarr.source.sample_table import read_skipped
 from aerozarr.source.samples import key_of
 from aerozarr.store.format.tables import table_text
 from aerozarr.verify.expected import (
@@ -38,6 +39,10 @@ from aerozarr.verify.store import COLUMNS, Verdict, read_verdict, state_of
 # What is left to the person, the worst first.
 _LEFT = (MEND_SOURCE, ADOPT, DROP, MOVE_AWAY, REMOVE_REST, REMOVE_ORPHANS)
 
+_LIST_IT = (
+    "if the source has it, run snakemake with a limit and splits that include it, which converts "
+    "it anew; else snakemake remove_orphans, which removes its group"
+)
 _VERIFY_FIRST = "Run snakemake verify, with the other options of the run, and then repair."
 
 
@@ -195,11 +200,16 @@ def _not_converted(
     run_config: RunConfig, samples: Iterable[str]
 ) -> Iterable[tuple[str, str, str, str]]:
     """Yield those that could not be converted anew, and why."""
+    skipped = {one.id: one for one in read_skipped(run_config.place(INCOMPLETE))}
     for sample in samples:
         try:
             fragment = read_fragment(run_config.fragment(key_of(sample)))
         except StoreError:
-            yield sample, "", "is no longer in the source, so it left the manifest", DROP
+            if sample in skipped:
+                one = skipped[sample]
+                yield sample, one.file, one.cause, one.remedy
+            else:
+                yield sample, "", "is not among the samples of this run", _LIST_IT
             continue
         if fragment.skipped is not None:
             one = fragment.skipped

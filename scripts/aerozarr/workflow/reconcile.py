@@ -281,6 +281,8 @@ def plan_run(
                 others = _not_kept(run_config, sample, state, files)
                 if others is not None:
                     in_part[sample.key] = others
+    # Of those that this run does not list (limit, splits), the next one that does is to know.
+    forget += sorted(frozenset(damaged) - {sample.key for sample in state.samples})
     lost = sum(why == GONE for why in convert.values())
     is_forced = _forced_keys(run_config, state.samples, forced)
     convert = {
@@ -438,6 +440,7 @@ def forget(run_config: RunConfig, plan: Plan) -> None:
         path, aside = run_config.fragment(key), run_config.set_aside(key)
         if key not in plan.in_part:
             path.unlink(missing_ok=True)
+            aside.unlink(missing_ok=True)
         elif path.exists():
             # Its job keeps by it what holds of the group.
             aside.parent.mkdir(exist_ok=True)

@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import vtkmodules.all as vtk
 
 import mesh_files
 from aerozarr.config.settings import load_settings
+from aerozarr.errors import BrokenSample
 from aerozarr.run_config import RunConfig
 from aerozarr.source.files.rows import as_rows
 from aerozarr.source.files.scalars import as_scalar
@@ -85,6 +87,35 @@ def test_what_is_listed_and_loaded(run_config: RunConfig) -> None:
     names = source.array_names(sample, domains)["boundary_*.vtp"]
     assert names == {"point": ["T"], "cell": ["p"]}
     assert [*unused_arrays(run_config, sample)] == ["not used  boundary_*.vtp: T (point)"]
+
+
+@pytest.mark.parametrize("position", ["cell_centers", "C", "cell:C", "points", "P"])
+@pytest.mark.parametrize("kind", ["block-wise", "by vtk"])
+def test_a_field_goes_with_the_fields_that_are_kept(
+    tmp_path: Path, position: str, kind: str
+) -> None:
+    solid = vtk.vtkPlatonicSolidSource()  # a tetrahedron, with as many cells as points
+    solid.SetSolidTypeToTetrahedron()
+    solid.Update()
+    four, places = np.arange(4.0), np.ones((4, 3))
+    arrays = {"cell_pc": four, "point_pp": four, "cell_C": places, "point_P": places}
+    data = mesh_files.add(solid.GetOutput(), **arrays)
+    mesh_files.write(data, tmp_path / "source/a/b.vtp", is_text=kind == "by vtk")
+    filemap = {"surface_position": f"b.vtp::{position}", "surface_pressure": "b.vtp::pc"}
+    config: dict[str, Any] = {"source_url": str(tmp_path / "source"), "filemap": filemap}
+    run_config = RunConfig.of(load_settings({**config, "fields": {"surface_h": "b.vtp::pp"}}))
+    (sample,) = run_config.source.list().samples
+    (domain,) = run_config.domains
+    load = run_config.source.loader(sample, run_config.domains, kept={"surface_position"})
+    _, of_cells, of_points = domain.fields
+    fits, other = of_cells, of_points
+    if position in ("points", "P"):
+        fits, other = other, fits
+    assert len(as_rows(load(fits), fits)) == 4
+    with pytest.raises(BrokenSample) as error:
+        load(other)
+    what = "cell data" if fits is of_cells else "point data"
+    assert error.value.cause.endswith(f"and surface_position (b.vtp::{position}) is {what}")
 
 
 def test_one_file_changes_its_fields_alone(run_config: RunConfig) -> None:

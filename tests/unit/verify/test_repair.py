@@ -9,11 +9,26 @@ from pathlib import Path
 import pytest
 
 from aerozarr.config.settings import load_settings
+from aerozarr.convert.fragment import Fragment
 from aerozarr.errors import SettingsError, StoreError
+from aerozarr.filesystems.files import write_atomically
 from aerozarr.run_config import RunConfig
+from aerozarr.source.sample_table import skipped_table
+from aerozarr.source.samples import Skipped
 from aerozarr.verify import expected as remedies
-from aerozarr.verify.repair import _LEFT, begin_repair, plan_repair, repair_messages, repair_of
+from aerozarr.verify.repair import (
+    _LEFT,
+    Planned,
+    Repair,
+    begin_repair,
+    outcome_path,
+    plan_repair,
+    repair_messages,
+    repair_of,
+)
+from aerozarr.verify.repair import repair as mend
 from aerozarr.verify.store import Verdict, state_of
+from aerozarr.workflow.reconcile import State, forget, plan_run
 
 REMEDIES = (
     *("CONVERT_ANEW", "MERGE_ANEW", "RUN", "MEND_SOURCE", "ADOPT", "DROP", "MOVE_AWAY"),
@@ -139,3 +154,23 @@ def test_a_verdict_of_an_earlier_version_is_not_gone_by(config: RunConfig) -> No
     path.write_text(json.dumps(verdict))
     with pytest.raises(SettingsError, match="Run snakemake verify"):
         plan_repair(config)
+
+
+def test_a_damaged_sample_that_this_run_does_not_list_is_not_mended(config: RunConfig) -> None:
+    record, aside = config.fragment("s"), config.set_aside("s")
+    aside.parent.mkdir(parents=True)
+    for path in (record, aside):
+        path.write_text(Fragment(sample_id="s", status="converted").model_dump_json())
+    # As with a limit that leaves it out.
+    empty = State([], {}, {}, {}, None, None, {})
+    forget(config, plan_run(config, empty, damaged={"s"}))
+    assert not record.exists() and not aside.exists(), "whoever lists it next converts it anew"
+    begin_repair(config, Planned(Repair(samples=["s", "cut"])))
+    cut = Skipped("cut", "", "incomplete", "", "U.pt", "is not there", "add it")
+    write_atomically(config.place("incomplete.tsv"), skipped_table([cut]))
+    with pytest.raises(StoreError, match="not everything could be mended"):
+        mend(config, table=config.place("repair.tsv"))
+    lines = outcome_path(config).read_text().splitlines()
+    assert lines[0].startswith("2 problems not mended")
+    assert lines[1].startswith("  s: is not among the samples of this run; if the source has it")
+    assert lines[2] == "  cut: U.pt: is not there; add it"

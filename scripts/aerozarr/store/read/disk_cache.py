@@ -20,7 +20,7 @@ import struct
 import time
 import warnings
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 
@@ -350,6 +350,9 @@ class CachingFetcher(Fetcher):
         missing = [span for span in spans if span not in found]
         if missing:
             fetched = dict(self._fetch(missing))
+            if self._joins(found, missing) and not self._is_still_current():
+                # What is here is of one run, what was fetched of another: neither would tell.
+                return self.fetcher.fetch(spans)
             self._keep(fetched)
             found |= fetched
         return [found[span] for span in spans]
@@ -359,6 +362,19 @@ class CachingFetcher(Fetcher):
         version = self._versions.pop(group, None)
         if version is not None:
             self.cache.drop(version)
+
+    def _joins(self, found: Iterable[ByteRange], missing: Iterable[ByteRange]) -> bool:
+        """Whether some of a group is here, and some was fetched."""
+        here = {self._version(span) for span in found}
+        return any(self._version(span) in here for span in missing)
+
+    def _is_still_current(self) -> bool:
+        """Ask whether the store is the one that was opened; if not, nothing here is used again."""
+        self._asked = time.monotonic()
+        if self._is_current():
+            return True
+        self._versions.clear()
+        return False
 
     def _version(self, span: ByteRange) -> str | None:
         """Return the version of a span's group; None for what is not kept."""
@@ -395,10 +411,8 @@ class CachingFetcher(Fetcher):
             and self._version(span) is not None
             and (span.stop is None or len(content) == span.stop - span.start)
         ]
-        if kept and time.monotonic() - self._asked > _CURRENT_SECONDS:
-            self._asked = time.monotonic()
-            if not self._is_current():
-                self._versions.clear()
-                return
+        is_long_ago = time.monotonic() - self._asked > _CURRENT_SECONDS
+        if kept and is_long_ago and not self._is_still_current():
+            return
         for path, pieces in groupby(kept, key=lambda piece: piece[0].path):
             self.cache.write(self._version(ByteRange(path)) or "", path, list(pieces))

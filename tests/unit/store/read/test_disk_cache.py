@@ -181,6 +181,33 @@ def test_nothing_is_kept_once_the_store_is_another(place, opened, tmp_path, monk
     assert asked.spans != []
 
 
+def test_what_is_kept_is_never_put_beside_what_was_written_since(place, opened, tmp_path) -> None:
+    # Random bits as float16, and no compression: all chunks lie where they lay before.
+    def put(seed: int) -> None:
+        settings = {"compression": {"clevel": 0}, "shuffle_seed": seed, "chunk_points": CHUNK}
+        writer = StoreWriter(place, settings | {"take_over": True}, workdir=tmp_path / "work")
+        points = np.arange(3 * POINTS, dtype=float).reshape(-1, 3) % 2048
+        for sample in SAMPLES:
+            writer.write(sample, {"volume_position": points, "volume_pressure": points[:, 0]})
+        writer.finish()
+
+    put(0)
+    store, asked = opened()
+    read = values(store)
+    np.testing.assert_array_equal(read["volume_position"][:, :1], read["volume_pressure"])
+    # As where there was no room for it any more.
+    caching = store._reader.fetcher
+    for file in {span.path for span in asked.spans if "pressure/c" in span.path}:
+        os.unlink(caching.cache._place(caching._versions["a.zarr"], file) + ".records")
+    put(1)
+    try:
+        read = values(store)
+    except StoreError as error:
+        assert "written anew" in str(error)
+    else:
+        np.testing.assert_array_equal(read["volume_position"][:, :1], read["volume_pressure"])
+
+
 def on_disk(folder: Path) -> int:
     return sum(path.stat().st_blocks * 512 for path in folder.rglob("*") if path.is_file())
 

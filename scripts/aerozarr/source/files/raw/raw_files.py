@@ -17,7 +17,7 @@ import torch
 
 from aerozarr.config.fields import Field
 from aerozarr.config.file_patterns import whole_name
-from aerozarr.config.raw_keys import RawKey, parse_raw_key, surfaces_in
+from aerozarr.config.raw_keys import Association, RawKey, parse_raw_key, surfaces_in
 from aerozarr.errors import BrokenSample
 from aerozarr.source.files.blocks import Blocks, Joined, regrouped
 from aerozarr.source.files.raw.child import Child
@@ -47,6 +47,8 @@ class RawFiles:
         Returns the seed of a domain, for what is random in it.
     by_library
         Whether everything is read by vtk, for verification.
+    kept
+        Fields that are stored already and not loaded: what is loaded has to go with them.
     """
 
     def __init__(
@@ -57,9 +59,11 @@ class RawFiles:
         seed_of: Callable[[str], int],
         *,
         by_library: bool = False,
+        kept: Iterable[Field] = (),
     ) -> None:
         self._fetch, self._names_of, self._seed_of = fetch, names_of, seed_of
         self._by_library = by_library
+        self._kept = [*kept]
         self._keys: dict[str, list[RawKey]] = {}
         for field in fields:
             for file, key in ((field.file, field.key), *(field.patches or ())):
@@ -139,6 +143,8 @@ class RawFiles:
 
     def _check_association(self, field: Field, association: str) -> None:
         """Refuse fields of points and fields of cells in one domain."""
+        if field.domain not in self._rows_for:
+            self._look_at_kept(field.domain)
         before, first = self._rows_for.setdefault(field.domain, (association, field))
         if before == association:
             return
@@ -149,6 +155,30 @@ class RawFiles:
             "name fields of one kind in filemap; ::points are the positions of point data, "
             "::cell_centers those of cell data",
         )
+
+    def _look_at_kept(self, domain: str) -> None:
+        """Note what the fields of a domain that are not loaded have rows for."""
+        keys = [(one, parse_raw_key(one.key or "")) for one in self._kept if one.domain == domain]
+        # One is enough, since they go with each other. The file is opened if no key tells.
+        for field, key in sorted(keys, key=lambda pair: pair[1].association is None):
+            if key.derived is not None and key.association is None:
+                continue  # a distance, which goes by another field
+            named = replace(
+                field, file=whole_name((self._names_of(field.file) or (field.file,))[0])
+            )
+            association = key.association or self._association_in_file(named, field.file, key)
+            self._rows_for[domain] = association, named
+            return
+
+    def _association_in_file(self, named: Field, file: str, key: RawKey) -> Association:
+        opened, _ = self._opened(file)
+        try:
+            return opened.association_of(key)
+        except (Unreadable, DamagedVtk) as error:
+            raise _broken(named, error) from None
+        finally:
+            if self._wanted[file] <= 0:
+                opened.end_library()
 
 
 _WHAT = {"point": "point data", "cell": "cell data", "sample": "a resampling"}
@@ -235,6 +265,14 @@ class _RawFile:
             return {kind: list(of) for kind, of in xml.arrays.items()}
         names: Mapping[Literal["point", "cell"], list[str]] = self._asked("names")[0]["names"]
         return names
+
+    def association_of(self, key: RawKey) -> Literal["point", "cell"]:
+        """Return what the array that a file map names has rows for."""
+        xml = self._opened_xml()
+        if xml is not None:
+            with contextlib.suppress(NotInBlocks):
+                return choose(key, _all_names(xml, key.name))
+        return choose(key, self._asked("names")[0]["names"])
 
     def end_library(self) -> None:
         """End the process that reads it, if there is one."""
