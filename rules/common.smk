@@ -147,6 +147,11 @@ def untracked(value):
     return lambda wildcards, output: value
 
 
+def as_it_is(text):
+    """Return a text as a parameter in which braces are no wildcards: a unit may be `m^{2}`."""
+    return lambda wildcards: text
+
+
 def script(name):
     """Return the Python and the script of a rule, as parameters."""
     return dict(python=untracked(RUN.python()), script=untracked(RUN.script(name)))

@@ -19,7 +19,7 @@ rule convert_sample:
     params:
         **script("convert_sample"),
         fingerprint=fingerprint,
-        stored_as=RUN_CONFIG.stored_as,
+        stored_as=as_it_is(RUN_CONFIG.stored_as),
     message:
         "Converting {wildcards.key}"
     shell:

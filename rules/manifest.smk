@@ -20,7 +20,7 @@ rule merge_manifest:
         "../envs/aerozarr.yaml"
     params:
         **script("merge_manifest"),
-        listed_as=RUN_CONFIG.listed_as,
+        listed_as=as_it_is(RUN_CONFIG.listed_as),
     message:
         "Merging {input.table} and the fragments into the manifest"
     shell:

@@ -48,10 +48,10 @@ def test_only_the_fields_that_differ_are_converted(converted: Workspace, tmp_pat
 
     # What is said of an array, and no value.
     before = inodes(w)
-    w.config["fields"] = {"volume_temperature": {"file": "T.pt", "unit": "degC"}}
+    w.config["fields"] = {"volume_temperature": {"file": "T.pt", "unit": "K m^{2}"}}
     w.run()
     assert written(w, before) == set()
-    assert '"degC"' in (w.store / "a.zarr/volume/temperature/zarr.json").read_text()
+    assert '"K m^{2}"' in (w.store / "a.zarr/volume/temperature/zarr.json").read_text()
 
     w.config["field_dtypes"] = {"volume_velocity": "float32"}
     # Other positions, as many as before, and more of them.

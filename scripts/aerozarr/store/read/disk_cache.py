@@ -352,7 +352,7 @@ class CachingFetcher(Fetcher):
             fetched = dict(self._fetch(missing))
             if self._joins(found, missing) and not self._is_still_current():
                 # What is here is of one run, what was fetched of another: neither would tell.
-                return self.fetcher.fetch(spans)
+                return [*self.fetcher.fetch(spans)]
             self._keep(fetched)
             found |= fetched
         return [found[span] for span in spans]
