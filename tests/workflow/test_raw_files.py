@@ -138,6 +138,8 @@ def test_raw_files_are_converted_as_pt_files_are(workspace: Workspace) -> None:
     assert "boundary_6.vtp, boundary_old.vtp" in skipped.loc["two", "cause"]
     assert "crash" in run.output, "what a person reads names it"
     assert Store(w.store).scalars("b") == {"drag": 0.2}
+    page = (w.work / "report.html").read_text().replace("<wbr>", "")
+    assert "boundary_*.vtp: shear (point)" in page, "what the files hold besides"
 
     of_pt = Workspace(w.root / "pt")
     of_pt.root.mkdir()

@@ -22,6 +22,7 @@ from aerozarr.merge.sidecars import provenance_of
 from aerozarr.merge.statistics import statistics
 from aerozarr.merge.summary import Summary
 from aerozarr.merge.svg import COMPONENTS, colour_rules, histogram
+from aerozarr.merge.unused_arrays import unused_arrays_here
 from aerozarr.messages import SHOWN, format_bytes, plural, printable, redacted
 from aerozarr.run_config import RunConfig
 from aerozarr.source.samples import Sample, Skipped, ids_by_split
@@ -114,7 +115,7 @@ def report_of(run_config: RunConfig, summary: Summary, outcome: Outcome) -> str:
         store=redacted(run_config.settings.store),
         colours={scheme: Markup(colour_rules(scheme)) for scheme in ("light", "dark")},
         verdict=verdict_of(summary, outcome),
-        notes=_notes(summary),
+        notes=[*_notes(summary), *_not_used(run_config, outcome)],
         sample_count=len(fragments),
         point_count=sum(row["points"] for row in samples),
         kept_points=summary.kept_points,
@@ -191,6 +192,14 @@ def _notes(summary: Summary) -> list[tuple[str, list[str]]]:
         text = f"{number} in the store that the manifest does not list (snakemake remove_orphans):"
         notes.append((text, _first(summary.orphans)))
     return notes
+
+
+def _not_used(run_config: RunConfig, outcome: Outcome) -> list[tuple[str, list[str]]]:
+    """Return the arrays of raw files that the store leaves out, by those of one sample."""
+    converted = {fragment.sample_id for fragment in outcome.fragments}
+    sample = next((sample for sample in outcome.samples if sample.id in converted), None)
+    lines = unused_arrays_here(run_config, sample) if sample is not None else []
+    return [("The raw files hold arrays that no field is made of:", _first(lines))] if lines else []
 
 
 def _first(items: Sequence[str]) -> list[str]:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import accumulate
 
-from aerozarr.config.raw_keys import RawKey, parse_raw_key
 from aerozarr.convert.encode import use_one_thread
 from aerozarr.errors import StoreError
 from aerozarr.filesystems.location import is_url
-from aerozarr.messages import format_bytes, format_duration, plural, printable
+from aerozarr.merge.unused_arrays import unused_arrays
+from aerozarr.messages import format_bytes, format_duration, plural
 from aerozarr.run_config import RunConfig
 from aerozarr.source.samples import Listing, Sample
 from aerozarr.workflow.compressions import comparison_lines, convert_with, try_compressions
@@ -152,25 +151,8 @@ def estimate_of(run_config: RunConfig, listing: Listing) -> Estimate:
         measured=len(converted),
         broken=len(made) - len(converted),
         comparison=tuple(comparison_lines(tried)),
-        unused=tuple(unused_arrays(run_config, converted[0][0])),
+        unused=tuple(f"not used  {line}" for line in unused_arrays(run_config, converted[0][0])),
     )
-
-
-def unused_arrays(run_config: RunConfig, sample: Sample) -> Iterator[str]:
-    """Yield what there is in a sample's raw files besides the fields, a line a file."""
-    keys: dict[str, list[RawKey]] = {}
-    for one in (one for domain in run_config.domains for one in domain.fields):
-        for file, key in ((one.file, one.key), *(one.patches or ())):
-            keys.setdefault(file, []).append(parse_raw_key(key or ""))
-    for file, names in run_config.source.array_names(sample, run_config.domains).items():
-        left = [
-            f"{printable(name)} ({association})"
-            for association, of in names.items()
-            for name in of
-            if not any(key.is_of(association, name) for key in keys[file])
-        ]
-        if left:
-            yield f"not used  {printable(file)}: {', '.join(left)}"
 
 
 def _few(samples: list[Sample]) -> list[Sample]:

@@ -12,12 +12,12 @@ import vtkmodules.all as vtk
 import mesh_files
 from aerozarr.config.settings import load_settings
 from aerozarr.errors import BrokenSample
+from aerozarr.merge.unused_arrays import unused_arrays
 from aerozarr.run_config import RunConfig
 from aerozarr.source.files.rows import as_rows
 from aerozarr.source.files.scalars import as_scalar
 from aerozarr.source.samples import Sample
 from aerozarr.workflow import resources
-from aerozarr.workflow.estimate import unused_arrays
 from aerozarr.workflow.resources import BASE_MB, arrays_of, memory_mb
 from unit.store_helpers import put_file, url_of
 
@@ -86,7 +86,7 @@ def test_what_is_listed_and_loaded(run_config: RunConfig) -> None:
         )
     names = source.array_names(sample, domains)["boundary_*.vtp"]
     assert names == {"point": ["T"], "cell": ["p"]}
-    assert [*unused_arrays(run_config, sample)] == ["not used  boundary_*.vtp: T (point)"]
+    assert [*unused_arrays(run_config, sample)] == ["boundary_*.vtp: T (point)"]
 
 
 @pytest.mark.parametrize("position", ["cell_centers", "C", "cell:C", "points", "P"])
