@@ -35,6 +35,10 @@ _KILLED = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _LENGTH = 8
 
 
+# To the children that this process has.
+_lines: set[socket.socket] = set()
+
+
 class _Reply(NamedTuple):
     said: dict[str, Any]
     array: npt.NDArray[Any] | None
@@ -58,9 +62,12 @@ class Child:
         sys.stderr.flush()
         self._process = os.fork()
         if self._process == 0:
-            self._line.close()
+            # Those to other children too: a child ends when no process holds its line any more.
+            for line in (self._line, *_lines):
+                line.close()
             _be_child(theirs, begin)
         theirs.close()
+        _lines.add(self._line)
 
     def ask(self, *question: Any) -> Answer:
         """Return the answer to a question.
@@ -105,6 +112,7 @@ class Child:
 
     def close(self) -> int:
         """End the child; return its exit code, minus the number of the signal that ended it."""
+        _lines.discard(self._line)
         self._line.close()
         if not self._process:
             return 0
