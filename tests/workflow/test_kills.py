@@ -18,7 +18,7 @@ import torch
 
 from workflow.harness import Workspace, digests, tensors, write_sample
 
-SIGKILLS, SIGTERMS = 24, 20
+SIGKILLS, SIGTERMS = 18, 12
 
 
 def convert_a_new_sample(w: Workspace) -> tuple[str, ...]:
