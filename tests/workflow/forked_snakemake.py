@@ -160,6 +160,15 @@ def _has_event_loop() -> bool:
     return asyn is not None and asyn.iothread[0] is not None
 
 
+def _forget_modules_of_the_run() -> None:
+    """Forget aerozarr, and a dataset class's module: a program that starts has neither."""
+    here = tuple({sys.prefix, sys.base_prefix})
+    for name, module in [*sys.modules.items()]:
+        file = getattr(module, "__file__", None)
+        if name != "__main__" and file is not None and not file.startswith(here):
+            del sys.modules[name]
+
+
 def _be_fork_server(script: str, listener: int, log: int) -> NoReturn:
     """Do what `python script --serve` does."""
     code = 1
@@ -170,8 +179,7 @@ def _be_fork_server(script: str, listener: int, log: int) -> NoReturn:
         os.closerange(3, 4096)  # the lock on the work folder among them
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_DFL)
-        for name in [name for name in sys.modules if name.partition(".")[0] == "aerozarr"]:
-            del sys.modules[name]
+        _forget_modules_of_the_run()
         subprocess.Popen = _Popen.__base__  # type: ignore[misc]
         sys.path[0] = os.path.dirname(script)
         sys.argv = [script, "--serve"]
