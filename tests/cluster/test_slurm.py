@@ -382,6 +382,8 @@ def test_a_killed_run_is_started_again_and_its_jobs_do_not_meet_the_new_ones(
     process.wait()
     assert len(cluster.jobs()) == 3
     (waiting,) = cluster.jobs("PENDING")
+    # Or it may have begun, and ended, before the next run looks.
+    cluster.run("scontrol", "hold", waiting)
     script = cluster.run("scontrol", "write", "batch_script", waiting, "-")
     (name,) = (path.name for path in (forty.workspace.work / ".slurm").iterdir())
 
