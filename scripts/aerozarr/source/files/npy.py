@@ -29,6 +29,7 @@ from aerozarr.source.files.zip_directory import (
 
 TRUNCATED = "it is truncated or damaged"
 SAVE_AGAIN = "write the file again with numpy.save(path, array)"
+SAVEZ_AGAIN = "write the file again with numpy.savez(path, name=array, …)"
 # What a packed archive may unpack to, as a multiple of its size.
 UNPACKED = 100
 # Headers are a dict of three entries; more than this is none.
@@ -76,7 +77,7 @@ def load_npz(path: Path, stream: BinaryIO, status: os.stat_result, field: Field)
     try:
         start = start_of(stream, record)
     except DamagedZipError:
-        raise broken(field, TRUNCATED, SAVE_AGAIN) from None
+        raise broken(field, TRUNCATED, SAVEZ_AGAIN) from None
     stream.seek(start)
     head = stream.read(min(record.size, _LONGEST_HEADER + 128))
     header = _read_header(io.BytesIO(head), record.size, field)
@@ -115,10 +116,10 @@ def _record_of(stream: BinaryIO, size: int, field: Field) -> Record:
     try:
         records = read_directory(stream)
     except DamagedZipError:
-        raise broken(field, f"{TRUNCATED}, or no NumPy archive (.npz)", SAVE_AGAIN) from None
+        raise broken(field, f"{TRUNCATED}, or no NumPy archive (.npz)", SAVEZ_AGAIN) from None
     by_key = {r.name.removesuffix(_SUFFIX): r for r in records if r.name.endswith(_SUFFIX)}
     if not by_key:
-        raise broken(field, "it is a zip archive without NumPy arrays", SAVE_AGAIN)
+        raise broken(field, "it is a zip archive without NumPy arrays", SAVEZ_AGAIN)
     if field.key is None and len(by_key) > 1:
         raise broken(
             field,
