@@ -80,6 +80,8 @@ class DirectJobs:
         # The socket module's own kind, to be shut down by another thread.
         with socket.socket(fileno=connection.detach()) as line, open(request.log, "wb") as log:
             with self._lock:
+                if self._is_interrupted:  # before it was among those that are ended
+                    return _INTERRUPTED
                 self._waiting.add(line)
             code = forkserver_client.ask(line, request.texts, stderr=log.fileno())
             with self._lock:
@@ -92,8 +94,8 @@ class DirectJobs:
 
     def interrupt(self) -> None:
         """End all jobs: a server kills the worker of a client that is gone."""
-        self._is_interrupted = True
         with self._lock:
+            self._is_interrupted = True
             for line in self._waiting:
                 with contextlib.suppress(OSError):
                     line.shutdown(socket.SHUT_RDWR)

@@ -13,9 +13,7 @@ from aerozarr.adopt.expected import adoption_folder
 from aerozarr.errors import AerozarrError
 from aerozarr.run_config import RunConfig
 from aerozarr.source.samples import Sample
-from aerozarr.verify.expected import (
-    verification_folder,
-)
+from aerozarr.verify.expected import verification_folder
 from aerozarr.workflow import forkserver_client, snakemake_internals
 from aerozarr.workflow.direct_jobs import DirectJobs, request_of
 from aerozarr.workflow.display import NoDisplay

@@ -132,7 +132,7 @@ def test_the_slowest_sample_comes_first(run_config: RunConfig) -> None:
 
 def verdict(left: list[Skipped], converted: int = 3, **told: Any) -> tuple[str, str, list[str]]:
     summary = Summary("store", "cars", converted, [], [], 0, 0, "", **told)
-    outcome = Outcome([], [None] * converted, left, "cars")  # type: ignore[list-item]
+    outcome = Outcome([], [None] * converted, left, "cars")  # type: ignore[list-item] # only counted
     found = verdict_of(summary, outcome)
     return found.level, found.text, [*found.kinds]
 

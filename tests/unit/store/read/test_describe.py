@@ -52,8 +52,8 @@ def test_a_notebook_gets_the_same_and_nothing_of_a_store_becomes_html(store: Sto
     html = store._repr_html_()
     parser = HTMLParser()
     tags, texts = set[str](), list[str]()
-    parser.handle_starttag = lambda tag, _: tags.add(tag)  # type: ignore[method-assign]
-    parser.handle_data = texts.append  # type: ignore[method-assign]
+    parser.handle_starttag = lambda tag, _: tags.add(tag)  # type: ignore[method-assign] # a hook
+    parser.handle_data = texts.append  # type: ignore[method-assign] # likewise
     parser.feed(html)
     assert tags == {"div", "p", "strong", "code", "table", "thead", "tbody", "tr", "th", "td"}
     for expected in (NAME, "volume_velocity", "float16 × 3", "1,000 to 1,200 points", "run_1"):
@@ -62,7 +62,7 @@ def test_a_notebook_gets_the_same_and_nothing_of_a_store_becomes_html(store: Sto
 
 def drawn(figure: object) -> np.ndarray:
     figure.canvas.draw()  # type: ignore[attr-defined] # of matplotlib
-    return np.asarray(figure.axes[0].collections[0]._offsets3d)  # type: ignore[attr-defined]
+    return np.asarray(figure.axes[0].collections[0]._offsets3d)  # type: ignore[attr-defined] # of matplotlib
 
 
 def test_a_picture_shows_points_units_and_a_colour_bar(store: Store, tmp_path: Path) -> None:
