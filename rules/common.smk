@@ -14,6 +14,7 @@ SCRIPTS = Path(os.path.abspath(OWN), "scripts")
 sys.path.insert(0, str(SCRIPTS))
 
 from aerozarr.filesystems.location import is_url
+from aerozarr.garbage import no_garbage_collection
 from aerozarr.source.sample_table import read_samples
 from aerozarr.workflow.resources import arrays_of, memory_mb, runtime_minutes
 from aerozarr.workflow.start_run import start_run
@@ -21,7 +22,8 @@ from aerozarr.workflow.slurm import end_run
 from aerozarr.workflow.snakemake_internals import checkpoint_output, jobs_in_group
 from aerozarr.workflow.terminal import Outcome
 
-RUN = start_run(workflow, config, SCRIPTS)
+with no_garbage_collection():
+    RUN = start_run(workflow, config, SCRIPTS)
 OUTCOME = Outcome.of(RUN)
 RUN_CONFIG = RUN.config
 WORKDIR = RUN_CONFIG.workdir

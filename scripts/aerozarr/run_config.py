@@ -142,7 +142,7 @@ class RunConfig:
         """Return the path of something in the work folder."""
         return Path(self.workdir, name)
 
-    @property
+    @cached_property
     def fragments(self) -> str:
         """The folder of the fragments, as Snakemake's file patterns name it.
 
@@ -153,7 +153,11 @@ class RunConfig:
 
     def fragment(self, key: str) -> Path:
         """Return the path of a sample's fragment."""
-        return Path(self.fragments, f"{key}.json")
+        return Path(self.fragment_path(key))
+
+    def fragment_path(self, key: str) -> str:
+        """Return the path of a sample's fragment as a text, of which thousands take no time."""
+        return f"{self.fragments}/{key}.json"
 
     def set_aside(self, key: str) -> Path:
         """Return where a sample's fragment is while some of its fields are converted anew."""

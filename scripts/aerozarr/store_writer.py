@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from msgspec import structs
 
 from aerozarr.config.fields import Field, domains_of
 from aerozarr.config.filemap import ATTRIBUTES, attribute_named
@@ -157,8 +158,8 @@ class StoreWriter:
                 field=skipped.field, file=sample_id, cause=skipped.cause, remedy=skipped.remedy
             )
         size = sum(int(array.nbytes) for array in arrays.values())
-        made = made.model_copy(update={"stored_as": config.stored_as_digest, "source_bytes": size})
-        write_atomically(fragment, made.model_dump_json(indent=2).encode("utf-8"))
+        made = structs.replace(made, stored_as=config.stored_as_digest, source_bytes=size)
+        write_atomically(fragment, made.to_json())
 
     def finish(self) -> list[str]:
         """Write the manifest and the files beside it, of all samples that were written.

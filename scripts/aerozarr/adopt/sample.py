@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from msgspec.structs import replace
 
 from aerozarr.adopt.expected import (
     CONVERT_ANEW,
@@ -69,8 +70,7 @@ def adopt_sample(run_config: RunConfig, *, key: str, findings: Path) -> None:
         where = printable(f"{found.sample_id}: {problem.place}")
         print(f"{where}: {printable(problem.what)}; {problem.remedy}", file=sys.stderr)
     if fragment is not None:
-        content = fragment.model_dump_json(indent=2).encode("utf-8")
-        write_atomically(run_config.fragment(key), content)
+        write_atomically(run_config.fragment(key), fragment.to_json())
     # Last: a job that was killed before is done again.
     write_atomically(findings, found.model_dump_json().encode("utf-8"))
 
@@ -99,7 +99,7 @@ def compare_sample(
     if group.problems:
         return _refused(sample.id, group.problems), None
     notes = [*fragment.notes, *group.notes(run_config)]
-    fragment = fragment.model_copy(update={"adopted": True, "notes": notes})
+    fragment = replace(fragment, adopted=True, notes=notes)
     found = AdoptionFindings(
         sample_id=sample.id,
         files=len(fragment.objects),

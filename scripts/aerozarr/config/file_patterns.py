@@ -37,6 +37,7 @@ class NotOneFile(NamedTuple):
     remedy: str
 
 
+@functools.lru_cache(maxsize=1024)  # asked of every file of every sample, by few names
 def is_raw(file: str) -> bool:
     """Whether a file, or an entry of a file map, is a raw simulation file by its name."""
     return os.path.splitext(whole_name(file))[1].lower() in RAW_FILES
@@ -69,8 +70,10 @@ def _by_number(name: str) -> tuple[str, int, str]:
 
 def why_not_one(entry: str, names: Collection[str]) -> NotOneFile | None:
     """Return why the files that an entry names are not one; None where they are, or are none."""
+    if not _may_name_others(entry):
+        return None
     found = names_of(entry, names)
-    if not found or not _may_name_others(entry):
+    if not found:
         return None
     if len({whole_name(name) for name in found}) > 1 or (len(found) > 1 and found[0] == entry):
         return _several(entry, found)
@@ -130,6 +133,8 @@ class Wanted:
     def missing_in(self, names: Collection[str]) -> list[str]:
         """Return the entries that name none of some files."""
         there = frozenset(names)
+        if self._names <= there:
+            return []
         return [entry for entry in self.entries if not names_of(entry, there)]
 
     def entries_in(self, names: Collection[str]) -> set[str]:

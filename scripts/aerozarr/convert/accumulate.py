@@ -96,7 +96,7 @@ class _Component(NamedTuple):
 def _joined(rows: int, components: Iterable[_Component]) -> Moments:
     columns = map(list, zip(*components, strict=True))
     content: dict[str, Any] = dict(zip(_Component._fields, columns, strict=True))
-    return Moments.model_construct(rows=rows, **content)
+    return Moments(rows=rows, **content)
 
 
 def _of_component(component: Values, room: Column) -> _Component:

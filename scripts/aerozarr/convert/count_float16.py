@@ -66,7 +66,7 @@ class Float16Counter:
         times = counts[:, :, :_INFINITY]
         spread: dict[str, Any] = _spread(times, finite)
         ends = [_ends(signs) for signs in times != 0]
-        return Moments.model_construct(
+        return Moments(
             rows=self._rows,
             finite=finite.tolist(),
             nans=nans.tolist(),

@@ -5,15 +5,15 @@ A fragment is this workflow's own record, and no part of the store format.
 
 from __future__ import annotations
 
-import contextlib
 import json
+import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
+import msgspec
 
 from aerozarr.config.fields import Domain
 from aerozarr.convert.rounding import Rounding, rounding_warnings
@@ -23,9 +23,10 @@ from aerozarr.run_config import FRAGMENT_VERSION
 from aerozarr.source.samples import Skipped
 from aerozarr.store.format.layout import Grid, group_path
 from aerozarr.store.format.moments import Moments
+from aerozarr.store.write.local_files import LocalFiles
 
 
-class FieldRecord(BaseModel):
+class FieldRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a conversion learnt of one field.
 
     Attributes
@@ -44,8 +45,6 @@ class FieldRecord(BaseModel):
         is not told.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     moments: Moments
     rounding: Rounding
     note: str = ""
@@ -53,17 +52,22 @@ class FieldRecord(BaseModel):
     change: str = ""
 
 
-class Fragment(BaseModel):
+class Fragment(
+    msgspec.Struct,
+    frozen=True,
+    forbid_unknown_fields=True,
+    rename={"skipped": "left_out"},  # by the name that fragments have had for it
+):
     """What became of one sample.
 
     Attributes
     ----------
-    fragment_version
-        Version of this record.
     sample_id
         The sample's id.
     status
         `converted`, or `broken`: then there is no group.
+    fragment_version
+        Version of this record.
     fingerprint, stored_as
         Of the sample's files, and of the settings, at the time; no fingerprint when the next run
         should try again.
@@ -90,23 +94,16 @@ class Fragment(BaseModel):
         Wall time of the conversion, and the process's peak resident memory in MiB.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, serialize_by_alias=True)
-
-    fragment_version: int = FRAGMENT_VERSION
     sample_id: str
     status: Literal["converted", "broken"]
+    fragment_version: int = FRAGMENT_VERSION
     fingerprint: str = ""
     stored_as: str = ""
     domains: dict[str, Grid] = {}
     source_points: dict[str, int] = {}
     fields: dict[str, FieldRecord] = {}
     objects: dict[str, tuple[int, str]] = {}
-    # By the name that fragments have had for it.
-    skipped: Skipped | None = Field(
-        default=None,
-        validation_alias=AliasChoices("left_out", "skipped"),
-        serialization_alias="left_out",
-    )
+    skipped: Skipped | None = None
     stamp: str = ""
     content: str = ""
     notes: list[str] = []
@@ -124,8 +121,20 @@ class Fragment(BaseModel):
         """Bytes of the group's files."""
         return sum(size for size, _ in self.objects.values())
 
+    def to_json(self) -> bytes:
+        """Return the fragment as text."""
+        of_fields = (record.moments for record in self.fields.values())
+        squares = (value for of in of_fields for value in (*of.m2, *of.log_m2))
+        if all(map(math.isfinite, squares)):
+            return msgspec.json.encode(self)
+        # JSON has no numbers for those that are not finite, and msgspec would write null.
+        return json.dumps(msgspec.to_builtins(self)).encode("utf-8")
 
-def read_fragment(path: Path) -> Fragment:
+
+_DECODER = msgspec.json.Decoder(Fragment)
+
+
+def read_fragment(path: str | Path) -> Fragment:
     """Read a fragment.
 
     Raises
@@ -134,25 +143,44 @@ def read_fragment(path: Path) -> Fragment:
         When it is not there, is of another version, or is no fragment.
     """
     try:
-        content = path.read_bytes()
+        with open(path, "rb") as file:
+            content = file.read()
     except FileNotFoundError:
         raise StoreError(f"{path} is not there. Run snakemake again.") from None
-    version = FRAGMENT_VERSION
-    try:
-        fragment = Fragment.model_validate_json(content)
-        if fragment.fragment_version == version:
-            return fragment
-        version = fragment.fragment_version
-    except ValidationError:
-        # One of another version may have other fields.
-        with contextlib.suppress(ValueError, AttributeError):
-            version = json.loads(content).get("fragment_version", version)
-    if version != FRAGMENT_VERSION:
+    fragment = _decoded(content)
+    if fragment is not None and fragment.fragment_version == FRAGMENT_VERSION:
+        return fragment
+    version = fragment.fragment_version if fragment is not None else _version_in(content)
+    if version not in (None, FRAGMENT_VERSION):
         raise StoreError(
             f"{path} is a fragment of version {version}, this aerozarr reads version "
             f"{FRAGMENT_VERSION}. Delete it and run snakemake again."
         )
     raise StoreError(f"{path} is no fragment, or damaged. Delete it and run snakemake again.")
+
+
+def _decoded(content: bytes) -> Fragment | None:
+    """Return what a file holds, None where that is no fragment."""
+    try:
+        fragment = _DECODER.decode(content)
+    except msgspec.ValidationError:
+        return None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        # Of numbers that are not finite, in words that are JavaScript's and not JSON's.
+        try:
+            fragment = msgspec.convert(json.loads(content), Fragment)
+        except (ValueError, RecursionError):
+            return None
+    sound = all(grid.is_sound for grid in fragment.domains.values())
+    return fragment if sound else None
+
+
+def _version_in(content: bytes) -> object:
+    """Return the version that a file says; one of another version may have other fields."""
+    try:
+        return json.loads(content).get("fragment_version")
+    except (ValueError, AttributeError, RecursionError):
+        return None
 
 
 # A fragment's status comes after its sample's id, which is no longer than a path may be.
@@ -204,7 +232,7 @@ def is_whole(fragment: Fragment, files: Mapping[str, int | None]) -> bool:
         What the store holds: path to size, None where that is not told.
     """
     group = group_path(fragment.sample_id)
-    return all(
-        files.get(f"{group}/{path}", -1) in (size, None)
-        for path, (size, _) in fragment.objects.items()
-    )
+    sizes = ((path, size) for path, (size, _) in fragment.objects.items())
+    if isinstance(files, LocalFiles):
+        return files.holds(group, sizes)
+    return all(files.get(f"{group}/{path}", -1) in (size, None) for path, size in sizes)

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from aerozarr.config.fields import Domain, Field
 from aerozarr.convert.fragment import FieldRecord, Fragment, read_fragment
 from aerozarr.errors import StoreError
@@ -111,15 +113,14 @@ def with_made_of(
     """
     made_of = run_config.made_of(sample)
     fields = {
-        name: record.model_copy(
-            update={
-                "made_of": made_of[name],
-                "change": sample.change_of(changes, *run_config.field_texts[name][0]),
-            }
+        name: replace(
+            record,
+            made_of=made_of[name],
+            change=sample.change_of(changes, *run_config.field_texts[name][0]),
         )
         for name, record in fragment.fields.items()
     }
-    return fragment.model_copy(update={"fields": fields})
+    return replace(fragment, fields=fields)
 
 
 def find_kept(

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict
 
 Values = npt.NDArray[np.generic]
 
 
-class Rounding(BaseModel):
+@dataclass(frozen=True, slots=True)
+class Rounding:
     """The rounding error of some values, mergeable.
 
     Attributes
@@ -30,8 +31,6 @@ class Rounding(BaseModel):
         The least and the greatest of the values in the source; None where they were not looked at:
         nothing was rounded, or an earlier version recorded it.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     values: int = 0
     max_absolute: float = 0.0
@@ -78,14 +77,28 @@ class Rounding(BaseModel):
     @classmethod
     def merged(cls, parts: Iterable[Self]) -> Self:
         """Return the rounding error of all values that any of `parts` are of."""
-        every = [*parts]
+        # In one pass: a store has as many as it has fields of samples.
+        values, flushed, max_absolute, max_relative = 0, 0, 0.0, 0.0
+        lows: list[float] = []
+        highs: list[float] = []
+        for part in parts:
+            values += part.values
+            flushed += part.flushed
+            if part.max_absolute > max_absolute:
+                max_absolute = part.max_absolute
+            if part.max_relative > max_relative:
+                max_relative = part.max_relative
+            if part.low is not None:
+                lows.append(part.low)
+            if part.high is not None:
+                highs.append(part.high)
         return cls(
-            values=sum(part.values for part in every),
-            max_absolute=max((part.max_absolute for part in every), default=0.0),
-            max_relative=max((part.max_relative for part in every), default=0.0),
-            flushed=sum(part.flushed for part in every),
-            low=min((part.low for part in every if part.low is not None), default=None),
-            high=max((part.high for part in every if part.high is not None), default=None),
+            values=values,
+            max_absolute=max_absolute,
+            max_relative=max_relative,
+            flushed=flushed,
+            low=min(lows, default=None),
+            high=max(highs, default=None),
         )
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from msgspec.structs import replace
 
 from aerozarr.config.fields import Domain, Field
 from aerozarr.config.file_patterns import whole_name
@@ -249,7 +250,7 @@ def _write_domain(
         cast = cast_field(value, field, buffer, order.rounding_sample, order.kept_rows)
         record = _write_field(cast, field, order.perm, grid, settings, group)
         note = columns_note(value, field)
-        fields[field.canonical] = record.model_copy(update={"note": note}) if note else record
+        fields[field.canonical] = replace(record, note=note) if note else record
     if None not in transposed and len(set(transposed)) == 1:
         raise _transposed(domain.position, f"all fields of {domain.name} are", transposed[0])
     assert grid is not None and n_points is not None
@@ -362,17 +363,23 @@ def convert_from_source(
     read_sizes: dict[str, int] = {}
     # Before the files are read: what changes meanwhile is noticed by the next run.
     signs = run_config.source.signs(sample)
-    update: dict[str, object] = {"stored_as": run_config.stored_as_digest}
-    update |= {"stamp": signs.stamp, "content": signs.content}
     kept = find_kept(run_config, sample, store, signs.changes) if may_keep else None
     of_kept = kept.fields if kept is not None else ()
     load = run_config.source.loader(sample, run_config.domains, read_sizes, kept=of_kept)
     scalars = run_config.source.scalars_of(sample)
     made = convert(sample, load, run_config.domains, run_config.settings, store, scalars, kept)
+    source_bytes = made.source_bytes
     if UNKNOWN_SIZE in sample.sizes:
         before = kept.fragment.source_bytes if kept is not None else 0
-        update["source_bytes"] = max(before, sum(read_sizes.values()))
-    return with_made_of(run_config, sample, made.model_copy(update=update), signs.changes)
+        source_bytes = max(before, sum(read_sizes.values()))
+    made = replace(
+        made,
+        stored_as=run_config.stored_as_digest,
+        stamp=signs.stamp,
+        content=signs.content,
+        source_bytes=source_bytes,
+    )
+    return with_made_of(run_config, sample, made, signs.changes)
 
 
 def convert_sample(run_config: RunConfig, *, table: Path, key: str, fragment: Path) -> None:
@@ -392,4 +399,4 @@ def convert_sample(run_config: RunConfig, *, table: Path, key: str, fragment: Pa
         print(f"aerozarr: broken: {made.skipped}", file=sys.stderr)
         if settings.on_broken_sample == "fail":
             raise StoreError(f"{made.skipped}. on_broken_sample is fail, so the run stops here.")
-    write_atomically(fragment, made.model_dump_json(indent=2).encode("utf-8"))
+    write_atomically(fragment, made.to_json())

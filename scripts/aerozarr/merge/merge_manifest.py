@@ -16,9 +16,11 @@ from aerozarr.convert.fragment import (
 )
 from aerozarr.errors import StoreError
 from aerozarr.filesystems.files import read_or_none, sync_file_system, write_atomically
+from aerozarr.garbage import no_garbage_collection
 from aerozarr.merge.kept_points import kept_lines
 from aerozarr.merge.report import Outcome, report_of
 from aerozarr.merge.sidecars import checksums, files_named_by, provenance, sidecars
+from aerozarr.merge.statistics import statistics
 from aerozarr.merge.summary import Summary, digest_of, digest_of_tables
 from aerozarr.messages import first_lines, plural, printable, redacted
 from aerozarr.run_config import EXPECTED_TABLES, INCOMPLETE, SAMPLES, RunConfig
@@ -57,7 +59,7 @@ def merge_fragments(
         all groups that it lists are there.
     """
     settings, store = run_config.settings, run_config.store
-    fragments = [read_fragment(run_config.fragment(sample.key)) for sample in samples]
+    fragments = [read_fragment(run_config.fragment_path(sample.key)) for sample in samples]
     _check_fragments(samples, fragments)
     converted = [fragment for fragment in fragments if fragment.status == "converted"]
     broken = [fragment.skipped for fragment in fragments if fragment.skipped is not None]
@@ -77,7 +79,8 @@ def merge_fragments(
     listed = ((fragment.sample_id, fragment.domains) for fragment in converted)
     manifest = Manifest.build(name, settings, run_config.domains, listed).to_bytes()
     kept = [s for s, f in zip(samples, fragments, strict=True) if f.status == "converted"]
-    files = {**sidecars(run_config, kept, converted, skipped), MANIFEST: manifest}
+    numbers = statistics(run_config.domains, converted)
+    files = {**sidecars(run_config, kept, converted, skipped, numbers), MANIFEST: manifest}
     files = {**_placeholders(run_config, files, there), **files}
     counts = {
         "samples": len(converted),
@@ -122,7 +125,7 @@ def merge_fragments(
         recorded={name: _recorded_as(content) for name, content in published.items()},
         listed_as=digest_of(run_config.listed_as.encode()),
     )
-    return summary, Outcome(kept, converted, skipped, name)
+    return summary, Outcome(kept, converted, skipped, name, numbers)
 
 
 def _how_bad(row: Skipped) -> tuple[int, str, str]:
@@ -284,8 +287,10 @@ def merge_manifest(
             "written. Run snakemake again: it writes both again."
         )
     run_config.check_lease()
-    summary, outcome = merge_fragments(run_config, samples, skipped)
-    write_atomically(report, report_of(run_config, summary, outcome).encode("utf-8"))
+    with no_garbage_collection():
+        summary, outcome = merge_fragments(run_config, samples, skipped)
+        page = report_of(run_config, summary, outcome)
+    write_atomically(report, page.encode("utf-8"))
     summary = replace(summary, tables=tables)
     write_atomically(merged, summary.to_json().encode("utf-8"), durable=True)
     run_config.end_lease()

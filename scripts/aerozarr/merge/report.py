@@ -19,7 +19,6 @@ from aerozarr.convert.rounding import Rounding
 from aerozarr.merge.pictures import POINTS, StoredPoints
 from aerozarr.merge.report_words import breakable, format_number, format_seconds, format_share
 from aerozarr.merge.sidecars import provenance_of
-from aerozarr.merge.statistics import statistics
 from aerozarr.merge.summary import Summary
 from aerozarr.merge.svg import COMPONENTS, colour_rules, histogram
 from aerozarr.merge.unused_arrays import unused_arrays_here
@@ -51,12 +50,25 @@ _KINDS = {
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a merge has merged: converted samples with their fragments, and what was skipped."""
+    """What a merge has merged.
+
+    Attributes
+    ----------
+    samples, fragments
+        The converted samples, in sample order, and their fragments.
+    skipped
+        The samples that were skipped.
+    dataset_name
+        The dataset's name.
+    statistics
+        Of all converted samples, as `merged_statistics` returns them.
+    """
 
     samples: Sequence[Sample]
     fragments: Sequence[Fragment]
     skipped: Sequence[Skipped]
     dataset_name: str
+    statistics: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -230,7 +242,7 @@ def _reason_rows(skipped: Sequence[Skipped]) -> list[dict[str, Any]]:
 def _field_rows(
     domains: tuple[Domain, ...], outcome: Outcome, points: StoredPoints
 ) -> list[dict[str, Any]]:
-    numbers = statistics(domains, outcome.fragments)
+    numbers = outcome.statistics
     by_path: Counter[str] = Counter()  # the same few paths in each sample
     for fragment in outcome.fragments:
         for path, (size, _) in fragment.objects.items():

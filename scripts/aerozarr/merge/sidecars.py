@@ -52,6 +52,7 @@ def sidecars(
     samples: Sequence[Sample],
     fragments: Sequence[Fragment],
     left: list[Skipped],
+    numbers: Mapping[str, Any],
 ) -> dict[str, bytes]:
     """Return the files beside the manifest by name, but for `checksums.tsv` and provenance.
 
@@ -63,10 +64,12 @@ def sidecars(
         The converted samples, in sample order, and their fragments.
     left
         The skipped samples.
+    numbers
+        The statistics of all converted samples.
     """
     files = {
         SKIPPED: rows_text(left, Skipped).encode("utf-8"),
-        STATISTICS: _json(statistics(run_config.domains, fragments)),
+        STATISTICS: _json(numbers),
         MOMENTS: moments_lines((f.sample_id, moments_of(f)) for f in fragments),
     }
     splits = ids_by_split(samples)

@@ -198,7 +198,9 @@ class Collector:
             sample = self._seen[sample_id]
             if sample is not None:
                 splits = tuple(of) if is_shared else ()
-                samples.append(replace(sample, split=of[0][0], splits=splits))
+                if (sample.split, sample.splits) != (of[0][0], splits):
+                    sample = replace(sample, split=of[0][0], splits=splits)
+                samples.append(sample)
         return Listing(samples, self._skipped, self.warnings, self._stamps, self._changes)
 
     def warn_of_ignored(self, folders: Sequence[str]) -> None:

@@ -9,6 +9,7 @@ import stat
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any
 
 from fsspec.implementations.local import LocalFileSystem
@@ -108,7 +109,8 @@ def files_of(base: Location, folder: str, wanted: Collection[str] | Wanted) -> d
     wanted = Wanted.of(wanted)
     try:
         if base.is_local:
-            return dict(_local_files(base.join(folder), wanted))
+            with os.scandir(base.join(folder)) as found:
+                return dict(_local_files(found, wanted))
         entries = base.entries(folder)
     except (FileNotFoundError, NotADirectoryError):
         return {}
@@ -150,7 +152,7 @@ def walk(source: Location, wanted: Collection[str] | Wanted) -> Scan:
     return scan
 
 
-def _note_near(scan: Scan, folder: str, names: list[str], wanted: Wanted) -> None:
+def _note_near(scan: Scan, folder: str, names: Iterable[str], wanted: Wanted) -> None:
     near = near_misses(names, wanted.entries)
     if near:
         scan.near_misses[folder] = near
@@ -172,8 +174,7 @@ def _walk_local(root: str, wanted: Wanted) -> Scan:
     seen: set[tuple[int, int]] = set()
 
     def below(path: str) -> str:
-        folder = os.path.relpath(path, root)
-        return "" if folder == "." else folder
+        return path[len(root) :].lstrip("/")
 
     def unreadable(error: OSError) -> None:
         if error.filename == root:
@@ -184,45 +185,62 @@ def _walk_local(root: str, wanted: Wanted) -> Scan:
         if not isinstance(error, FileNotFoundError):  # gone since its parent was listed
             scan.unreadable[below(str(error.filename))] = error.strerror or type(error).__name__
 
-    linked = deque([root])
-    while linked:
-        # os.walk names linked folders, and does not enter them.
-        for path, subfolders, names in os.walk(linked.popleft(), onerror=unreadable):
+    # Folders to look into: what links lead to comes after all else.
+    waiting, linked = [root], deque[str]()
+    while waiting or linked:
+        path = waiting.pop() if waiting else linked.popleft()
+        try:
+            with os.scandir(path) as found:
+                entries = list(found)
             status = os.stat(path)
-            if (status.st_dev, status.st_ino) in seen:
-                subfolders.clear()
-                continue
-            seen.add((status.st_dev, status.st_ino))
-            folder = below(path)
-            if not subfolders and not names and folder:
-                scan.folders[folder] = {}
-            scan.ignored += [f"{path}/{name}" for name in sorted(subfolders) if is_ignored(name)]
-            subfolders[:] = sorted(name for name in subfolders if not is_ignored(name))
-            places = (f"{path}/{name}" for name in subfolders)
-            linked.extend(place for place in places if os.path.islink(place))
-            if any(name in wanted for name in names):
-                scan.folders[folder] = dict(_local_files(path, wanted))
-            if wanted.missing_in(names):
-                _note_near(scan, folder, names, wanted)
-    scan.ignored = [below(path) for path in scan.ignored]
+        except OSError as error:
+            unreadable(error)
+            continue
+        if (status.st_dev, status.st_ino) in seen:
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        subfolders = [entry for entry in entries if _is_folder(entry)]
+        names = {entry.name for entry in entries}.difference(entry.name for entry in subfolders)
+        folder = below(path)
+        if not entries and folder:
+            scan.folders[folder] = {}
+        for entry in sorted(subfolders, key=attrgetter("name"), reverse=True):
+            if is_ignored(entry.name):
+                scan.ignored.append(below(entry.path))
+            elif entry.is_symlink():
+                linked.append(entry.path)
+            else:
+                waiting.append(entry.path)
+        if any(name in wanted for name in names):
+            scan.folders[folder] = dict(_local_files(entries, wanted))
+        if wanted.missing_in(names):
+            _note_near(scan, folder, names, wanted)
     _drop_within_samples(scan)
     return scan
 
 
-def _local_files(folder: str, wanted: Wanted) -> Iterator[tuple[str, FileInfo]]:
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.name in wanted:
-                try:
-                    status = entry.stat()
-                except OSError as error:
-                    # A link that leads nowhere, or to itself, is no file.
-                    if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
-                        continue
-                    raise
-                if stat.S_ISREG(status.st_mode):
-                    change = f"{status.st_ctime_ns} {status.st_ino}"
-                    yield entry.name, FileInfo(status.st_size, str(status.st_mtime_ns), change)
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
+def _local_files(
+    entries: Iterable[os.DirEntry[str]], wanted: Wanted
+) -> Iterator[tuple[str, FileInfo]]:
+    for entry in entries:
+        if entry.name in wanted:
+            try:
+                status = entry.stat()
+            except OSError as error:
+                # A link that leads nowhere, or to itself, is no file.
+                if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+                    continue
+                raise
+            if stat.S_ISREG(status.st_mode):
+                change = f"{status.st_ctime_ns} {status.st_ino}"
+                yield entry.name, FileInfo(status.st_size, str(status.st_mtime_ns), change)
 
 
 def _is_file(entry: dict[str, Any]) -> bool:

@@ -202,9 +202,9 @@ def verify(run_config: RunConfig, *, table: Path, verdict: Path) -> None:
         values=sum(one.values for one in found),
         problems=problems,
         rounding={
-            name: Rounding.merged(
-                one.rounding[name] for one in found if name in one.rounding
-            ).model_dump()
+            name: asdict(
+                Rounding.merged(one.rounding[name] for one in found if name in one.rounding)
+            )
             for name in names
         },
         notes=rounding_warnings(

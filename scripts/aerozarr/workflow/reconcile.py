@@ -193,14 +193,14 @@ def look(run_config: RunConfig, listing: Listing | None, files: Mapping[str, int
     waiting = {path.stem for path in run_config.set_aside("*").parent.glob("*.json")}
     set_aside: set[str] = set()
     for sample in samples:
-        path = run_config.fragment(sample.key)
-        if sample.key in waiting and not path.exists():
-            path = run_config.set_aside(sample.key)
+        path = run_config.fragment_path(sample.key)
+        if sample.key in waiting and not os.path.exists(path):
+            path = str(run_config.set_aside(sample.key))
             set_aside.add(sample.key)
         try:
             fragments[sample.key] = read_fragment(path)
         except StoreError:
-            if path.exists():
+            if os.path.exists(path):
                 fragments[sample.key] = None
     summary = read_summary(run_config.place(MERGED))
     if summary is not None and summary.store != redacted(run_config.settings.store).rstrip("/"):

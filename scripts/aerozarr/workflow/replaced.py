@@ -6,6 +6,8 @@ import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 
+from msgspec.structs import replace
+
 from aerozarr.convert.fragment import Fragment
 from aerozarr.filesystems.files import write_atomically
 from aerozarr.run_config import RunConfig
@@ -56,9 +58,9 @@ def check_replaced(
     same: dict[str, Fragment] = {}
     for (sample, fragment, stamp), found in zip(asked, digests, strict=True):
         if found == fragment.content:
-            same[sample.key] = fragment.model_copy(update={"stamp": stamp})
+            same[sample.key] = replace(fragment, stamp=stamp)
         else:
-            replaced[sample.key] = fragment.model_copy(update={"fingerprint": ""})
+            replaced[sample.key] = replace(fragment, fingerprint="")
     return replaced, same
 
 
@@ -67,6 +69,6 @@ def rewrite_fragments(run_config: RunConfig, fragments: Mapping[str, Fragment]) 
     for key, fragment in fragments.items():
         path = run_config.fragment(key)
         status = path.stat()
-        write_atomically(path, fragment.model_dump_json(indent=2).encode("utf-8"))
+        write_atomically(path, fragment.to_json())
         # Snakemake would merge again for a newer fragment.
         os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))

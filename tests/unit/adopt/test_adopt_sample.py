@@ -14,6 +14,7 @@ import pytest
 import torch
 import zarr
 from fsspec.core import url_to_fs
+from msgspec.structs import replace
 from zarr.codecs import BloscCodec, BytesCodec, GzipCodec, ShardingCodec, ZstdCodec
 
 from aerozarr.adopt.expected import AdoptionFindings, Listed
@@ -122,7 +123,7 @@ def test_what_is_adopted_is_recorded_as_if_it_had_been_converted(store: Adopted)
     assert fragment.domains == converted.domains == GRIDS
     # Moments and rounding; what they are made of names the store, too.
     learnt = [
-        {n: record.model_copy(update={"made_of": ""}) for n, record in of.fields.items()}
+        {n: replace(record, made_of="") for n, record in of.fields.items()}
         for of in (fragment, converted)
     ]
     assert learnt[0] == learnt[1]

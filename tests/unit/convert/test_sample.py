@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -136,7 +137,7 @@ def test_dropped_columns_are_noted(make):
     fragment = convert_tensors(make(), "a", shaped(volume_velocity=(70, 5)))
     note = fragment.fields["volume_velocity"].note
     assert note.startswith("volume_velocity (volume_velocity.pt): of 5 columns the first 3")
-    read = Fragment.model_validate_json(fragment.model_dump_json())
+    read = msgspec.json.decode(fragment.to_json(), type=Fragment)
     assert told_once([read, read]) == [f"{note} (2 samples)"]
 
 
@@ -432,7 +433,7 @@ def test_values_whose_squares_overflow_leave_a_fragment_that_can_be_read(make, t
     tensors["sdf.pt"] = tensors["sdf.pt"].double() * 1e300
     fragment = convert_tensors(make(values_dtype="float64"), "run_1", tensors)
     path = tmp_path / "fragment.json"
-    path.write_text(fragment.model_dump_json(), encoding="utf-8")
+    path.write_bytes(fragment.to_json())
     read = read_fragment(path)
     assert repr(read) == repr(fragment)
     assert read.fields["volume_sdf"].moments.low == [tensors["sdf.pt"].min().item()]

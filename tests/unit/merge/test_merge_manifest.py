@@ -101,7 +101,7 @@ def make(url: str, tmp_path: Path) -> Callable[..., RunConfig]:
 def put_fragment(run_config: RunConfig, sample: Sample, fragment: Fragment) -> Path:
     path = run_config.fragment(sample.key)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(fragment.model_dump_json(), encoding="utf-8")
+    path.write_bytes(fragment.to_json())
     return path
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from msgspec import structs
 
 from aerozarr.convert.sample import convert
 from aerozarr.merge.merge_manifest import merge_fragments
@@ -45,7 +46,7 @@ def converted(run_config: RunConfig, sample_id: str, seed: int = 0, **replaced: 
     )
     path = run_config.fragment(sample.key)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(fragment.model_dump_json(), encoding="utf-8")
+    path.write_bytes(fragment.to_json())
     return sample
 
 
@@ -116,7 +117,7 @@ def test_the_slowest_sample_comes_first(run_config: RunConfig) -> None:
     summary, outcome = merge_fragments(run_config, samples, [])
     times = (0.5, 100.0, 7.25)
     fragments = [
-        fragment.model_copy(update={"seconds": seconds})
+        structs.replace(fragment, seconds=seconds)
         for fragment, seconds in zip(outcome.fragments, times, strict=True)
     ]
     text = text_of(report_of(run_config, summary, replace(outcome, fragments=fragments)))
@@ -132,7 +133,7 @@ def test_the_slowest_sample_comes_first(run_config: RunConfig) -> None:
 
 def verdict(left: list[Skipped], converted: int = 3, **told: Any) -> tuple[str, str, list[str]]:
     summary = Summary("store", "cars", converted, [], [], 0, 0, "", **told)
-    outcome = Outcome([], [None] * converted, left, "cars")  # type: ignore[list-item] # only counted
+    outcome = Outcome([], [None] * converted, left, "cars", {})  # type: ignore[list-item] # only counted
     found = verdict_of(summary, outcome)
     return found.level, found.text, [*found.kinds]
 
@@ -234,13 +235,15 @@ def test_ten_thousand_samples_have_less_than_two_megabytes(tmp_path: Path) -> No
         f"run_{n // 1250}" if n % 1250 == 0 else f"{n:06}_{'design_' * 8}" for n in range(10_000)
     ]
     fragments = [
-        outcome.fragments[n % 8].model_copy(update={"sample_id": sample_id})
+        structs.replace(outcome.fragments[n % 8], sample_id=sample_id)
         for n, sample_id in enumerate(ids)
     ]
     rows = [replace(samples[0], id=sample_id) for sample_id in ids]
     # Each for a reason of its own.
     left = [skipped("broken", sample_id, f"a value of {n}") for n, sample_id in enumerate(ids)]
-    page = report_of(run_config, summary, Outcome(rows, fragments, left, "cars"))
+    page = report_of(
+        run_config, summary, Outcome(rows, fragments, left, "cars", outcome.statistics)
+    )
     assert len(page.encode()) < 2e6
     text = text_of(page)
     assert "10,000 of 20,000 samples are in the store" in text

@@ -78,7 +78,7 @@ def tensors_of(sample_id: str) -> dict[str, torch.Tensor]:
 def put_fragment(run_config: RunConfig, sample: Sample, fragment: Fragment) -> None:
     path = run_config.fragment(sample.key)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(fragment.model_dump_json(), encoding="utf-8")
+    path.write_bytes(fragment.to_json())
 
 
 def put_converted(

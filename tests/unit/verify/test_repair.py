@@ -160,7 +160,7 @@ def test_a_damaged_sample_that_this_run_does_not_list_is_not_mended(config: RunC
     record, aside = config.fragment("s"), config.set_aside("s")
     aside.parent.mkdir(parents=True)
     for path in (record, aside):
-        path.write_text(Fragment(sample_id="s", status="converted").model_dump_json())
+        path.write_bytes(Fragment(sample_id="s", status="converted").to_json())
     # As with a limit that leaves it out.
     empty = State([], {}, {}, {}, None, None, {})
     forget(config, plan_run(config, empty, damaged={"s"}))

@@ -53,7 +53,7 @@ class Shown:
 
     def finish(self, number: int, status: Status = "converted") -> None:
         fragment = Fragment(sample_id=str(number), status=status)
-        (self.folder / f"{number}.json").write_text(fragment.model_dump_json(indent=2))
+        (self.folder / f"{number}.json").write_bytes(fragment.to_json())
         self.log(logging.INFO, f"Finished jobid: {number}", event="job_finished", job_id=number)
 
 

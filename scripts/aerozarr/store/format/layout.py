@@ -47,7 +47,8 @@ GROUP_SUFFIX = ".zarr"
 LONGEST_NAME = 180
 
 # More than any store holds; a manifest with larger numbers is damaged.
-_Count = Annotated[StrictInt, Field(ge=1, le=2**48)]
+_MOST = 2**48
+_Count = Annotated[StrictInt, Field(ge=1, le=_MOST)]
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,12 @@ class Grid:
         )
 
     @property
+    def is_sound(self) -> bool:
+        """Whether the numbers are those of a grid, where they come from elsewhere than `of`."""
+        numbers = (self.n_points, self.chunk_points, self.shard_points, self.n_chunks)
+        return all(0 < number <= _MOST for number in numbers) and self.is_consistent
+
+    @property
     def n_shards(self) -> int:
         """Number of shards."""
         return -(-self.n_points // self.shard_points)
@@ -98,8 +105,13 @@ def safe_name(text: str) -> str:
 
     Long ones are cut, and made distinct by a hash.
     """
-    name = quote(text, safe="")
+    # As quote does, in a tenth of its time.
+    name = text.replace("/", "%2F") if _PLAIN.fullmatch(text) else quote(text, safe="")
     return name if len(name) <= LONGEST_NAME else hashed_name(text)
+
+
+# What quote leaves as it is, and slashes.
+_PLAIN = re.compile(r"[A-Za-z0-9_.~/-]*")
 
 
 def hashed_name(text: str) -> str:

@@ -7,14 +7,15 @@ formulae and a pairwise algorithm for computing sample variances" (1979).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict
 
 
-class Moments(BaseModel):
+@dataclass(frozen=True, slots=True)
+class Moments:
     """Moments of one field's stored values, by component.
 
     Only finite values count, but for `rows`, `nans` and `infinities`.
@@ -26,16 +27,13 @@ class Moments(BaseModel):
     finite, nans, infinities
         Numbers of values, one a component.
     mean, m2
-        Mean, and sum of squared deviations from it.
+        Mean, and sum of squared deviations from it. Of float64 values beyond 1e150 or so, squares
+        overflow: m2 is then infinite or NaN.
     low, high
         Least and greatest value; None where there is none.
     log_mean, log_m2
         As `mean` and `m2`, of sign(x)·log1p(|x|).
     """
-
-    # Of float64 values beyond 1e150 or so, squares overflow: m2 is then infinite or NaN, which
-    # pydantic would write as null and not read again.
-    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="constants")
 
     rows: int
     finite: list[int]

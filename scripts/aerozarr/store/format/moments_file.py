@@ -6,11 +6,11 @@ number again.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Annotated, Any
+from typing import Annotated
 
+import msgspec
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, ValidationError
 
 from aerozarr.messages import printable
@@ -20,9 +20,6 @@ from aerozarr.store.format.moments import Moments
 _Count = Annotated[StrictInt, Field(ge=0, le=2**48)]
 _Finite = Annotated[float, Field(allow_inf_nan=False)]
 _Squares = Annotated[float, Field(allow_inf_nan=False, ge=0)]
-
-# Left out of the file where a field has none.
-_RARE = ("nans", "infinities")
 
 
 class _Line(BaseModel):
@@ -60,10 +57,9 @@ class _Field(_Line):
             if (low[component] is None or high[component] is None) is (count > 0):
                 raise ValueError("low and high are not there just where there are finite values")
         mean, m2, log_mean, log_m2 = (
-            of if None not in of else [math.nan if value is None else value for value in of]
-            for of in floats
+            [math.nan if value is None else value for value in of] for of in floats
         )
-        return Moments.model_construct(
+        return Moments(
             rows=self.rows,
             finite=finite,
             nans=nans,
@@ -93,9 +89,6 @@ class _Sample(_Line):
             raise ValueError(f"{field}: {error}") from None
 
 
-_FLOATS = ("mean", "m2", "log_mean", "log_m2")
-
-
 def moments_lines(samples: Iterable[tuple[str, Mapping[str, Moments]]]) -> bytes:
     """Return the content of `moments.jsonl`.
 
@@ -104,25 +97,32 @@ def moments_lines(samples: Iterable[tuple[str, Mapping[str, Moments]]]) -> bytes
     samples
         The id of each sample, and the moments of its fields by canonical name.
     """
-    lines = []
-    for sample_id, fields in samples:
-        content = {"id": sample_id, "fields": {name: _told(of) for name, of in fields.items()}}
-        lines.append(
-            json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-        )
-    return "".join(f"{line}\n" for line in lines).encode("utf-8")
+    lines = [
+        {"id": sample_id, "fields": {name: _told(of) for name, of in fields.items()}}
+        for sample_id, fields in samples
+    ]
+    # It writes null for what is not finite.
+    return _ENCODER.encode_lines(lines)
 
 
-def _told(moments: Moments) -> dict[str, Any]:
-    # Not with model_dump, whose checks take longer than all else here.
-    names = ("rows", "finite", *_RARE, "low", "high", *_FLOATS)
-    content = {name: getattr(moments, name) for name in names}
-    for name in _RARE:
-        if not any(content[name]):
-            del content[name]
-    for name in _FLOATS:
-        content[name] = [value if math.isfinite(value) else None for value in content[name]]
-    return content
+_ENCODER = msgspec.json.Encoder()
+
+
+def _told(moments: Moments) -> dict[str, object]:
+    content: dict[str, object] = {"rows": moments.rows, "finite": moments.finite}
+    # Left out where a field has none.
+    if any(moments.nans):
+        content["nans"] = moments.nans
+    if any(moments.infinities):
+        content["infinities"] = moments.infinities
+    return content | {
+        "low": moments.low,
+        "high": moments.high,
+        "mean": moments.mean,
+        "m2": moments.m2,
+        "log_mean": moments.log_mean,
+        "log_m2": moments.log_m2,
+    }
 
 
 def read_moments(

@@ -16,13 +16,30 @@ from aerozarr.errors import StoreError
 
 def table_text(rows: Iterable[Iterable[Any]], columns: Iterable[str]) -> str:
     """Return rows of values as a table, with a header; tuples become JSON."""
-    text = io.StringIO()
-    table = csv.writer(text, delimiter="\t", lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
-    table.writerow(columns)
-    for row in rows:
-        table.writerow(json.dumps(v) if isinstance(v, tuple) else v for v in row)
+    lines = ["\t".join(map(_cell, row)) for row in (columns, *rows)]
     # A name that is refused for being no UTF-8 still has to be shown.
-    return text.getvalue().encode("utf-8", "backslashreplace").decode("utf-8")
+    return (
+        "".join(f"{line}\n" for line in lines).encode("utf-8", "backslashreplace").decode("utf-8")
+    )
+
+
+def _cell(value: object) -> str:
+    """Return a value as csv.writer does, which takes three times as long with what feeds it."""
+    if isinstance(value, tuple):
+        value = _list(value)
+    return _quoted(value) if isinstance(value, str) else str(value)
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace('"', '""') + '"'
+
+
+def _list(values: tuple[object, ...]) -> str:
+    """Return a list as `json.dumps` does, whose start takes longer than a short list."""
+    kinds = {*map(type, values)}
+    if kinds == {str}:
+        return f"[{', '.join(map(json.encoder.encode_basestring_ascii, values))}]"  # type: ignore[arg-type] # all are texts
+    return f"[{', '.join(map(str, values))}]" if kinds == {int} else json.dumps(values)
 
 
 def read_table(content: bytes, where: str, columns: Iterable[str]) -> list[dict[str, str]]:
@@ -75,7 +92,14 @@ Checksums = dict[str, tuple[int, str]]
 
 def checksums_table(rows: Iterable[tuple[str, int, str]]) -> bytes:
     """Return the table of checksums: path, size in bytes and SHA-256 of each file."""
-    return table_text(rows, _CHECKSUMS).encode("utf-8")
+    # As `table_text` would, whose questions take most of its time: stores have 200,000 files.
+    lines = [
+        f'"{path}"\t{size}\t"{digest}"\n'
+        if '"' not in path and '"' not in digest
+        else f"{_quoted(path)}\t{size}\t{_quoted(digest)}\n"
+        for path, size, digest in rows
+    ]
+    return (table_text([], _CHECKSUMS) + "".join(lines)).encode("utf-8")
 
 
 def read_checksums(content: bytes, where: str) -> Checksums:

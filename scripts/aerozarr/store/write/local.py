@@ -63,17 +63,20 @@ class LocalRoot(StoreRoot):
 
     def group_ids(self) -> set[str]:
         found = set()
-        for path, folders, files in os.walk(self.root):
-            if path == str(self.root):
-                folders[:] = [name for name in folders if name not in _HIDDEN]
+        waiting = [("", str(self.root))]
+        while waiting:
+            start, path = waiting.pop()
+            folders, files = _entries(path)
+            if not start:
+                folders.difference_update(_HIDDEN)
             elif MANIFEST in files:
-                folders.clear()  # another store
-            groups = [name for name in folders if name.endswith(GROUP_SUFFIX)]
-            for name in groups:
-                group = os.path.join(path, name)
-                if os.path.isfile(os.path.join(group, ROOT_METADATA)):
-                    found.add(os.path.relpath(group, self.root).removesuffix(GROUP_SUFFIX))
-            folders[:] = sorted(set(folders) - set(groups))
+                continue  # another store
+            for name in folders:
+                if not name.endswith(GROUP_SUFFIX):
+                    if not os.path.islink(f"{path}/{name}"):
+                        waiting.append((f"{start}{name}/", f"{path}/{name}"))
+                elif os.path.isfile(f"{path}/{name}/{ROOT_METADATA}"):
+                    found.add(f"{start}{name.removesuffix(GROUP_SUFFIX)}")
         return found
 
     def files_of(self, sample_id: str) -> dict[str, int | None]:
@@ -140,6 +143,15 @@ class LocalRoot(StoreRoot):
         shutil.rmtree(self.partial, ignore_errors=True)
         with contextlib.suppress(OSError):  # another run's, or never there
             self.partial.parent.rmdir()
+
+
+def _entries(path: str) -> tuple[set[str], set[str]]:
+    """Return the names of the folders and of the files in a folder; none of one that is gone."""
+    folders, files = set[str](), set[str]()
+    with contextlib.suppress(OSError), os.scandir(path) as entries:
+        for entry in entries:
+            (folders if entry.is_dir() else files).add(entry.name)
+    return folders, files
 
 
 class _LocalGroup(GroupWriter):

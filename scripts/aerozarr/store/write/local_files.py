@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 
 from aerozarr.store.format.layout import (
@@ -42,6 +42,28 @@ class LocalFiles(Mapping[str, "int | None"]):
         if not stat.S_ISREG(status.st_mode):
             raise KeyError(path)
         return status.st_size
+
+    def holds(self, group: str, sizes: Iterable[tuple[str, int]]) -> bool:
+        """Whether a group has some files in their sizes.
+
+        Parameters
+        ----------
+        group
+            Path of its folder below the root.
+        sizes
+            Paths below that, and the sizes in bytes.
+        """
+        if self._is_in_other(f"{group}/"):
+            return False
+        start = f"{self._root}/{group}/"
+        try:
+            for path, size in sizes:
+                status = os.stat(start + path)
+                if status.st_size != size or not stat.S_ISREG(status.st_mode):
+                    return False
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        return True
 
     def __contains__(self, path: object) -> bool:
         return isinstance(path, str) and self.get(path) is not None

@@ -1,11 +1,14 @@
 """Specification of fragments, and of the manifest's content and bytes."""
 
 import json
+import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from msgspec import structs, to_builtins
 
 from aerozarr.convert.accumulate import moments_of
 from aerozarr.convert.fragment import FieldRecord, Fragment, read_fragment
@@ -252,7 +255,7 @@ FRAGMENTS = {
 @pytest.mark.parametrize("fragment", FRAGMENTS.values(), ids=FRAGMENTS)
 def test_a_fragment_is_read_as_it_was_written(tmp_path, fragment):
     path = tmp_path / "fragments/key.json"
-    write_atomically(path, fragment.model_dump_json(indent=2).encode("utf-8"))
+    write_atomically(path, fragment.to_json())
     read = read_fragment(path)
     assert read == fragment
     assert all(type(grid) is Grid for grid in read.domains.values())
@@ -277,7 +280,21 @@ def test_a_fragment_that_is_not_there_is_refused(tmp_path):
         read_fragment(tmp_path / "key.json")
 
 
-WHOLE = json.loads(FRAGMENTS["converted"].model_dump_json())
+WHOLE = json.loads(FRAGMENTS["converted"].to_json())
+NO_GRID = {"n_points": 1, "chunk_points": 1, "shard_points": 1, "n_chunks": 1}
+
+
+def test_a_fragment_of_an_earlier_version_is_read(tmp_path):
+    path = tmp_path / "key.json"
+    fragment = FRAGMENTS["converted"]
+    moments = replace(fragment.fields["volume_sdf"].moments, m2=[math.inf])
+    fields = {"volume_sdf": structs.replace(fragment.fields["volume_sdf"], moments=moments)}
+    fragment = structs.replace(fragment, fields=fields)
+    # With indentation, and numbers that JSON does not have.
+    text = json.dumps(to_builtins(fragment), indent=2)
+    assert "Infinity" in text
+    path.write_text(text, encoding="utf-8")
+    assert read_fragment(path) == fragment
 
 
 @pytest.mark.parametrize(
@@ -298,6 +315,14 @@ WHOLE = json.loads(FRAGMENTS["converted"].model_dump_json())
         ),
         pytest.param(
             json.dumps({k: v for k, v in WHOLE.items() if k != "status"}).encode(), id="no-status"
+        ),
+        pytest.param(
+            json.dumps({**WHOLE, "domains": {"volume": {**NO_GRID, "n_points": 0}}}).encode(),
+            id="no-points",
+        ),
+        pytest.param(
+            json.dumps({**WHOLE, "domains": {"volume": {**NO_GRID, "n_chunks": 2}}}).encode(),
+            id="numbers-that-do-not-fit",
         ),
     ],
 )
