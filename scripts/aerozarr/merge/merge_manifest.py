@@ -14,6 +14,7 @@ from aerozarr.convert.fragment import (
     rounding_lines,
     told_once,
 )
+from aerozarr.convert.whole_groups import Looking
 from aerozarr.errors import StoreError
 from aerozarr.filesystems.files import read_or_none, sync_file_system, write_atomically
 from aerozarr.garbage import no_garbage_collection
@@ -30,6 +31,7 @@ from aerozarr.source.splits import always_there
 from aerozarr.store.format.layout import CHECKSUMS, MANIFEST, PROVENANCE
 from aerozarr.store.format.manifest import Manifest
 from aerozarr.store.format.tables import Checksums, read_checksums
+from aerozarr.store.write.local_files import LocalFiles
 from aerozarr.store.write.records import read_written
 from aerozarr.store.write.root import StoreRoot
 
@@ -59,6 +61,7 @@ def merge_fragments(
         all groups that it lists are there.
     """
     settings, store = run_config.settings, run_config.store
+    looking = Looking(run_config.fragments, store.local_root)
     fragments = [read_fragment(run_config.fragment_path(sample.key)) for sample in samples]
     _check_fragments(samples, fragments)
     converted = [fragment for fragment in fragments if fragment.status == "converted"]
@@ -68,6 +71,8 @@ def merge_fragments(
         _withdraw_if_wrong(store)
         raise StoreError(_why_failed(broken, converted))
     there = store.all_files()
+    if isinstance(there, LocalFiles):
+        there.take(looking.whole())
     _check_groups(converted, store, there)
     written = read_written(store)
     ours = written.groups if written is not None else frozenset()

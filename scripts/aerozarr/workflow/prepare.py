@@ -14,6 +14,7 @@ from typing import IO
 
 from fsspec import available_protocols
 
+from aerozarr.convert.whole_groups import Looking
 from aerozarr.errors import SettingsError, StoreError
 from aerozarr.filesystems.files import check_writable, lock, write_atomically
 from aerozarr.filesystems.location import Location
@@ -21,6 +22,7 @@ from aerozarr.merge.summary import digest_of_tables
 from aerozarr.messages import did_you_mean, plural, redacted
 from aerozarr.run_config import EXPECTED_TABLES, HANDED_OVER, RunConfig
 from aerozarr.source.samples import Listing
+from aerozarr.store.write.local_files import LocalFiles
 from aerozarr.verify.repair import Planned, begin_repair
 from aerozarr.workflow.ownership import (
     begin_writing,
@@ -97,10 +99,11 @@ def prepare_run(
         When another run is at work in the same work folder.
     """
     messages = _check_urls(run_config)
+    store = run_config.store  # opened in any case: a dry run should say that it cannot be
+    looking = Looking(run_config.fragments, store.local_root)
     listing = None
     if not run_config.is_example:
         listing = run_config.source.list()
-    store = run_config.store  # opened in any case: a dry run should say that it cannot be
     if _is_same(store.location, run_config.source_url):
         raise SettingsError(
             f"store: {redacted(store.location.url)!r} is the source itself. Give the "
@@ -111,7 +114,10 @@ def prepare_run(
         messages += acquire_workdir(run_config)
         store.clean()
     # Listed once, because that takes a request for every thousand objects.
-    state = look(run_config, listing, store.all_files())
+    files = store.all_files()
+    state = look(run_config, listing, files)
+    if isinstance(files, LocalFiles):
+        files.take(looking.whole())
     state = checked_groups(run_config, state)
     damaged: frozenset[str] = frozenset()
     if repair is not None and not repair.is_begun:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import cached_property
 
 from aerozarr.store.format.layout import (
@@ -30,6 +30,7 @@ class LocalFiles(Mapping[str, "int | None"]):
     def __init__(self, root: str) -> None:
         self._root = root
         self._is_other: dict[str, bool] = {}
+        self._whole: Collection[str] = ()
 
     def __getitem__(self, path: str) -> int:
         # Most are of a group, in the folders before it only another store can be met.
@@ -43,6 +44,10 @@ class LocalFiles(Mapping[str, "int | None"]):
             raise KeyError(path)
         return status.st_size
 
+    def take(self, whole: Collection[str]) -> None:
+        """Take groups, by path below the root, for whole: another process looked at them."""
+        self._whole = whole
+
     def holds(self, group: str, sizes: Iterable[tuple[str, int]]) -> bool:
         """Whether a group has some files in their sizes.
 
@@ -53,6 +58,8 @@ class LocalFiles(Mapping[str, "int | None"]):
         sizes
             Paths below that, and the sizes in bytes.
         """
+        if group in self._whole:
+            return True
         if self._is_in_other(f"{group}/"):
             return False
         start = f"{self._root}/{group}/"

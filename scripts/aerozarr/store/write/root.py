@@ -105,6 +105,11 @@ class StoreRoot(ABC):
     def __init__(self, location: Location) -> None:
         self.location = location
 
+    @property
+    def local_root(self) -> str | None:
+        """The folder of a local store; None of another."""
+        return self.location.path if self.location.is_local else None
+
     @abstractmethod
     def write_group(self, sample_id: str) -> GroupWriter:
         """Begin a sample's group."""
