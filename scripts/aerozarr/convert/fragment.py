@@ -10,6 +10,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from operator import itemgetter
 from pathlib import Path
 from typing import Literal
 
@@ -119,7 +120,7 @@ class Fragment(
     @property
     def stored_bytes(self) -> int:
         """Bytes of the group's files."""
-        return sum(size for size, _ in self.objects.values())
+        return sum(map(itemgetter(0), self.objects.values()))
 
     def to_json(self) -> bytes:
         """Return the fragment as text."""

@@ -208,6 +208,8 @@ def _start(
         and snakemake_internals.is_usual(workflow)
         and not snakemake_internals.is_imported(workflow)
     )
+    if is_usual and runs_jobs and workflow.local_exec and not prepared.has_nothing_to_do:
+        start_fork_server(scripts, targets)  # which imports torch while Snakemake makes its graph
     display.tell(*snakemake_internals.version_warnings(snakemake.__version__), *prepared.messages)
     return make(
         config,

@@ -91,8 +91,13 @@ class Grid:
     @property
     def is_sound(self) -> bool:
         """Whether the numbers are those of a grid, where they come from elsewhere than `of`."""
-        numbers = (self.n_points, self.chunk_points, self.shard_points, self.n_chunks)
-        return all(0 < number <= _MOST for number in numbers) and self.is_consistent
+        return (
+            0 < self.n_points <= _MOST
+            and 0 < self.chunk_points <= _MOST
+            and 0 < self.shard_points <= _MOST
+            and 0 < self.n_chunks <= _MOST
+            and self.is_consistent
+        )
 
     @property
     def n_shards(self) -> int:
