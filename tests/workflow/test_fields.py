@@ -74,6 +74,31 @@ def test_only_the_fields_that_differ_are_converted(converted: Workspace, tmp_pat
     assert digests(w.store) == fresh_digests(w, tmp_path / "mended")
 
 
+def test_an_added_field_that_is_wrong_costs_no_group(converted: Workspace, tmp_path: Path) -> None:
+    w = converted
+    assert w.run().converted == []
+    before, manifest = inodes(w), (w.store / "manifest.json").read_bytes()
+    for sample in ("a", "b", "deep/c"):
+        torch.save(torch.rand(69, 1), w.source / sample / "T.pt")
+    w.config["fields"] = {"volume_temperature": "T.pt"}
+    assert "every sample is broken (3)" in w.run(ok=False).output
+    assert inodes(w) == before
+    assert (w.store / "manifest.json").read_bytes() == manifest
+
+    torch.save(torch.rand(70, 1), w.source / "a" / "T.pt")
+    run = w.run()
+    assert run.converted == ["a"]
+    assert w.listed() == ["a"]
+    assert written(w, before) == of_fields("volume/temperature", samples=("a",))
+
+    del w.config["fields"]
+    run = w.run()
+    assert run.converted == ["a"]  # what is stored of the others holds
+    assert inodes(w) == before
+    assert (w.store / "manifest.json").read_bytes() == manifest
+    assert digests(w.store) == fresh_digests(w, tmp_path / "fresh")
+
+
 def test_what_is_kept_is_what_the_source_holds(converted: Workspace, tmp_path: Path) -> None:
     """A run that has to look twice: a lost shard, a file replaced in secret, an end halfway."""
     w, before = converted, inodes(converted)

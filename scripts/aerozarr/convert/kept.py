@@ -50,6 +50,10 @@ class Kept:
         is_kept = self.grid_of(domain) is not None
         return self.fragment.points_in_source(domain.name) if is_kept else None
 
+    def holds_field(self, name: str) -> bool:
+        """Whether the group has a field, of that canonical name."""
+        return name in self.fragment.fields
+
     def take(self, field: Field, group: GroupWriter) -> FieldRecord:
         """Have a group keep a field's shards; return what was learnt of it."""
         group.keep(

@@ -71,7 +71,8 @@ def convert(
     Returns
     -------
     Fragment
-        For a broken sample one that says what is wrong; then no group is left in the store.
+        For a broken sample one that says what is wrong; then no group is left in the store, or
+        the former one, if it lacks the field that is wrong.
 
     Raises
     ------
@@ -88,11 +89,14 @@ def convert(
                 sample, load, domains, settings, group, kept
             )
         except BrokenSample as error:
-            if kept is not None:
-                kept.end()
-            if store.has_group(sample.id):
-                store.withdraw_manifest()
-                store.remove_group(sample.id)
+            if kept is None or kept.holds_field(error.field):
+                if kept is not None:
+                    kept.end()
+                if store.has_group(sample.id):
+                    store.withdraw_manifest()
+                    store.remove_group(sample.id)
+            # Else a field is wrong that the group does not have: it stays as it is, and so does
+            # its record, for a run that leaves the field out, or has a better file.
             return Fragment(
                 sample_id=sample.id,
                 status="broken",

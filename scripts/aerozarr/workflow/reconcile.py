@@ -132,6 +132,8 @@ class Plan:
         Of samples that are converted in part: by key, the fields that are not kept.
     restored
         Keys of fragments that were set aside and hold after all.
+    set_aside
+        Keys of the fragments that an earlier run set aside, and that are what is known of a sample.
     """
 
     convert: Mapping[str, str]
@@ -141,6 +143,7 @@ class Plan:
     messages: Sequence[str] = field(default_factory=list)
     in_part: Mapping[str, frozenset[str]] = field(default_factory=dict)
     restored: Collection[str] = ()
+    set_aside: Collection[str] = ()
 
     @property
     def writes(self) -> bool:
@@ -193,10 +196,11 @@ def look(run_config: RunConfig, listing: Listing | None, files: Mapping[str, int
     waiting = {path.stem for path in run_config.set_aside("*").parent.glob("*.json")}
     set_aside: set[str] = set()
     for sample in samples:
-        path = run_config.fragment_path(sample.key)
-        if sample.key in waiting and not os.path.exists(path):
+        if sample.key in waiting and not _is_answered(run_config, sample):
             path = str(run_config.set_aside(sample.key))
             set_aside.add(sample.key)
+        else:
+            path = run_config.fragment_path(sample.key)
         try:
             fragments[sample.key] = read_fragment(path)
         except StoreError:
@@ -228,6 +232,20 @@ def look(run_config: RunConfig, listing: Listing | None, files: Mapping[str, int
         listing.changes if listing is not None else {},
         has_report=run_config.place(REPORT).exists(),
     )
+
+
+def _is_answered(run_config: RunConfig, sample: Sample) -> bool:
+    """Whether the job has ended for which a fragment was set aside, and what it found still holds.
+
+    Where it found that the sample is broken, files or settings may be right by now.
+    """
+    try:
+        fragment = read_fragment(run_config.fragment_path(sample.key))
+    except StoreError:
+        return False
+    if fragment.status == "converted":
+        return True
+    return _why_convert(sample, {sample.key: fragment}, run_config.stored_as_digest, {}) is None
 
 
 def _digests(
@@ -332,7 +350,9 @@ def plan_run(
     if lost:
         messages.append(f"{plural(lost, 'sample')} to convert again")
     restored = state.set_aside - convert.keys() - {*forget}
-    return Plan(convert, forget, list_anew, merge_anew, messages, in_part, restored)
+    return Plan(
+        convert, forget, list_anew, merge_anew, messages, in_part, restored, state.set_aside
+    )
 
 
 def _forced_keys(
@@ -441,6 +461,8 @@ def forget(run_config: RunConfig, plan: Plan) -> None:
         if key not in plan.in_part:
             path.unlink(missing_ok=True)
             aside.unlink(missing_ok=True)
+        elif key in plan.set_aside:
+            path.unlink(missing_ok=True)  # it says that the sample is broken
         elif path.exists():
             # Its job keeps by it what holds of the group.
             aside.parent.mkdir(exist_ok=True)
