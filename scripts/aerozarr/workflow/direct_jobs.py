@@ -12,7 +12,7 @@ import contextlib
 import signal
 import socket
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from aerozarr.workflow import forkserver_client
@@ -100,14 +100,15 @@ class DirectJobs:
                 with contextlib.suppress(OSError):
                     line.shutdown(socket.SHUT_RDWR)
 
-    def end_when_interrupted(self) -> None:
+    def end_when_interrupted(self, note: Callable[[], object]) -> None:
         """End all jobs at Ctrl-C, as the terminal does with commands; call it in the main thread.
 
-        Snakemake waits for them before it ends.
+        Snakemake waits for them before it ends. `note` is called first.
         """
         before = signal.getsignal(signal.SIGINT)
 
         def interrupt(number: int, frame: object) -> None:
+            note()
             # Not here: the lock may be held by this very thread.
             threading.Thread(target=self.interrupt, daemon=True).start()
             if callable(before):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import sys
+import threading
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -61,6 +62,8 @@ class Run:
         Where relative paths start from: Snakemake leaves `--directory` before the end.
     direct_jobs
         The jobs that this process gave to the fork server.
+    is_interrupted
+        Set when Ctrl-C or SIGTERM came while jobs ran.
     """
 
     config: RunConfig
@@ -78,6 +81,7 @@ class Run:
     display: NoDisplay = field(default_factory=NoDisplay)
     directory: str = field(default_factory=os.getcwd)
     direct_jobs: DirectJobs = field(default_factory=DirectJobs)
+    is_interrupted: threading.Event = field(default_factory=threading.Event)
 
     @property
     def verifies(self) -> bool:
@@ -128,8 +132,8 @@ class Run:
                 cores = self.workflow.resource_settings.cores or 1
                 snakemake_internals.schedule_among(self.workflow, max(16, 2 * cores))
                 start_fork_server(self.scripts, self.targets)
-        snakemake_internals.end_cleanly_when_terminated(self.workflow)
-        self.direct_jobs.end_when_interrupted()
+        snakemake_internals.end_cleanly_when_terminated(self.workflow, self.is_interrupted.set)
+        self.direct_jobs.end_when_interrupted(self.is_interrupted.set)
         try:
             convert = self.rule("convert_sample")
             prepare_submission(self.workflow, Path(self.config.workdir), convert)

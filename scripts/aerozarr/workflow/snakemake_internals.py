@@ -268,15 +268,17 @@ def do_not_limit_job_rate(workflow: Workflow) -> None:
     _set(workflow.scheduler, "job_rate_limiter", None)
 
 
-def end_cleanly_when_terminated(workflow: Workflow) -> None:
+def end_cleanly_when_terminated(workflow: Workflow, note: Callable[[], object]) -> None:
     """End after the jobs that run when SIGTERM comes (`scheduler.exit_gracefully`, since 7).
 
     Snakemake's own handler takes a lock that the main thread may hold at that moment, and then
-    waits for itself for ever. Here a thread calls it, and the main thread goes on.
+    waits for itself for ever. Here a thread calls it, and the main thread goes on. `note` is called
+    first.
     """
     end = workflow.scheduler.exit_gracefully
 
     def hand_over(*_: object) -> None:
+        note()
         threading.Thread(target=end, daemon=True).start()
 
     if threading.current_thread() is threading.main_thread():

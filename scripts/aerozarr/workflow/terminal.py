@@ -37,7 +37,8 @@ class Outcome:
     Attributes
     ----------
     ended
-        What became of the run: `done`, `failed`, or `nothing to do`; empty until that is known.
+        What became of the run: `done`, `failed`, `interrupted`, or `nothing to do`; empty until
+        that is known.
     """
 
     def __init__(self, run: Run) -> None:
@@ -76,6 +77,8 @@ class Outcome:
                 self.ended = "nothing to do"
             if self.ended == "failed":
                 tell(*failure_lines(run))
+                if run.is_interrupted.is_set():
+                    self.ended = "interrupted"
             elif self.ended:
                 tell(*result_lines(run))
             try:
@@ -155,9 +158,10 @@ def failure_lines(run: Run) -> list[str]:
     if run.repairs and repaired_path(run.config).exists():
         return result_lines(run)
     failed = failures(run)
+    if run.is_interrupted.is_set() and not failed:
+        return ["interrupted; what is converted is kept: the same command goes on from here"]
     told = [[f"{one.rule}: {one.reason[0]}", *one.reason[1:]] for one in failed]
     return [
-        # None failed when the run was interrupted.
         *([f"{plural(len(failed), 'job')} failed:"] if failed else []),
         *first_lines(printable(line) for lines in sorted(told) for line in lines),
         (
