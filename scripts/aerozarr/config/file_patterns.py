@@ -114,13 +114,20 @@ class Wanted:
     ----------
     entries
         What the file map names: file names, and patterns.
+
+    Attributes
+    ----------
+    entries
+        These, each once.
+    uncertain
+        Those that may name another file than the one of just their name.
     """
 
     def __init__(self, entries: Iterable[str]) -> None:
         self.entries = tuple(dict.fromkeys(entries))
         self._names = frozenset(self.entries)
-        others = [entry for entry in self.entries if _may_name_others(entry)]
-        self._others = [_expression(entry) for entry in others]
+        self.uncertain = tuple(entry for entry in self.entries if _may_name_others(entry))
+        self._others = [_expression(entry) for entry in self.uncertain]
 
     @classmethod
     def of(cls, entries: Collection[str] | Wanted) -> Wanted:

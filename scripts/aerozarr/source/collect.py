@@ -169,7 +169,7 @@ class Collector:
 
     def _why_not_one_each(self, files: Mapping[str, FileInfo]) -> tuple[str, str, str, str] | None:
         """Return what `_why_skipped` does of a sample with several files where one is wanted."""
-        for entry in self._all.entries:
+        for entry in self._all.uncertain:
             wrong = why_not_one(entry, files.keys())
             if wrong is not None:
                 kind = "incomplete" if wrong.is_missing else "broken"
