@@ -53,7 +53,7 @@ def test_a_run_ends_with_where_the_store_is_and_what_is_in_it(workspace: Workspa
     assert ends[0][0].startswith("1 skipped")
     assert "bad: volume_velocity: U.pt: a value of 1e+09 is too large" in ends[0][1]
     assert ends[0][2].endswith("results/work/report.html")
-    assert ends[0][3].startswith("next: snakemake verify")
+    assert ends[0][3].startswith("next: the same command with the target verify")
     assert "results/store/manifest.json lists 1 sample of " in ends[0][4]
     # Before that: how it went, and none of Snakemake's six lines a job, which its log has.
     assert "aerozarr: converting 2 samples" in first.said

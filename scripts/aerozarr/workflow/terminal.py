@@ -123,6 +123,10 @@ def write_run_json(run: Run, result: str) -> None:
     write_atomically(config.place(RUN_JSON), f"{text}\n".encode("utf-8", "backslashreplace"))
 
 
+# With the options of the run: alone, it would be another dataset's that it looks at.
+_VERIFY = "next: the same command with the target verify (snakemake verify …)"
+
+
 def result_lines(run: Run) -> list[str]:
     """Return where the store is, how many samples it has, and what was skipped and why."""
     if "estimate" in run.targets:
@@ -135,7 +139,7 @@ def result_lines(run: Run) -> list[str]:
     if run.adopts:
         return [*_written(outcome_path(run.config)), *lines]
     if run.repairs:
-        check = "next: snakemake verify says whether all is as it should be"
+        check = f"{_VERIFY} says whether all is as it should be"
         return [*_written(repaired_path(run.config)), *lines[:-1], check, *lines[-1:]]
     if "remove_orphans" in run.targets:
         return [*_log_lines(run.config, "remove_orphans"), *lines[-1:]]
@@ -146,7 +150,7 @@ def _next_lines(run: Run) -> list[str]:
     """Return where to look, and what to do, after a run that brought the store up to date."""
     report = run.config.place(REPORT)
     lines = [f"pictures, ranges and times: {report}"] if report.exists() else []
-    return [*lines, "next: snakemake verify compares the store with its source"]
+    return [*lines, f"{_VERIFY} compares the store with its source"]
 
 
 def failure_lines(run: Run) -> list[str]:
