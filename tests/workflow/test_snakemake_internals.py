@@ -87,11 +87,10 @@ rule bad:
     shell: "echo x >> tries; exit 1"
 
 onstart:
-    for function in (
-        internals.stop_at_first_failure, internals.do_not_limit_job_rate,
-        internals.end_cleanly_when_terminated,
-    ):
-        note(getattr(function, "__name__", "?"), function, workflow)
+    note("stop_at_first_failure", internals.stop_at_first_failure, workflow)
+    note("do_not_limit_job_rate", internals.do_not_limit_job_rate, workflow)
+    end = internals.end_cleanly_when_terminated
+    note("end_cleanly_when_terminated", end, workflow, lambda: None)
     note("command_of", internals.command_of, workflow, "bad")
     done = lambda values: done_by.append(str(values["output"])) or 0
     done_by = said["done by"] = []
