@@ -400,7 +400,7 @@ def test_repair_mends_what_verify_found_and_nothing_else(converted: Workspace) -
     run = w.run("repair")
     assert run.converted == ["a", "b", "stale"]
     assert "aerozarr: 3 samples converted anew" in run.said
-    assert any(line.startswith("aerozarr: next: the same command with the target verify") for line in run.said)
+    assert any("next: the same command with the target verify" in line for line in run.said)
     assert files_of(w, "deep/c") == sound
     verify(w)
     stale = {name for name in before if name.startswith("stale.zarr/volume/velocity/")}
