@@ -13,8 +13,6 @@ import stat
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import groupby
-from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -124,22 +122,39 @@ class LocalFetcher(Fetcher):
     def _fetch(
         self, spans: Sequence[ByteRange], read: Callable[[int, ByteRange], Read]
     ) -> Iterator[Read | None]:
-        for path, group in groupby(spans, key=_PATH):
-            try:
-                # Without waiting: opening a pipe would hang until somebody writes to it.
-                file = os.open(f"{self.root}/{path}", os.O_RDONLY | os.O_NONBLOCK)
-            except (FileNotFoundError, NotADirectoryError):
-                yield from (None for _ in group)
-                continue
-            try:
-                is_file = stat.S_ISREG(os.fstat(file).st_mode)
-                if path not in self._checked:
-                    self._check_inside(file, path)
-                    self._remember(path)
-                for span in group:
-                    yield read(file, span) if is_file else None
-            finally:
+        path, file = "", -1
+        try:
+            for span in spans:
+                if span.path != path:
+                    if file != -1:
+                        os.close(file)
+                        file = -1
+                    path = span.path
+                    file = self._open(path)
+                yield None if file == -1 else read(file, span)
+        finally:
+            if file != -1:
                 os.close(file)
+
+    def _open(self, path: str) -> int:
+        """Open a file; -1 when there is none."""
+        try:
+            # Without waiting: opening a pipe would hang until somebody writes to it.
+            file = os.open(f"{self.root}/{path}", os.O_RDONLY | os.O_NONBLOCK)
+        except (FileNotFoundError, NotADirectoryError):
+            return -1
+        try:
+            is_file = stat.S_ISREG(os.fstat(file).st_mode)
+            if path not in self._checked:
+                self._check_inside(file, path)
+                self._remember(path)
+        except BaseException:
+            os.close(file)
+            raise
+        if not is_file:
+            os.close(file)
+            return -1
+        return file
 
     def _remember(self, path: str) -> None:
         """Note that a path does not lead out: each is asked for again in every epoch."""
@@ -169,8 +184,6 @@ class LocalFetcher(Fetcher):
                     f"{self.root}. If it is meant to be there, copy what it leads to in its place."
                 )
 
-
-_PATH = attrgetter("path")
 
 # Paths that are known to lie inside: some 20 MB of them.
 _MOST_CHECKED = 2**17

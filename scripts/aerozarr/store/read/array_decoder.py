@@ -190,14 +190,10 @@ class Layout:
         return BLOSC_HEADER_BYTES if self.codec == "blosc" else 0
 
     @cached_property
-    def checksum_nbytes(self) -> int:
-        """Bytes after what a chunk's codec gave."""
-        return CHECKSUM_BYTES if self.has_checksums else 0
-
-    @cached_property
     def nbytes_as_stored(self) -> int:
         """Bytes of a chunk in a shard, where its values are stored as they are."""
-        return self.header_nbytes + self.chunk_nbytes + self.checksum_nbytes
+        checksum = CHECKSUM_BYTES if self.has_checksums else 0
+        return self.header_nbytes + self.chunk_nbytes + checksum
 
     @property
     def most_stored(self) -> int:

@@ -147,7 +147,7 @@ class ShardChunks:
 
     def __init__(self, index: Index, most: int) -> None:
         self._index = index
-        self._most = most
+        self._most = most = min(most, _LAST_BYTE)
         starts, lengths = index[:, 0], index[:, 1]
         # Looked at once, and not in each reading: as aerozarr writes a shard, its chunks follow
         # each other from the first to the last that is stored.

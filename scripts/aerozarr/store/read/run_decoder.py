@@ -16,7 +16,7 @@ import numpy.typing as npt
 import torch
 from numcodecs import blosc
 
-from aerozarr.store.format.shard_index import fits_checksum
+from aerozarr.store.format.shard_index import CHECKSUM_BYTES, fits_checksum
 from aerozarr.store.read.array_decoder import Layout, Unreadable
 from aerozarr.store.read.chunk_places import Run, Span
 from aerozarr.store.read.decompress import DAMAGED, check_blosc
@@ -114,49 +114,54 @@ def decode_run(
     DamagedChunkError
         When the bytes are damaged.
     """
-    if layout.has_checksums:
-        for number, start, stop in zip(run.numbers, run.bounds, run.bounds[1:], strict=False):
-            if not fits_checksum(content[start:stop]):
+    bodies: list[Bytes] = []
+    for number, start, stop in zip(run.numbers, run.bounds, run.bounds[1:], strict=False):
+        body = content[start:stop]
+        if layout.has_checksums:
+            if not fits_checksum(body):
                 raise DamagedChunkError(f"chunk {number} is damaged: its checksum does not fit")
+            body = body[:-CHECKSUM_BYTES]
+        bodies.append(body)
     target: Array = values.numpy()
     if not layout.is_plain:
-        _decode_slowly(layout, content, run, spans, target)
+        _decode_slowly(layout, run.numbers, bodies, spans, target)
         return
-    rows = _rows_as_stored(layout, content, run)
+    rows = _rows_as_stored(layout, content, run, bodies)
     if rows is None:
-        _Decoding(layout, content, run, scratch).decode(spans, target)
+        _decode(layout, run.numbers, bodies, spans, target, scratch)
         return
-    for span in spans:
-        _copy(rows, span, target)
+    for place, chunk, n_chunks, first, n_rows in spans:
+        if n_chunks == 1:
+            _copy(rows[chunk, first : first + n_rows], target[place : place + n_rows])
+        else:
+            until = place + n_chunks * n_rows
+            _copy_chunks(rows[chunk : chunk + n_chunks], target[place:until])
 
 
-def _rows_as_stored(layout: Layout, content: Bytes, run: Run) -> Array | None:
+def _rows_as_stored(
+    layout: Layout, content: Bytes, run: Run, bodies: Sequence[Bytes]
+) -> Array | None:
     """Return the rows of all chunks where they were read, of shape (chunks, rows, components).
 
     None where they are not stored as they are, or torch cannot have them: from memory that may not
     be written to, or from places that are no multiples of a value's size.
     """
-    n_chunks, stride, before = len(run.numbers), layout.nbytes_as_stored, layout.header_nbytes
+    n_chunks, stride, before = len(bodies), layout.nbytes_as_stored, layout.header_nbytes
     if len(content) != n_chunks * stride or not content.flags.writeable:
         return None
     if stride % layout.dtype.itemsize or [*run.bounds[:-1]] != [*range(0, len(content), stride)]:
         return None
     if before:
-        # All at once, since they are the same where values are stored as they are.
-        headers = np.ndarray((n_chunks, before), np.uint8, content, 0, (stride, 1))
-        if headers.tobytes() != content[:before].tobytes() * n_chunks:
+        if not _is_as_stored(layout, bodies[0], run.numbers[0]):
             return None
-        if not _is_as_stored(layout, _body(layout, content, run, 0), run.numbers[0]):
+        # The others all at once, since they are the same where values are stored as they are.
+        headers = np.ndarray((n_chunks, before), np.uint8, content, 0, (stride, 1))
+        if headers.tobytes() != headers[0].tobytes() * n_chunks:
             return None
     shape = n_chunks, layout.chunk_rows, layout.shape[1]
     strides = stride, layout.row_nbytes, layout.dtype.itemsize
     rows: Array = np.ndarray(shape, layout.dtype, content, before, strides)
     return rows if rows.flags.aligned else None
-
-
-def _body(layout: Layout, content: Bytes, run: Run, at: int) -> Bytes:
-    """Return a chunk without its checksum."""
-    return content[run.bounds[at] : run.bounds[at + 1] - layout.checksum_nbytes]
 
 
 def _is_as_stored(layout: Layout, body: Bytes, number: int) -> bool:
@@ -180,97 +185,92 @@ def _is_as_stored(layout: Layout, body: Bytes, number: int) -> bool:
 
 
 def _decode_slowly(
-    layout: Layout, content: Bytes, run: Run, spans: Sequence[Span], values: Array
+    layout: Layout,
+    numbers: Sequence[int],
+    bodies: Sequence[Bytes],
+    spans: Sequence[Span],
+    values: Array,
 ) -> None:
     """Decode chunks as others store them, one after the other."""
-    decoded: tuple[int, Array] | None = None
+    decoded, rows = -1, values
     for place, chunk, n_chunks, first, n_rows in spans:
         for at in range(chunk, chunk + n_chunks):
-            if decoded is None or decoded[0] != at:
+            if at != decoded:
                 try:
-                    rows = layout.decode_slowly(_body(layout, content, run, at))
+                    rows = layout.decode_slowly(bodies[at]).numpy()
                 except Unreadable as error:
-                    raise DamagedChunkError(f"chunk {run.numbers[at]} {error}") from None
-                decoded = at, rows.numpy()[None]
+                    raise DamagedChunkError(f"chunk {numbers[at]} {error}") from None
+                decoded = at
             start = place + (at - chunk) * n_rows
-            _copy(decoded[1], Span(start, 0, 1, first, n_rows), values)
+            _copy(rows[first : first + n_rows], values[start : start + n_rows])
 
 
-class _Decoding:
-    """Chunks that Blosc made smaller, or some of them.
+def _decode(
+    layout: Layout,
+    numbers: Sequence[int],
+    bodies: Sequence[Bytes],
+    spans: Sequence[Span],
+    values: Array,
+    scratch: Scratch,
+) -> None:
+    """Decode chunks that Blosc made, or stored as they are.
 
-    Parameters
-    ----------
-    layout, content, run, scratch
-        As for `decode_run`.
+    Those that are wanted whole and in their own dtype are decoded in place, others in scratch.
     """
+    size = layout.chunk_nbytes
+    # All before there is memory for them: their sizes may be damaged numbers.
+    as_stored = [
+        _is_as_stored(layout, body, number) for number, body in zip(numbers, bodies, strict=True)
+    ]
 
-    def __init__(self, layout: Layout, content: Bytes, run: Run, scratch: Scratch) -> None:
-        self._layout = layout
-        self._numbers = run.numbers
-        self._bodies = [_body(layout, content, run, at) for at in range(len(run.numbers))]
-        # Before there is memory for them: their sizes may be damaged numbers.
-        self._as_stored = [
-            _is_as_stored(layout, body, number)
-            for body, number in zip(self._bodies, run.numbers, strict=True)
-        ]
-        self._rows, self._raw = scratch.of(layout)
-
-    def decode(self, spans: Sequence[Span], values: Array) -> None:
-        """Decode chunks that are wanted whole and in their dtype in place, others in scratch."""
-        layout, rows, raw = self._layout, self._rows, self._raw
-        size = layout.chunk_nbytes
-        in_place = values.reshape(-1).view(np.uint8) if values.dtype == layout.dtype else None
-        held = -1  # the chunk that is in scratch, of those that are wanted in part
-        for place, chunk, n_chunks, first, n_rows in spans:
-            if n_rows < layout.chunk_rows:
-                if chunk != held:
-                    self._decode(chunk, raw[0])
-                    held = chunk
-                _copy(rows, Span(place, 0, 1, first, n_rows), values)
-            elif in_place is not None:
-                start = place * layout.row_nbytes
-                for at in range(chunk, chunk + n_chunks):
-                    self._decode(at, in_place[start : start + size])
-                    start += size
-            else:
-                held = -1
-                for done in range(0, n_chunks, len(raw)):
-                    step = min(len(raw), n_chunks - done)
-                    for number in range(step):
-                        self._decode(chunk + done + number, raw[number])
-                    _copy(rows, Span(place + done * n_rows, 0, step, 0, n_rows), values)
-
-    def _decode(self, at: int, into: Bytes) -> None:
-        """Decode a chunk into memory of its size."""
-        body = self._bodies[at]
-        if self._as_stored[at]:
-            into[:] = body[len(body) - self._layout.chunk_nbytes :]
+    def decode(at: int, into: Bytes) -> None:
+        body = bodies[at]
+        if as_stored[at]:
+            into[:] = body[layout.header_nbytes :]
             return
         try:
             blosc.decompress(body, into)
         except DAMAGED as error:
-            raise DamagedChunkError(
-                f"chunk {self._numbers[at]} cannot be decoded: {error}"
-            ) from None
+            raise DamagedChunkError(f"chunk {numbers[at]} cannot be decoded: {error}") from None
+
+    rows, raw = scratch.of(layout)
+    in_place = values.reshape(-1).view(np.uint8) if values.dtype == layout.dtype else None
+    held = -1  # the chunk that is in scratch, of those that are wanted in part
+    for place, chunk, n_chunks, first, n_rows in spans:
+        if n_rows < layout.chunk_rows:
+            if chunk != held:
+                decode(chunk, raw[0])
+                held = chunk
+            _copy(rows[0, first : first + n_rows], values[place : place + n_rows])
+        elif in_place is not None:
+            start = place * layout.row_nbytes
+            for at in range(chunk, chunk + n_chunks):
+                decode(at, in_place[start : start + size])
+                start += size
+        else:
+            held = -1
+            for done in range(0, n_chunks, len(raw)):
+                step = min(len(raw), n_chunks - done)
+                for number in range(step):
+                    decode(chunk + done + number, raw[number])
+                start = place + done * n_rows
+                _copy_chunks(rows[:step], values[start : start + step * n_rows])
 
 
-def _copy(rows: Array, span: Span, values: Array) -> None:
-    """Copy rows of chunks, of shape (chunks, rows in a chunk, components), to their place."""
-    place, chunk, n_chunks, first, n_rows = span
-    if n_chunks == 1:
-        target, source = values[place : place + n_rows], rows[chunk, first : first + n_rows]
-    else:
-        target = values[place : place + n_chunks * n_rows].reshape(n_chunks, n_rows, -1)
-        source = rows[chunk : chunk + n_chunks]
-    if target.dtype == source.dtype:
-        np.copyto(target, source)
-        return
-    # By torch, since numpy casts float16 many times slower.
-    into, values_of = torch.from_numpy(target), torch.from_numpy(source)
+def _copy_chunks(rows: Array, values: Array) -> None:
+    """Copy rows of whole chunks, of shape (chunks, rows in a chunk, components)."""
+    values = values.reshape(rows.shape)
     step = max(1, _MOST_COPIED // (rows.shape[1] * rows.shape[2]))
-    if n_chunks <= step or torch.get_num_threads() == 1:
-        into.copy_(values_of)
+    if len(rows) <= step or torch.get_num_threads() == 1:
+        _copy(rows, values)
         return
-    for done in range(0, n_chunks, step):
-        into[done : done + step].copy_(values_of[done : done + step])
+    for done in range(0, len(rows), step):
+        _copy(rows[done : done + step], values[done : done + step])
+
+
+def _copy(rows: Array, values: Array) -> None:
+    if rows.dtype == values.dtype:
+        np.copyto(values, rows)
+    else:
+        # By torch, since numpy casts float16 many times slower.
+        torch.from_numpy(values).copy_(torch.from_numpy(rows))
