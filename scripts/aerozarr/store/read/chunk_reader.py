@@ -3,8 +3,8 @@
 Two rounds, of which the first is cached: the groups' metadata, together with the indexes of the
 shards that are touched, where these lie in a store as aerozarr writes it (in another, they are a
 round of their own); and the chunks that are touched, those that follow each other in a shard as
-one range. Each chunk is decoded, cast and put in its place at once, while it is in the processor's
-cache.
+one range. What is read of an array is decoded, cast and put in its place before the next is read,
+while it is in the processor's cache.
 """
 
 from __future__ import annotations

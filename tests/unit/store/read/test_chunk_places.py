@@ -46,6 +46,12 @@ from aerozarr.store.read.chunk_places import (
             [Span(0, 0, 1, 0, 10), Span(20, 1, 1, 0, 5), Span(10, 2, 1, 0, 10)],
             id="places that follow each other, of chunks that do not",
         ),
+        pytest.param(
+            ((0, 10), (0, 20)),
+            [0, 1],
+            [Span(0, 0, 1, 0, 10), Span(10, 0, 2, 0, 10)],
+            id="a chunk that is wanted twice",
+        ),
     ],
 )
 def test_whole_chunks_that_go_to_one_place_are_joined(
@@ -80,6 +86,12 @@ WITH_GAPS = index_of((100, 5), NONE, (105, 6), (300, 2))
         (IN_A_ROW, [2, 3], [Run([2], [112, 118])], [3]),
         (IN_A_ROW, [0, 2], [Run([0], [100, 105]), Run([2], [112, 118])], []),
         (WITH_GAPS, [0, 1, 2, 3], [Run([0, 2], [100, 105, 111]), Run([3], [300, 302])], [1]),
+        (
+            index_of((100, 5), (110, 7)),
+            [0, 1],
+            [Run([0], [100, 105]), Run([1], [110, 117])],
+            [],
+        ),
         (index_of(NONE, NONE), [0, 1], [], [0, 1]),
     ],
 )
