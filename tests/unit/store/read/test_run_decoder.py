@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -77,23 +78,18 @@ def read(
     return values
 
 
-@pytest.mark.parametrize("has_checksums", [True, False])
-@pytest.mark.parametrize("is_writable", [True, False])
-@pytest.mark.parametrize("into", [torch.float32, torch.float16, torch.float64])
-@pytest.mark.parametrize(
-    "levels", [[RAW] * 4, [MADE_SMALLER] * 4, [0, 5, 0, 0], [5, 0, 5, 5]], ids=str
-)
+@pytest.mark.parametrize("into", [torch.float32, torch.float16], ids=str)
+@pytest.mark.parametrize("levels", [[0, 0, 0, 0], [5, 5, 5, 5], [0, 5, 0, 0]], ids=str)
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "int32"])
-def test_rows_are_where_they_are_wanted(
-    dtype: str, levels: list[int], into: torch.dtype, is_writable: bool, has_checksums: bool
-) -> None:
-    layout = layout_of(dtype, has_checksums=has_checksums)
+def test_rows_are_where_they_are_wanted(dtype: str, levels: list[int], into: torch.dtype) -> None:
     expected = torch.from_numpy(values_of(dtype)).to(into)
-    chunks = chunks_of(layout, levels)
-    values = read(layout, chunks, into, is_writable=is_writable)
-    assert torch.equal(values, expected[20:190])
-    values = read(layout, chunks, into, ((170, 200), (0, 175)), is_writable=is_writable)
-    assert torch.equal(values, torch.cat([expected[170:], expected[:175]]))
+    for has_checksums, is_writable in itertools.product([True, False], repeat=2):
+        layout = layout_of(dtype, has_checksums=has_checksums)
+        chunks = chunks_of(layout, levels)
+        values = read(layout, chunks, into, is_writable=is_writable)
+        assert torch.equal(values, expected[20:190])
+        values = read(layout, chunks, into, ((170, 200), (0, 175)), is_writable=is_writable)
+        assert torch.equal(values, torch.cat([expected[170:], expected[:175]]))
 
 
 @pytest.mark.parametrize("threads", [1, 2])
