@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-import numpy as np
-
 from aerozarr.store.format.shard_index import NO_CHUNK, Index
 from aerozarr.store.read.subsample import Rows
 
@@ -154,13 +152,11 @@ class ShardChunks:
         is_sound = (lengths <= most) & (starts <= _LAST_BYTE - most)
         is_sound[1:] &= starts[1:] == starts[:-1] + lengths[:-1]
         self._n_in_a_row = len(index) if is_sound.all() else int(is_sound.argmin())
-        end = max(1, self._n_in_a_row)
-        self._bounds = np.append(starts[:end], starts[end - 1 : end] + lengths[end - 1 : end])
 
     @property
     def nbytes(self) -> int:
         """Bytes that it takes in memory, about."""
-        return int(self._index.nbytes + self._bounds.nbytes)
+        return int(self._index.nbytes)
 
     def runs_of(self, slots: Sequence[int]) -> tuple[list[Run], list[int]]:
         """Find chunks.
@@ -184,7 +180,9 @@ class ShardChunks:
         """
         first, last = slots[0], slots[-1]
         if last < self._n_in_a_row and last - first == len(slots) - 1:
-            return [Run(slots, self._bounds[first : last + 2].tolist())], []
+            bounds = self._index[first : last + 1, 0].tolist()
+            bounds.append(int(self._index[last].sum()))
+            return [Run(slots, bounds)], []
         runs: list[Run] = []
         skipped: list[int] = []
         numbers: list[int] = []

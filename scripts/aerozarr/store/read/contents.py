@@ -120,6 +120,7 @@ class Contents:
 
         Parameters and errors are those of `Store.read`.
         """
+        self._sample(sample)  # first: without the sample, what is asked of it does not matter
         chosen = self.choose(points, fields)
         return self.subsample_of(sample, chosen, generator, whole_chunks=whole_chunks)
 
