@@ -178,14 +178,16 @@ def make_data(kind: str, samples: int, folder: Path) -> None:
                 pass
 
 
-def workflow_command(dataset: str, source: Path, run: Path, cores: int, clevel: int) -> Command:
+def workflow_command(
+    dataset: str, source: Path, run: Path, cores: int, clevel: int, cname: str = "zstd"
+) -> Command:
     """Return the command that converts with Snakemake."""
     return [
         *(sys.executable, "-m", "snakemake", "-s", SNAKEFILE),
         *("--directory", run, "--cores", str(cores), "--config"),
         *(f"dataset={dataset}", f"source_url={source}"),
         *(f"store={run / 'store'}", f"workdir={run / 'work'}"),
-        f"compression={{cname: zstd, clevel: {clevel}}}",
+        f"compression={{cname: {cname}, clevel: {clevel}}}",
     ]
 
 

@@ -2,8 +2,9 @@
 
 The reader is compared with `torch.load` of the whole `.pt` files and with zarr-python's `oindex` of
 random chunks, on the same data: in a local folder, and on a server (nginx) that serves the folder
-as a bucket of S3 and makes every request late. Prints a Markdown table; the README beside this file
-says what its columns mean.
+as a bucket of S3 and makes every request late. And with a memory map of the same values: core time
+of one process, with stores that are compressed, hardly, or not at all. Prints Markdown tables; the
+README beside this file says what their columns mean.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from typing import Any
 from urllib.parse import quote
 
 import fsspec
+import numpy as np
 import torch
 import zarr
 from compare import describe_machine, make_data, workflow_command
@@ -43,6 +45,9 @@ from aerozarr.training.collate import collate
 BUCKET = "benchmark"
 CREDENTIALS = {"key": "benchmark", "secret": "benchmark"}
 DOMAINS = ("surface", "volume")
+
+# How the stores are compressed whose reading is compared with that of a memory map.
+COMPRESSIONS = {"default": ("zstd", 5), "fastest": ("lz4", 1), "none": ("zstd", 0)}
 
 # Its item number -1 costs nothing: workers start on it, before time is taken.
 IDLE = -1
@@ -228,6 +233,50 @@ class WithMappedTorchLoad(WithTorchLoad):
     mmap = True
 
 
+class WithMap(Draws):
+    """A memory map of what the store holds, uncompressed: a run of rows from any row on."""
+
+    def __init__(self, source: Source, samples: list[str], points: int) -> None:
+        super().__init__(source, samples, points)
+        # Opened privately, because torch warns of memory that may not be written to.
+        self.maps = [
+            {
+                path.stem: torch.from_numpy(np.load(path, mmap_mode="c"))
+                for path in sorted(map_folder(source.store, sample).iterdir())
+            }
+            for sample in samples
+        ]
+        for maps in self.maps:
+            for values in maps.values():
+                values.sum()  # so that all pages are mapped
+
+    def subsample(self, index: int) -> Item:
+        item: Item = {}
+        starts: dict[str, int] = {}
+        for name, values in self.maps[index].items():
+            domain = name.partition("_")[0]
+            if domain not in starts:
+                starts[domain] = random.randrange(len(values) - self.points + 1)
+            item[name] = values[starts[domain] : starts[domain] + self.points].clone()
+        return item
+
+
+def map_folder(store: str, sample: str) -> Path:
+    """Return where the values of a sample are as `.npy` files, beside a store."""
+    return Path(store).parent / "maps" / quote(sample, safe="")
+
+
+def write_maps(store: Path, samples: list[str]) -> None:
+    """Write what a store holds as `.npy` files, in its own dtypes."""
+    opened = Store(str(store))
+    for sample in samples:
+        folder = map_folder(str(store), sample)
+        if not folder.exists():
+            folder.mkdir(parents=True)
+            for name, values in opened.read(sample).items():
+                np.save(folder / f"{name}.npy", values.numpy())
+
+
 class WithZarr(Draws):
     """zarr-python's `oindex` of random chunks; groups stay open."""
 
@@ -338,6 +387,9 @@ LOCAL = (READER, WHOLE, ZARR, MAPPED, LOAD)
 REMOTE = (READER, AHEAD, WHOLE_AHEAD, OBSTORE, ZARR, LOAD)
 IN_BATCHES = (AHEAD, OBSTORE, LOAD)
 
+# Not among the above, because it is measured by core time.
+MAP = "memory map"
+
 
 @dataclass(frozen=True)
 class Result:
@@ -364,6 +416,25 @@ class Result:
     first_bytes: float | None
     later_bytes: float | None
     useful_bytes: float
+
+
+@dataclass(frozen=True)
+class CoreTime:
+    """What a draw takes of a core, read in one process.
+
+    Attributes
+    ----------
+    method, points
+        How, and points drawn of each domain.
+    median_ms, low_ms
+        User and system time of a draw: the median of the series, and what a tenth of them are
+        below.
+    """
+
+    method: str
+    points: int
+    median_ms: float
+    low_ms: float
 
 
 class Order(list[int]):
@@ -590,6 +661,43 @@ def measure_local(arguments: argparse.Namespace, pt: Path, store: Path) -> list[
     return results
 
 
+def measure_core(
+    arguments: argparse.Namespace, pt: Path, stores: dict[str, Path]
+) -> list[CoreTime]:
+    """Measure the core time of reading each store, and of a memory map, in short series in turn."""
+    samples = list(json.loads((stores["default"] / "manifest.json").read_bytes())["samples"])
+    write_maps(stores["default"], samples)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as in a DataLoader's worker
+    results = []
+    for points in arguments.points:
+        ways: dict[str, Draws] = {
+            f"reader, {name}": WithReader(Source(str(pt), str(store), {}), samples, points)
+            for name, store in stores.items()
+        }
+        ways[MAP] = WithMap(Source(str(pt), str(stores["default"]), {}), samples, points)
+        series: dict[str, list[float]] = {name: [] for name in ways}
+        for way in ways.values():
+            for index in range(len(samples)):
+                way[index]
+        # About as long for each size, and so short that others disturb all ways alike.
+        draws = max(4, 2**17 // points)
+        for turn in range(arguments.turns):
+            for name, way in ways.items():
+                way.begin_epoch(turn + 1)
+                order = random.choices(range(len(samples)), k=draws)
+                start = time.process_time()
+                for index in order:
+                    way[index]
+                series[name].append((time.process_time() - start) / draws * 1e3)
+        for name, taken in series.items():
+            low = statistics.quantiles(taken, n=10)[0]
+            results.append(CoreTime(name, points, statistics.median(taken), low))
+            print(results[-1], file=sys.stderr, flush=True)
+    torch.set_num_threads(threads)
+    return results
+
+
 def measure_remote(arguments: argparse.Namespace, pt: Path, store: Path) -> list[Result]:
     """Measure all ways of reading from the slow server."""
     samples = list(json.loads((store / "manifest.json").read_bytes())["samples"])
@@ -661,19 +769,41 @@ def table(results: list[Result]) -> str:
     return "\n".join(lines)
 
 
+def core_table(results: list[CoreTime]) -> str:
+    """Return core times as a Markdown table."""
+    lines = [
+        "| points | read by | ms a draw | over the map | lowest tenth, ms | over the map |",
+        "|---:|---|---:|---:|---:|---:|",
+    ]
+    maps = {result.points: result for result in results if result.method == MAP}
+    for result in results:
+        base = maps[result.points]
+        cells = (
+            f"{result.points:,}",
+            result.method,
+            f"{result.median_ms:.3g}",
+            f"{result.median_ms / base.median_ms:.1f}",
+            f"{result.low_ms:.3g}",
+            f"{result.low_ms / base.low_ms:.1f}",
+        )
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def megabytes(count: float | None) -> str:
     """Return bytes in MB, for a table."""
     return "–" if count is None else f"{count / 1e6:.3g}"
 
 
-def convert(dataset: str, source: Path, scratch: Path) -> Path:
-    """Convert with the workflow, once; return the store."""
-    run = scratch / "reading"
+def convert(dataset: str, source: Path, scratch: Path, compression: str = "default") -> Path:
+    """Convert with the workflow, once, by one of `COMPRESSIONS`; return the store."""
+    run = scratch / ("reading" if compression == "default" else f"reading-{compression}")
+    cname, clevel = COMPRESSIONS[compression]
     if not (run / "store/manifest.json").exists():
         run.mkdir(parents=True, exist_ok=True)
         cores = os.cpu_count() or 1
         with (scratch / "convert.log").open("wb") as log:
-            command = workflow_command(dataset, source, run, cores, clevel=5)
+            command = workflow_command(dataset, source, run, cores, clevel, cname)
             subprocess.run(command, check=True, stdout=log, stderr=log)
     return run / "store"
 
@@ -690,7 +820,14 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--workers", type=int, default=2, help="of the DataLoader")
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--delay", type=float, default=20, help="milliseconds a request is late")
-    parser.add_argument("--places", nargs="+", choices=("local", "s3"), default=["local", "s3"])
+    parser.add_argument("--turns", type=int, default=40, help="series of each, of core times")
+    parser.add_argument(
+        "--places",
+        nargs="+",
+        choices=("local", "core", "s3"),
+        default=["local", "core", "s3"],
+        help="core: local too, beside a memory map, by core time of one process",
+    )
     parser.add_argument(
         "--physicsnemo",
         action="store_true",
@@ -710,9 +847,16 @@ def main() -> None:
         source = arguments.scratch / "data" / f"drivaernet-{arguments.samples}"
         make_data("drivaernet", arguments.samples, source)
         store = convert("drivaernet", source, arguments.scratch)
-        results = []
+        results: list[Result] = []
+        core_times: list[CoreTime] = []
         if "local" in arguments.places:
             results += measure_local(arguments, source, store)
+        if "core" in arguments.places:
+            stores = {
+                name: convert("drivaernet", source, arguments.scratch, name)
+                for name in COMPRESSIONS
+            }
+            core_times = measure_core(arguments, source, stores)
         if "s3" in arguments.places:
             results += measure_remote(arguments, source, store)
     finally:
@@ -721,9 +865,16 @@ def main() -> None:
     machine = describe_machine()
     print(*(f"{key}: {value}" for key, value in machine.items()), sep=", ")
     print(f"\n{arguments.samples} samples of DrivAerNet size, {arguments.workers} workers.\n")
-    print(table(results))
+    if results:
+        print(table(results))
+    if core_times:
+        print(f"\n{core_table(core_times)}")
     if arguments.json:
-        record = {"machine": machine, "results": [asdict(result) for result in results]}
+        record = {
+            "machine": machine,
+            "results": [asdict(result) for result in results],
+            "core_times": [asdict(result) for result in core_times],
+        }
         arguments.json.write_text(json.dumps(record, indent=2))
 
 

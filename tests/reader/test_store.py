@@ -93,6 +93,20 @@ def test_all_points_are_read_as_they_are_stored(place: Place, original: Path) ->
             assert values.numpy().dtype == stored(original, "b", array).dtype
 
 
+def test_values_go_where_the_caller_says(original: Path) -> None:
+    store = Store(original)
+    drawn = store.subsample("b", {"volume": 700}, ["volume_velocity"], generator(1))
+    (expected,) = store.read_subsamples([drawn])
+    for into in (
+        torch.empty(700, 3, dtype=torch.float64),
+        torch.empty(700, 3, dtype=torch.bfloat16),
+        torch.empty(700, 6)[:, ::2],  # numpy could have it in a copy only, which would be lost
+    ):
+        (read,) = store.read_subsamples([drawn], [{"volume_velocity": into}])
+        assert read["volume_velocity"] is into
+        assert torch.equal(into, expected["volume_velocity"].to(into.dtype))
+
+
 def test_a_generator_decides_the_draw(place: Place) -> None:
     store = place.open()
     first, again, other = (

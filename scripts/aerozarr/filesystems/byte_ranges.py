@@ -12,10 +12,11 @@ import os
 import stat
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import groupby
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+import numpy as np
+import numpy.typing as npt
 from fsspec.asyn import get_loop, sync
 from fsspec.spec import AbstractFileSystem
 
@@ -26,6 +27,14 @@ from aerozarr.messages import redacted
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
+
+
+Array = npt.NDArray[np.uint8]
+
+Content = bytes | Array
+"""What was read: an array is of one axis."""
+
+Read = TypeVar("Read", bytes, Array)
 
 
 class ByteRange(NamedTuple):
@@ -80,6 +89,13 @@ class Fetcher(ABC):
             When a path leads out of the root by a symbolic link that its owner did not make.
         """
 
+    def fetch_in_turn(self, spans: Sequence[ByteRange]) -> Iterable[Content | None]:
+        """Read spans as `fetch` does, of which each is used before the next is asked for.
+
+        Its memory may then hold that one.
+        """
+        return self.fetch(spans)
+
 
 class LocalFetcher(Fetcher):
     """Reads a local folder, without a layer between, each span when its turn has come.
@@ -92,24 +108,53 @@ class LocalFetcher(Fetcher):
         self.root = root
         self._inside = os.path.join(os.path.realpath(root), "")
         self._checked: set[str] = set()
+        self._buffers: list[_Buffer] = []
 
     def fetch(self, spans: Sequence[ByteRange]) -> Iterator[bytes | None]:
-        for path, group in groupby(spans, key=lambda span: span.path):
-            try:
-                # Without waiting: opening a pipe would hang until somebody writes to it.
-                file = os.open(f"{self.root}/{path}", os.O_RDONLY | os.O_NONBLOCK)
-            except (FileNotFoundError, NotADirectoryError):
-                yield from (None for _ in group)
-                continue
-            try:
-                is_file = stat.S_ISREG(os.fstat(file).st_mode)
-                if path not in self._checked:
-                    self._check_inside(file, path)
-                    self._remember(path)
-                for span in group:
-                    yield _read(file, span) if is_file else None
-            finally:
+        return self._fetch(spans, _read)
+
+    def fetch_in_turn(self, spans: Sequence[ByteRange]) -> Iterator[Array | None]:
+        # Of its own for as long as it reads: another thread may be reading, too.
+        buffer = self._buffers.pop() if self._buffers else _Buffer()
+        yield from self._fetch(spans, buffer.read)
+        self._buffers.append(buffer)
+
+    def _fetch(
+        self, spans: Sequence[ByteRange], read: Callable[[int, ByteRange], Read]
+    ) -> Iterator[Read | None]:
+        path, file = "", -1
+        try:
+            for span in spans:
+                if span.path != path:
+                    if file != -1:
+                        os.close(file)
+                        file = -1
+                    path = span.path
+                    file = self._open(path)
+                yield None if file == -1 else read(file, span)
+        finally:
+            if file != -1:
                 os.close(file)
+
+    def _open(self, path: str) -> int:
+        """Open a file; -1 when there is none."""
+        try:
+            # Without waiting: opening a pipe would hang until somebody writes to it.
+            file = os.open(f"{self.root}/{path}", os.O_RDONLY | os.O_NONBLOCK)
+        except (FileNotFoundError, NotADirectoryError):
+            return -1
+        try:
+            is_file = stat.S_ISREG(os.fstat(file).st_mode)
+            if path not in self._checked:
+                self._check_inside(file, path)
+                self._remember(path)
+        except BaseException:
+            os.close(file)
+            raise
+        if not is_file:
+            os.close(file)
+            return -1
+        return file
 
     def _remember(self, path: str) -> None:
         """Note that a path does not lead out: each is asked for again in every epoch."""
@@ -147,22 +192,50 @@ _MOST_CHECKED = 2**17
 # number, and memory for it would be taken before anything is read.
 _MUCH = 2**20
 
+# Memory for what is read of a local file that is kept for what is read next.
+_MOST_KEPT = 2**24
+
 
 def _read(file: int, span: ByteRange) -> bytes:
+    start, length = _clipped(file, span)
+    content = os.pread(file, length, start) if length else b""
+    while len(content) < length:  # the system may give less at once: 2 GiB, for one
+        more = os.pread(file, length - len(content), start + len(content))
+        if not more:
+            break
+        content += more
+    return content
+
+
+def _clipped(file: int, span: ByteRange) -> tuple[int, int]:
+    """Return where to read, and how many bytes: of many no more than the file has."""
     start, stop = span.start, span.stop
     if start < 0 or stop is None or stop - start > _MUCH:
         size = os.fstat(file).st_size
         start = max(0, start + size) if start < 0 else start
         stop = size if stop is None else min(stop, size)
-        if start >= stop:
-            return b""
-    content = os.pread(file, stop - start, start)
-    while len(content) < stop - start:  # the system may give less at once: 2 GiB, for one
-        more = os.pread(file, stop - start - len(content), start + len(content))
-        if not more:
-            break
-        content += more
-    return content
+    return start, max(0, stop - start)
+
+
+class _Buffer:
+    """Memory that is read into again and again: new memory costs as much as reading does."""
+
+    def __init__(self) -> None:
+        self._kept = np.empty(_MUCH, np.uint8)
+
+    def read(self, file: int, span: ByteRange) -> Array:
+        """Read a span; what it returns holds until the next call."""
+        start, length = _clipped(file, span)
+        memory = self._kept if length <= len(self._kept) else np.empty(length, np.uint8)
+        if length <= _MOST_KEPT:
+            self._kept = memory
+        done = 0
+        while done < length:  # the system may give less at once: 2 GiB, for one
+            more = os.preadv(file, [memory.data[done:length]], start + done)
+            if not more:
+                break
+            done += more
+        return memory[:done]
 
 
 # File systems are never let go of. In a forked process nothing may close the connections of its

@@ -12,7 +12,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from aerozarr.errors import StoreError
-from aerozarr.store.read.contents import PointCount, Points, field_names
+from aerozarr.store.read.contents import Chosen, PointCount, Points, field_names
 from aerozarr.store.read.store import Store
 from aerozarr.store.read.subsample import Subsample
 from aerozarr.training.arguments import (
@@ -132,6 +132,7 @@ class ChunkDataset(Dataset[dict[str, Any]]):
             raise StoreError("points names no domain. Name one or more, or leave it out for all.")
         for field in self._fields or ():
             store.domain_of(field)
+        self._chosen: Chosen | None = None
         self._geometry: tuple[Mapping[str, int | None], str] | None = None
         if geometry_points is not None:
             asked = {geometry_domain: geometry_points}
@@ -343,9 +344,9 @@ class ChunkDataset(Dataset[dict[str, Any]]):
         sample = self.samples[position]
         generator = torch.Generator().manual_seed(_seed_of(self._seed, epoch, position))
         whole = self._whole_chunks
-        own = self.store.subsample(
-            sample, self._points, self._fields, generator, whole_chunks=whole
-        )
+        if self._chosen is None:  # of no sample, so that it is the same for all
+            self._chosen = self.store.choose(self._points, self._fields)
+        own = self.store.subsample_of(sample, self._chosen, generator, whole_chunks=whole)
         if self._geometry is None:
             return own, None
         points, field = self._geometry

@@ -10,8 +10,7 @@ memory that they would take for damaged or hostile bytes.
 from __future__ import annotations
 
 import json
-import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -19,7 +18,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from numcodecs import blosc
 
 from aerozarr.store.format.layout import ROOT_METADATA
 from aerozarr.store.format.shard_index import (
@@ -27,20 +25,15 @@ from aerozarr.store.format.shard_index import (
     DamagedIndexError,
     Index,
     decode_index,
-    fits_checksum,
     index_size,
 )
-from aerozarr.store.read.chunk_places import Place
-from aerozarr.store.read.decompress import DAMAGED, DECODERS, MOST_BLOSC_BYTES, check_blosc
+from aerozarr.store.read.decompress import BLOSC_HEADER_BYTES, DAMAGED, DECODERS, MOST_BLOSC_BYTES
 
 Array = npt.NDArray[Any]
 
 _LITTLE = {"name": "bytes", "configuration": {"endian": "little"}}
 _CHECKSUM = {"name": "crc32c"}
 _INDEX_CODECS = [_LITTLE, _CHECKSUM]
-
-# Bytes for chunks to be decoded into, of all shapes together, that are kept.
-_MOST_SCRATCH = 2**24
 
 # Chunks in a shard whose index is read: one of so many takes a gigabyte.
 MOST_CHUNKS = 2**26
@@ -176,9 +169,31 @@ class Layout:
         return torch.from_numpy(np.empty(0, self.dtype)).dtype if known else None
 
     @cached_property
+    def is_plain(self) -> bool:
+        """Whether a chunk is what Blosc made of the values as memory holds them, or just these."""
+        is_known = self.chunk_metadata is None and self.torch_dtype is not None
+        return is_known and self.codec in ("blosc", "")
+
+    @cached_property
     def chunk_nbytes(self) -> int:
         """Bytes of a decoded chunk, with the padding of one that reaches past the array's end."""
         return self.chunk_rows * self.shape[1] * self.dtype.itemsize
+
+    @cached_property
+    def row_nbytes(self) -> int:
+        """Bytes of a row."""
+        return self.shape[1] * self.dtype.itemsize
+
+    @cached_property
+    def header_nbytes(self) -> int:
+        """Bytes before a chunk's values, where Blosc stores them as they are."""
+        return BLOSC_HEADER_BYTES if self.codec == "blosc" else 0
+
+    @cached_property
+    def nbytes_as_stored(self) -> int:
+        """Bytes of a chunk in a shard, where its values are stored as they are."""
+        checksum = CHECKSUM_BYTES if self.has_checksums else 0
+        return self.header_nbytes + self.chunk_nbytes + checksum
 
     @property
     def most_stored(self) -> int:
@@ -212,65 +227,31 @@ class Layout:
         """Make a tensor for some rows, in stored dtype; its values are yet to be set."""
         return torch.from_numpy(np.empty((rows, self.shape[1]), self.dtype))
 
-    def decode(
-        self,
-        content: Array,
-        places: Sequence[Place],
-        values: torch.Tensor,
-        scratch: Scratch,
-    ) -> None:
-        """Decode one chunk, and put rows of it where they are wanted.
+    def decode_slowly(self, content: Array) -> torch.Tensor:
+        """Return the rows of a chunk as others store it, from memory of their own.
 
         Parameters
         ----------
         content
-            The chunk as it is stored: of uint8, one axis.
-        places
-            Which of its rows go where.
-        values
-            Where they go: contiguous, of shape (rows, components), to whose dtype they are cast.
-        scratch
-            Memory to decode into.
+            The chunk as it is stored, without its checksum: of uint8, one axis.
 
         Raises
         ------
         Unreadable
             When the bytes are damaged.
         """
-        if self.has_checksums:
-            if not fits_checksum(content):
-                raise Unreadable("is damaged: its checksum does not fit")
-            content = content[:-CHECKSUM_BYTES]
         try:
-            if self.codec == "blosc" and self.chunk_metadata is None:
-                check_blosc(content, self.chunk_nbytes)
-                place, _, count = places[0]
-                if count == self.chunk_rows and values.dtype == self.torch_dtype:
-                    # ArrayRows whole, and as it is stored.
-                    blosc.decompress(content, values[place : place + count].numpy())
-                    return
-                rows, raw = scratch.of(self)
-                blosc.decompress(content, raw)
+            raw = DECODERS[self.codec](content, self.chunk_nbytes)
+            if len(raw) != self.chunk_nbytes:
+                raise Unreadable(f"decodes to {len(raw)} bytes, which is not a chunk's size")
+            if self.chunk_metadata is not None:
+                chunk = _to_values(raw, self.chunk_metadata, self.separator)
             else:
-                rows = self._decode_slowly(content)
+                chunk = np.frombuffer(bytearray(raw), self.dtype.newbyteorder("<")).astype(
+                    self.dtype, copy=False
+                )
         except DAMAGED as error:
             raise Unreadable(f"cannot be decoded: {error}") from None
-        # By torch, since numpy casts float16 many times slower.
-        for place, first, count in places:
-            part = rows if count == self.chunk_rows else rows[first : first + count]
-            values[place : place + count].copy_(part)
-
-    def _decode_slowly(self, content: Array) -> torch.Tensor:
-        """Return the rows of a chunk as others store it, from memory of their own."""
-        raw = DECODERS[self.codec](content, self.chunk_nbytes)
-        if len(raw) != self.chunk_nbytes:
-            raise Unreadable(f"decodes to {len(raw)} bytes, which is not a chunk's size")
-        if self.chunk_metadata is not None:
-            chunk = _to_values(raw, self.chunk_metadata, self.separator)
-        else:
-            chunk = np.frombuffer(bytearray(raw), self.dtype.newbyteorder("<")).astype(
-                self.dtype, copy=False
-            )
         return torch.from_numpy(chunk).view(self.chunk_rows, self.shape[1])
 
 
@@ -341,26 +322,3 @@ def _counts(shape: Any) -> tuple[int, int]:
         if type(count) is not int or not 1 <= count <= 2**48:
             raise ValueError(f"{count!r} is no size")
     return rows, width
-
-
-class Scratch(threading.local):
-    """Memory that chunks are decoded into, one after the other; each thread has its own.
-
-    It stays from one reading to the next, since memory that is taken anew costs as much as a third
-    of the decoding.
-    """
-
-    def __init__(self) -> None:
-        self._made: dict[tuple[int, int, np.dtype[Any]], tuple[torch.Tensor, Array]] = {}
-        self._nbytes = 0
-
-    def of(self, layout: Layout) -> tuple[torch.Tensor, Array]:
-        """Return memory for a chunk of an array: its rows, and the same as bytes to be set."""
-        key = layout.chunk_rows, layout.shape[1], layout.dtype
-        if key not in self._made:
-            self._nbytes += layout.chunk_nbytes
-            if self._nbytes > _MOST_SCRATCH:
-                self._made, self._nbytes = {}, layout.chunk_nbytes
-            stored = np.empty(key[:2], layout.dtype)
-            self._made[key] = torch.from_numpy(stored), stored.reshape(-1).view(np.uint8)
-        return self._made[key]

@@ -3,8 +3,8 @@
 Two rounds, of which the first is cached: the groups' metadata, together with the indexes of the
 shards that are touched, where these lie in a store as aerozarr writes it (in another, they are a
 round of their own); and the chunks that are touched, those that follow each other in a shard as
-one range. Each chunk is decoded, cast and put in its place at once, while it is in the processor's
-cache.
+one range. What is read of an array is decoded, cast and put in its place before the next is read,
+while it is in the processor's cache.
 """
 
 from __future__ import annotations
@@ -18,23 +18,28 @@ import numpy as np
 import torch
 
 from aerozarr.errors import StoreError
-from aerozarr.filesystems.byte_ranges import ByteRange, Fetcher
+from aerozarr.filesystems.byte_ranges import ByteRange, Content, Fetcher
 from aerozarr.store.format.layout import ROOT_METADATA, shard_path
 from aerozarr.store.format.scalars import ScalarValue
-from aerozarr.store.format.shard_index import Index, index_size
-from aerozarr.store.read.array_decoder import MOST_CHUNKS, Layout, Scratch, Unreadable
+from aerozarr.store.format.shard_index import index_size
+from aerozarr.store.read.array_decoder import MOST_CHUNKS, Layout, Unreadable
 from aerozarr.store.read.cache import Cache
-from aerozarr.store.read.chunk_places import TouchedChunks, places_of, runs_of
+from aerozarr.store.read.chunk_places import (
+    Run,
+    ShardChunks,
+    TouchedChunks,
+    UnlikelyChunkError,
+    places_of,
+)
 from aerozarr.store.read.group_metadata import fail, members_of, parse_metadata, scalars_in
 from aerozarr.store.read.memory import check_memory
+from aerozarr.store.read.run_decoder import DamagedChunkError, Scratch, decode_run, is_for_numpy
 from aerozarr.store.read.subsample import ArrayRows, Rows, Subsample, count_of
 
 # What a parsed array takes in memory, about: its own metadata, and Python's objects for it.
 _LAYOUT_BYTES = 4096
 # What a scalar takes, or a number of one that is a vector, about.
 _SCALAR_BYTES = 40
-# No place in a file is beyond this one.
-_LAST_BYTE = 2**62
 
 ShardId = tuple[str, str, int]
 """A shard: path of its group, name of its array, and number."""
@@ -72,7 +77,7 @@ class _Piece(NamedTuple):
     part: _Part
     shard: int
     span: ByteRange
-    chunks: tuple[tuple[int, int, int], ...]  # number, and from where to where in the span
+    run: Run  # numbers within the array; bounds within the shard
 
 
 class ChunkReader:
@@ -92,7 +97,7 @@ class ChunkReader:
     def __init__(self, fetcher: Fetcher, *, fill_missing: bool, cache_bytes: int) -> None:
         self.fetcher = fetcher
         self.layouts: Cache[tuple[str, str], Layout] = Cache(cache_bytes // 2)
-        self.indexes: Cache[ShardId, Index] = Cache(cache_bytes // 16 * 7)
+        self.indexes: Cache[ShardId, ShardChunks] = Cache(cache_bytes // 16 * 7)
         self.scalars: Cache[str, dict[str, ScalarValue]] = Cache(cache_bytes // 16)
         self._fill_missing = fill_missing
         self._scratch = Scratch()
@@ -193,12 +198,18 @@ class ChunkReader:
             part.touched = touched[key]
         indexes = self._find_indexes(parts, guessed)
         for part in parts:
-            new = part.layout.new
-            part.values = new(count_of(part.wanted.rows)) if part.into is None else part.into
+            into, new = part.into, part.layout.new
+            if into is not None and is_for_numpy(into):
+                part.values = into
+            else:
+                part.values = new(count_of(part.wanted.rows))
         pieces = [piece for part in parts for piece in self._pieces(part, indexes)]
-        contents = self.fetcher.fetch([piece.span for piece in pieces])
+        contents = self.fetcher.fetch_in_turn([piece.span for piece in pieces])
         for piece, content in zip(pieces, contents, strict=True):
             self._place(piece, content)
+        for part in parts:
+            if part.into is not None and part.into is not part.values:
+                part.values = part.into.copy_(part.values)
 
     # Metadata
 
@@ -288,9 +299,9 @@ class ChunkReader:
 
     def _find_indexes(
         self, parts: Sequence[_Part], guessed: Mapping[ByteRange, bytes | None]
-    ) -> dict[ShardId, Index]:
+    ) -> dict[ShardId, ShardChunks]:
         """Return the indexes of shards; without those that are not there but may be missing."""
-        found: dict[ShardId, Index] = {}
+        found: dict[ShardId, ShardChunks] = {}
         unknown: dict[ShardId, tuple[_Part, ByteRange]] = {}
         for part in parts:
             if part.layout.index_at_end is None:
@@ -314,13 +325,13 @@ class ChunkReader:
                 found[key] = index
         return found
 
-    def _read_index(self, part: _Part, key: ShardId, content: bytes | None) -> Index | None:
+    def _read_index(self, part: _Part, key: ShardId, content: bytes | None) -> ShardChunks | None:
         shard = key[-1]
         if content is None:
             self._check_missing(part, shard)
             return None
         try:
-            index = part.layout.read_index(content)
+            index = ShardChunks(part.layout.read_index(content), part.layout.most_stored)
         except Unreadable as error:
             part.fail(f"it {error}", shard)
         self.indexes.put(key, index, index.nbytes + 200)
@@ -336,56 +347,51 @@ class ChunkReader:
 
     # Chunks
 
-    def _pieces(self, part: _Part, indexes: Mapping[ShardId, Index]) -> Iterator[_Piece]:
+    def _pieces(self, part: _Part, indexes: Mapping[ShardId, ShardChunks]) -> Iterator[_Piece]:
         """Yield what to fetch of an array; put the fill value where nothing is stored."""
         for shard, numbers in part.touched.shards.items():
             if part.layout.index_at_end is None:
-                yield _Piece(part, shard, ByteRange(part.path(shard)), ((numbers[0], 0, -1),))
+                yield _Piece(part, shard, ByteRange(part.path(shard)), Run(numbers, ()))
                 continue
             index = indexes.get((part.group, part.name, shard))
             if index is None:
                 self._fill(part, numbers)
                 continue
             first = shard * part.layout.chunks_in_object
-            runs, skipped = runs_of(index, [number - first for number in numbers])
+            try:
+                runs, skipped = index.runs_of([number - first for number in numbers])
+            except UnlikelyChunkError as error:
+                part.fail(str(error), shard)
             for slot in skipped:
                 self._check_missing(part, shard, f"it leaves out chunk {slot}")
                 self._fill(part, [first + slot])
             path = part.path(shard)
-            most = part.layout.most_stored
-            for slot, start, stop in (chunk for run in runs for chunk in run):
-                if stop - start > most or stop > _LAST_BYTE:
-                    part.fail(
-                        f"its index says that chunk {slot} has {stop - start} bytes from byte "
-                        f"{start} on, more than can be",
-                        shard,
-                    )
             if self.fetcher.by_chunk:
-                runs = [[chunk] for run in runs for chunk in run]
-            for run in runs:
-                start, stop = run[0][1], run[-1][2]
-                chunks = tuple((first + slot, low - start, high - start) for slot, low, high in run)
-                yield _Piece(part, shard, ByteRange(path, start, stop), chunks)
+                runs = [one for run in runs for one in run.apart()]
+            for slots, bounds in runs:
+                whole = slots if first == 0 else [first + slot for slot in slots]
+                span = ByteRange(path, bounds[0], bounds[-1])
+                yield _Piece(part, shard, span, Run(whole, bounds))
 
     def _fill(self, part: _Part, numbers: Iterable[int]) -> None:
         for number in numbers:
             for place, _, count in part.touched.places[number]:
                 part.values[place : place + count] = part.layout.fill
 
-    def _place(self, piece: _Piece, content: bytes | None) -> None:
+    def _place(self, piece: _Piece, content: Content | None) -> None:
         """Decode the chunks of a piece, each to its place."""
         part, span = piece.part, piece.span
         if content is None:
             self._check_missing(part, piece.shard)
-            self._fill(part, (number for number, _, _ in piece.chunks))
+            self._fill(part, piece.run.numbers)
             return
         if span.stop is not None and len(content) != span.stop - span.start:
             part.fail("it ends before its chunks do", piece.shard)
         # An array, whose parts are views that every library takes.
-        view, places = np.frombuffer(content, np.uint8), part.touched.places
-        for number, start, stop in piece.chunks:
-            chunk = view[start:stop] if len(piece.chunks) > 1 else view
-            try:
-                part.layout.decode(chunk, places[number], part.values, self._scratch)
-            except Unreadable as error:
-                part.fail(f"chunk {number} {error}", piece.shard)
+        view, (numbers, bounds) = np.frombuffer(content, np.uint8), piece.run
+        bounds = [bound - span.start for bound in bounds] or [0, len(view)]
+        spans = part.touched.spans_of(numbers)
+        try:
+            decode_run(part.layout, view, Run(numbers, bounds), spans, part.values, self._scratch)
+        except DamagedChunkError as error:
+            part.fail(str(error), piece.shard)

@@ -19,6 +19,9 @@ PointCount = int | Literal["all"] | None
 Points = Mapping[str, PointCount]
 """Points to draw by domain."""
 
+Chosen = dict[str, tuple[int | None, list[str]]]
+"""By domain, points to draw (None for all) and the fields to read."""
+
 
 class Contents:
     """The samples, domains and fields of a store.
@@ -117,8 +120,23 @@ class Contents:
 
         Parameters and errors are those of `Store.read`.
         """
+        self._sample(sample)  # first: without the sample, what is asked of it does not matter
+        chosen = self.choose(points, fields)
+        return self.subsample_of(sample, chosen, generator, whole_chunks=whole_chunks)
+
+    def subsample_of(
+        self,
+        sample: str,
+        chosen: Chosen,
+        generator: torch.Generator | None = None,
+        *,
+        whole_chunks: bool = False,
+    ) -> Subsample:
+        """Choose points of a sample, as `subsample` does, of what `choose` returned.
+
+        Other parameters and errors are those of `Store.read`.
+        """
         entry = self._sample(sample)
-        chosen = self._choose(points, fields)
         wanted: dict[str, ArrayRows] = {}
         for domain, (count, canonicals) in chosen.items():
             grid = entry.domains[domain]
@@ -172,10 +190,11 @@ class Contents:
             self.position_of(domain)
         return {domain: _count(argument, domain, count) for domain, count in points.items()}
 
-    def _choose(
-        self, points: Points | None, fields: Iterable[str] | None
-    ) -> dict[str, tuple[int | None, list[str]]]:
-        """Return points and fields by domain, in the manifest's order."""
+    def choose(self, points: Points | None, fields: Iterable[str] | None) -> Chosen:
+        """Return points and fields by domain, in the manifest's order.
+
+        Parameters and errors are those of `Store.read`.
+        """
         asked = self.counts_of(points)
         names = None if fields is None else set(field_names(fields))
         for field in names or ():
@@ -185,7 +204,7 @@ class Contents:
                     f"{field} is of the domain {domain}, of which no points are asked for. "
                     f"Add {domain!r} to points."
                 )
-        chosen: dict[str, tuple[int | None, list[str]]] = {}
+        chosen: Chosen = {}
         for field, (domain, _) in self._fields.items():
             if domain in asked and (names is None or field in names):
                 chosen.setdefault(domain, (asked[domain], []))[1].append(field)

@@ -15,14 +15,19 @@ Array = npt.NDArray[np.uint8]
 # Bytes that Blosc can hold, by its own limit.
 MOST_BLOSC_BYTES = 2**31
 
-# Bytes in a chunk once decoded, and as it is stored: from byte 4 of its header on.
-_BLOSC_SIZES = struct.Struct("<I4xI")
+# Blosc's header: the format's version, flags, and bytes in a value; then bytes in the chunk once
+# decoded, in a block of it, and in the chunk as it is stored.
+_BLOSC_HEADER = struct.Struct("<BxBBIII")
+BLOSC_HEADER_BYTES = 16
+_BLOSC_VERSION = 2
+# Flags: the values follow the header as they are; and one that no version has set yet.
+_AS_THEY_ARE, _UNKNOWN = 0x02, 0x08
 
 # What codecs raise on damaged bytes; they have no error of their own in common.
 DAMAGED = (ValueError, TypeError, RuntimeError, OSError, EOFError, zlib.error, struct.error)
 
 
-def check_blosc(content: Array, nbytes: int) -> None:
+def check_blosc(content: Array, nbytes: int) -> bool:
     """Check the sizes that Blosc's header gives: the library takes them as they are.
 
     Parameters
@@ -32,6 +37,12 @@ def check_blosc(content: Array, nbytes: int) -> None:
     nbytes
         Its size once decoded.
 
+    Returns
+    -------
+    bool
+        Whether its values follow the header as they are, by all that the library checks of such a
+        header. Otherwise it is for the library to decode, or to refuse.
+
     Raises
     ------
     ValueError
@@ -39,8 +50,17 @@ def check_blosc(content: Array, nbytes: int) -> None:
     struct.error
         When it is too short for a header.
     """
-    if _BLOSC_SIZES.unpack_from(content.data, 4) != (nbytes, len(content)):
+    version, flags, width, decoded, block, stored = _BLOSC_HEADER.unpack_from(content.data)
+    if decoded != nbytes or stored != len(content):
         raise ValueError("the sizes in its header do not fit")
+    return bool(
+        flags & _AS_THEY_ARE
+        and not flags & _UNKNOWN
+        and version == _BLOSC_VERSION
+        and stored == nbytes + BLOSC_HEADER_BYTES
+        and width
+        and 0 < block <= nbytes
+    )
 
 
 def _from_zstd(content: Array, nbytes: int) -> bytes:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 
@@ -16,8 +17,7 @@ Rows = tuple[tuple[int, int], ...]
 """Runs of rows, each from its first row to before its last, in the order they are returned in."""
 
 
-@dataclass(frozen=True)
-class ArrayRows:
+class ArrayRows(NamedTuple):
     """Rows wanted of an array.
 
     Attributes
