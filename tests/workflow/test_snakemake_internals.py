@@ -168,7 +168,6 @@ SHORTCUTS = [
     "format_from_few_names",
     "remember_last_checksum",
     "skip_rules_without_conda",
-    "look_at_sizes_in_turn",
 ]
 EXPECTED |= dict.fromkeys(SHORTCUTS, True)
 

@@ -8,13 +8,15 @@ own, slower way. Files, records and log lines are the same either way.
 from __future__ import annotations
 
 import collections
+import contextlib
 import functools
 import inspect
 import json
+import operator
 import os
 import string
 import weakref
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from types import CodeType, FunctionType, MethodType
 from typing import Any
 
@@ -26,15 +28,20 @@ _COMMANDS = 1024
 
 def take_shortcuts(workflow: Workflow) -> None:
     """Take all shortcuts that there are; called while the rules are read."""
-    find_remaining_when_asked()
-    ask_rules_for_pipes(workflow)
-    remember_signatures()
-    write_records_in_one_go()
-    remember_commands()
-    format_from_few_names()
-    remember_last_checksum()
-    skip_rules_without_conda()
-    look_at_sizes_in_turn()
+    shortcuts: tuple[Callable[[], bool], ...] = (
+        find_remaining_when_asked,
+        functools.partial(ask_rules_for_pipes, workflow),
+        remember_signatures,
+        write_records_in_one_go,
+        remember_commands,
+        format_from_few_names,
+        remember_last_checksum,
+        skip_rules_without_conda,
+    )
+    for shortcut in shortcuts:
+        # Each replaces something last of all, so what is gone leaves everything as it was.
+        with contextlib.suppress(ImportError, AttributeError):
+            shortcut()
 
 
 def find_remaining_when_asked() -> bool:
@@ -176,13 +183,15 @@ def remember_commands() -> bool:
 
     make: Callable[[Any], str | None] = _getter_of(Job, "shellcmd")
     names = "format_wildcards rule shellcmd AttributeError RuleException str KeyError format"
-    if not _is_known(make, names):
+    values = ("_params", "_resources", "_input", "_output", "_log")
+    if not _is_known(make, names) or not {*values} <= {*Job.__slots__}:
         return False
+    values_of = operator.attrgetter(*values)
     known: collections.OrderedDict[Any, tuple[tuple[Any, ...], str | None]]
     known = collections.OrderedDict()
 
     def made_of(job: Any) -> tuple[Any, ...]:
-        return job._params, job._resources, job._input, job._output, job._log, job.rule.shellcmd
+        return *values_of(job), job.rule.shellcmd
 
     def shellcmd(self: Any) -> str | None:
         made, command = known.get(self, ((), None))
@@ -289,36 +298,17 @@ def skip_rules_without_conda() -> bool:
     Snakemake does so for every job when it has planned, and once more when it runs.
     """
     from snakemake.jobs import Job
+    from snakemake.rules import Rule
 
     find = _getter_of(Job, "conda_env_spec")
-    if not _is_known(find, "_conda_env_spec rule expand_conda_env wildcards_dict params input"):
+    names = "_conda_env_spec rule expand_conda_env wildcards_dict params input"
+    if not _is_known(find, names) or not _is_known(_getter_of(Rule, "conda_env"), "_conda_env"):
         return False
 
     def conda_env_spec(self: Any) -> Any:
         return None if self.rule.conda_env is None else find(self)
 
     Job.conda_env_spec = property(conda_env_spec)
-    return True
-
-
-def look_at_sizes_in_turn() -> bool:
-    """Look at the sizes of few input files without a task for each (`update_input_sizes`)."""
-    from snakemake.scheduling.job_scheduler import JobScheduler
-
-    look = JobScheduler.update_input_sizes
-    names = "input _input_sizes update asyncio gather size exists len list filterfalse __contains__"
-    if not _is_known(look, names):
-        return False
-
-    async def update_input_sizes(self: Any, jobs: Iterable[Any]) -> None:
-        paths = {path for job in jobs for path in job.input}
-        if len(paths) > 1 or len(self._input_sizes) >= 10_000:  # it forgets some then
-            await look(self, jobs)
-            return
-        for path in paths:
-            self._input_sizes[path] = await path.size() if await path.exists() else None
-
-    JobScheduler.update_input_sizes = update_input_sizes
     return True
 
 

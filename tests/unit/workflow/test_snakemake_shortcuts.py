@@ -7,6 +7,7 @@ import functools
 import json
 import os
 import shlex
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -33,7 +34,6 @@ REPLACED: dict[str, list[tuple[Any, str]]] = {
     "format_from_few_names": [(Job, "format_wildcards")],
     "remember_last_checksum": [(_IOFile, "checksum")],
     "skip_rules_without_conda": [(Job, "conda_env_spec")],
-    "look_at_sizes_in_turn": [(JobScheduler, "update_input_sizes")],
 }
 
 
@@ -62,6 +62,22 @@ def test_what_is_another_function_is_left_alone(name: str, monkeypatch: pytest.M
     monkeypatch.setattr(holder, attribute, other)
     assert getattr(shortcuts, name)(*[None][: name == "ask_rules_for_pipes"]) is False
     assert vars(holder)[attribute] is other
+
+
+def test_what_is_gone_costs_no_other_shortcut(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = {place: vars(place[0])[place[1]] for places in REPLACED.values() for place in places}
+    for (holder, attribute), value in own.items():
+        monkeypatch.setattr(holder, attribute, value)  # so that it is put back
+    monkeypatch.setitem(sys.modules, "snakemake.persistence.file", None)
+    monkeypatch.delattr(_IOFile, "checksum")
+    shortcuts.take_shortcuts(SimpleNamespace(rules=[]))
+    kept = {
+        attribute
+        for (holder, attribute), value in own.items()
+        if vars(holder).get(attribute) is value
+    }
+    assert kept == {"_io_write"}
+    assert not hasattr(_IOFile, "checksum")
 
 
 def test_remaining_jobs_are_found_when_asked(take: Callable[..., Any]) -> None:
@@ -275,23 +291,3 @@ def test_a_conda_environment_is_asked_for_where_a_rule_has_one(take: Callable[..
     assert job.conda_env_spec is None
     job.rule.conda_env = "env.yaml"
     assert job.conda_env_spec == "env"
-
-
-class _Input(str):
-    """An input of a job, of as many bytes as its name says; None where it is not there."""
-
-    async def exists(self) -> bool:
-        return self != "gone"
-
-    async def size(self) -> int:
-        return int(self)
-
-
-@pytest.mark.parametrize("names", [["5"], ["gone"], ["5", "6", "gone"], []])
-def test_sizes_are_those_that_snakemake_finds(take: Callable[..., Any], names: list[str]) -> None:
-    own = take("look_at_sizes_in_turn")
-    jobs = [SimpleNamespace(input=[_Input(name)]) for name in names * 2]
-    found, expected = SimpleNamespace(_input_sizes={}), SimpleNamespace(_input_sizes={})
-    asyncio.run(vars(JobScheduler)["update_input_sizes"](found, jobs))
-    asyncio.run(own(expected, jobs))
-    assert found == expected
