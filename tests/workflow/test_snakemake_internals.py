@@ -60,7 +60,7 @@ if workflow.is_main_process:
     calls = [lambda: chained[1].append(1), None, lambda: chained[1].append(3)]
     note("chain_handlers", internals.chain_handlers, workflow, *calls)
     for name in {shortcuts}:
-        note(name, getattr(shortcuts, name), *[workflow][: name == "ask_rules_for_pipes"])
+        note(name, getattr(shortcuts, name))
     keep()
 
 def listed(wildcards):

@@ -158,7 +158,7 @@ class Run:
             return
         if not snakemake_internals.uses_conda(self.workflow):
             snakemake_internals.forget_conda(self.workflow)
-        snakemake_shortcuts.take_shortcuts(self.workflow)
+        snakemake_shortcuts.take_shortcuts()
 
     def give_up(self) -> None:
         """Let other runs write to the store: this one has failed."""

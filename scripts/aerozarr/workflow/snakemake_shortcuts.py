@@ -20,17 +20,15 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from types import CodeType, FunctionType, MethodType
 from typing import Any
 
-from aerozarr.workflow.snakemake_internals import Workflow
-
 # Jobs whose commands are remembered: more than run at the same time.
 _COMMANDS = 1024
 
 
-def take_shortcuts(workflow: Workflow) -> None:
+def take_shortcuts() -> None:
     """Take all shortcuts that there are; called while the rules are read."""
     shortcuts: tuple[Callable[[], bool], ...] = (
         find_remaining_when_asked,
-        functools.partial(ask_rules_for_pipes, workflow),
+        ask_rules_for_pipes,
         remember_signatures,
         write_records_in_one_go,
         remember_commands,
@@ -83,7 +81,7 @@ class _Late(Sequence[Any]):
         return iter(self._items)
 
 
-def ask_rules_for_pipes(workflow: Workflow) -> bool:
+def ask_rules_for_pipes() -> bool:
     """Ask no job for pipes where no rule has any (`Job.is_pipe_or_service_input`).
 
     Before a job starts, Snakemake looks for each of its inputs through the jobs that make them: for
@@ -96,14 +94,17 @@ def ask_rules_for_pipes(workflow: Workflow) -> bool:
     if not _is_known(ask, "dag dependencies items pipe_or_service_output"):
         return False
 
-    @functools.cache
-    def has_pipes() -> bool:
-        # Asked when jobs run: all rules are known then.
-        outputs = [output for rule in workflow.rules for output in rule.output]
-        return any(is_flagged(one, "pipe") or is_flagged(one, "service") for one in outputs)
+    # Of the workflow that asked last; a process may run several.
+    last: tuple[Any, bool] = None, True
 
     def is_pipe_or_service_input(self: Any, path: Any) -> bool:
-        return has_pipes() and bool(ask(self, path))
+        nonlocal last
+        workflow = self.dag.workflow
+        if last[0] is not workflow:
+            # Asked when jobs run: all rules are known then.
+            outputs = [output for rule in workflow.rules for output in rule.output]
+            last = workflow, any(is_flagged(o, "pipe") or is_flagged(o, "service") for o in outputs)
+        return last[1] and bool(ask(self, path))
 
     Job.is_pipe_or_service_input = is_pipe_or_service_input
     return True

@@ -41,11 +41,11 @@ REPLACED: dict[str, list[tuple[Any, str]]] = {
 def take(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     """Return what takes a shortcut for the time of a test, and returns what it replaced."""
 
-    def take_one(name: str, *given: Any) -> Any:
+    def take_one(name: str) -> Any:
         before = [vars(holder)[attribute] for holder, attribute in REPLACED[name]]
         for (holder, attribute), value in zip(REPLACED[name], before, strict=True):
             monkeypatch.setattr(holder, attribute, value)  # so that it is put back
-        assert getattr(shortcuts, name)(*given) is True
+        assert getattr(shortcuts, name)() is True
         return before[0]
 
     return take_one
@@ -60,7 +60,7 @@ def test_what_is_another_function_is_left_alone(name: str, monkeypatch: pytest.M
     is_property = isinstance(vars(holder)[attribute], property)
     other = property(another) if is_property else another
     monkeypatch.setattr(holder, attribute, other)
-    assert getattr(shortcuts, name)(*[None][: name == "ask_rules_for_pipes"]) is False
+    assert getattr(shortcuts, name)() is False
     assert vars(holder)[attribute] is other
 
 
@@ -70,7 +70,7 @@ def test_what_is_gone_costs_no_other_shortcut(monkeypatch: pytest.MonkeyPatch) -
         monkeypatch.setattr(holder, attribute, value)  # so that it is put back
     monkeypatch.setitem(sys.modules, "snakemake.persistence.file", None)
     monkeypatch.delattr(_IOFile, "checksum")
-    shortcuts.take_shortcuts(SimpleNamespace(rules=[]))
+    shortcuts.take_shortcuts()
     kept = {
         attribute
         for (holder, attribute), value in own.items()
@@ -102,14 +102,15 @@ class _Node(SimpleNamespace):
     __hash__ = object.__hash__
 
 
-@pytest.mark.parametrize("kind", ["", "pipe", "service"])
-def test_pipes_are_looked_for_where_a_rule_has_one(take: Callable[..., Any], kind: str) -> None:
-    made = flag("made", kind) if kind else "made"
-    take("ask_rules_for_pipes", SimpleNamespace(rules=[SimpleNamespace(output=["x", made])]))
-    maker, job = _Node(pipe_or_service_output={"made"}), _Node()
-    job.dag = SimpleNamespace(dependencies={job: {maker: {"made", "x"}}})
+def test_pipes_are_looked_for_where_a_rule_has_one(take: Callable[..., Any]) -> None:
+    take("ask_rules_for_pipes")
     asked = vars(Job)["is_pipe_or_service_input"]
-    assert [asked(job, "made"), asked(job, "x")] == [bool(kind), False]
+    for kind in ("", "pipe", "service", ""):
+        output = flag("made", kind) if kind else "made"
+        workflow = SimpleNamespace(rules=[SimpleNamespace(output=["x", output])])
+        maker, job = _Node(pipe_or_service_output={"made"}), _Node()
+        job.dag = SimpleNamespace(workflow=workflow, dependencies={job: {maker: {"made", "x"}}})
+        assert [asked(job, "made"), asked(job, "x")] == [bool(kind), False]
 
 
 class _Holder:
