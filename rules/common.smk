@@ -44,9 +44,15 @@ def sample_table(path, changed):
     return {sample.key: sample for sample in read_samples(Path(path))}
 
 
+@functools.cache
+def sample_table_path():
+    """Return the path of the table that the checkpoint wrote; until it has, Snakemake is told."""
+    return checkpoint_output(workflow, RUN.rule("list_samples")).table
+
+
 def samples_by_key():
     """Return the samples that the checkpoint listed, by key and in sample order."""
-    path = checkpoint_output(workflow, RUN.rule("list_samples")).table
+    path = sample_table_path()
     return sample_table(path, os.stat(path).st_mtime_ns)
 
 

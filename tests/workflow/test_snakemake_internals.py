@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from snakemake.cli import get_argument_parser
 
-from aerozarr.workflow import snakemake_internals
+from aerozarr.workflow import snakemake_internals, snakemake_shortcuts
 from workflow.harness import REPOSITORY, Workspace, write_sample
 
 SNAKEFILE = """
@@ -23,6 +23,7 @@ import json, sys
 from pathlib import Path
 sys.path.insert(0, {scripts!r})
 from aerozarr.workflow import snakemake_internals as internals
+from aerozarr.workflow import snakemake_shortcuts as shortcuts
 
 said = {{}}
 
@@ -58,6 +59,8 @@ if workflow.is_main_process:
     chained = said["chained"] = ["ok", []]
     calls = [lambda: chained[1].append(1), None, lambda: chained[1].append(3)]
     note("chain_handlers", internals.chain_handlers, workflow, *calls)
+    for name in {shortcuts}:
+        note(name, getattr(shortcuts, name))
     keep()
 
 def listed(wildcards):
@@ -154,11 +157,25 @@ EXPECTED = {
     "failed_jobs": ["bad"],
 }
 
+# Of each, whether it was taken: Snakemake is as it was when they were written.
+SHORTCUTS = [
+    "find_remaining_when_asked",
+    "ask_rules_for_pipes",
+    "remember_signatures",
+    "write_records_in_one_go",
+    "remember_commands",
+    "format_from_few_names",
+    "remember_last_checksum",
+    "skip_rules_without_conda",
+]
+EXPECTED |= dict.fromkeys(SHORTCUTS, True)
+
 
 @pytest.fixture(scope="module")
 def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[object]]:
     folder = tmp_path_factory.mktemp("internals")
-    (folder / "Snakefile").write_text(SNAKEFILE.format(scripts=str(REPOSITORY / "scripts")))
+    text = SNAKEFILE.format(scripts=str(REPOSITORY / "scripts"), shortcuts=SHORTCUTS)
+    (folder / "Snakefile").write_text(text)
     options = ["--cores", "1", "--retries", "2", "--forcerun", "good", "--keep-going"]
     options += ["--quiet", "host", "reason"]
     groups = ["--groups", "good=g", "--group-components", "g=7"]
@@ -203,10 +220,11 @@ def test_the_executor_of_slurm_names_its_runs() -> None:
 def test_every_function_is_tried_here() -> None:
     functions = {
         name
-        for name, value in vars(snakemake_internals).items()
+        for module in (snakemake_internals, snakemake_shortcuts)
+        for name, value in vars(module).items()
         if inspect.isfunction(value) and not name.startswith("_")
     }
-    assert functions <= {*EXPECTED, "run_name", "version_warnings"}
+    assert functions <= {*EXPECTED, "run_name", "version_warnings", "take_shortcuts"}
 
 
 def test_the_modes_that_only_look_are_options_of_the_command_line() -> None:

@@ -10,6 +10,7 @@ import shutil
 import signal
 import socket
 import sys
+import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -80,18 +81,34 @@ class _Server:
             self.wakeup, selectors.EVENT_READ, lambda: os.read(self.wakeup, 4096)
         )
         # So does, on Linux, the parent's end; elsewhere it is looked for from time to time.
+        self.parent_seen = -_PARENT_CHECK_SECONDS
         if sys.platform == "linux":
             with contextlib.suppress(OSError):
-                self.selector.register(os.pidfd_open(parent), selectors.EVENT_READ, lambda: None)
+                self.selector.register(
+                    os.pidfd_open(parent), selectors.EVENT_READ, self.suspect_parent
+                )
 
     def run(self) -> None:
-        while _is_alive(self.parent):
+        while self.parent_is_there():
             for key, _ in self.selector.select(_PARENT_CHECK_SECONDS):
                 key.data()
             self.reap()
         for process in self.workers:
             os.kill(process, signal.SIGKILL)
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def parent_is_there(self) -> bool:
+        """Whether the parent was alive not long ago: a look for each job would cost a file each."""
+        now = time.monotonic()
+        if now - self.parent_seen >= _PARENT_CHECK_SECONDS:
+            if not _is_alive(self.parent):
+                return False
+            self.parent_seen = now
+        return True
+
+    def suspect_parent(self) -> None:
+        """Look again whether the parent is there."""
+        self.parent_seen = -_PARENT_CHECK_SECONDS
 
     def accept(self) -> None:
         """Give a client's request to a worker."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import functools
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -39,12 +40,7 @@ def run_job(
     job: Callable[..., None], arguments: list[str], description: str | None, *options: str
 ) -> int:
     """Run a job with the given command line, as `run` does, and return its exit code."""
-    # Written --key=value, because a key may begin with a dash.
-    parser = argparse.ArgumentParser(description=description)
-    for option in options:
-        kind = str if option in TEXTS else Path
-        parser.add_argument(f"--{option}", required=True, type=kind)
-    values = vars(parser.parse_args(arguments))
+    values = vars(_parser(description, *options).parse_args(arguments))
     silence_loggers()
     try:
         job(RunConfig.from_environment(), **values)
@@ -62,3 +58,13 @@ def run_job(
         )
         return 1
     return 0
+
+
+@functools.cache  # a worker does one job after another
+def _parser(description: str | None, *options: str) -> argparse.ArgumentParser:
+    # Written --key=value, because a key may begin with a dash.
+    parser = argparse.ArgumentParser(description=description)
+    for option in options:
+        kind = str if option in TEXTS else Path
+        parser.add_argument(f"--{option}", required=True, type=kind)
+    return parser

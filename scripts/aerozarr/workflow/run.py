@@ -15,7 +15,7 @@ from aerozarr.errors import AerozarrError
 from aerozarr.run_config import RunConfig
 from aerozarr.source.samples import Sample
 from aerozarr.verify.expected import verification_folder
-from aerozarr.workflow import forkserver_client, snakemake_internals
+from aerozarr.workflow import forkserver_client, snakemake_internals, snakemake_shortcuts
 from aerozarr.workflow.direct_jobs import DirectJobs, request_of
 from aerozarr.workflow.display import NoDisplay
 from aerozarr.workflow.entry_point import server_command
@@ -162,6 +162,7 @@ class Run:
             return
         if not snakemake_internals.uses_conda(self.workflow):
             snakemake_internals.forget_conda(self.workflow)
+        snakemake_shortcuts.take_shortcuts()
 
     def give_up(self) -> None:
         """Let other runs write to the store: this one has failed."""

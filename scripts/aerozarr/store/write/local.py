@@ -32,6 +32,9 @@ from aerozarr.store.write.root import GroupWriter, Shard, StoredFile, StoreRoot
 # Folders of the root that hold no groups.
 _HIDDEN = (PARTIAL_FOLDER, RECORDS_FOLDER)
 
+# A shard of up to so many bytes is put together in memory, and written and hashed in one go.
+_SMALL_BYTES = 2**20
+
 
 class LocalRoot(StoreRoot):
     """A store in a local folder."""
@@ -160,17 +163,33 @@ class _LocalGroup(GroupWriter):
         self.store = store
         self.target = store.root / group_path(sample_id)
         self.partial = store.new_partial()
-        self.made = {self.partial.parent}
+        # Texts, and no `Path`: a sample has some twenty folders, and a file or two in each.
+        self.start = str(self.partial)
+        self.made: set[str] = set()
 
     def put(self, path: str, content: bytes) -> None:
-        self._place(path).write_bytes(content)
+        with open(self._place(path), "wb") as file:
+            file.write(content)
         self.stored[path] = StoredFile.of(content)
 
     def put_shard(self, path: str, shard: Shard) -> None:
+        chunks = iter(shard.chunks())
+        first: list[bytes] = []
+        size = 0
+        for chunk in chunks:
+            first.append(chunk)
+            size += len(chunk)
+            if size > _SMALL_BYTES:
+                break
+        else:
+            self.put(path, b"".join((shard.header(), *first)))
+            return
         # Chunk by chunk, the header last: the compressed shard is never in memory.
-        with self._place(path).open("w+b") as file:
+        with open(self._place(path), "w+b") as file:
             file.seek(shard.header_size)
-            file.writelines(shard.chunks())
+            file.writelines(first)
+            first.clear()
+            file.writelines(chunks)
             size = file.tell()
             file.seek(0)
             file.write(shard.header())
@@ -183,23 +202,22 @@ class _LocalGroup(GroupWriter):
             place = self._place(path)
             try:
                 # A second name for the same bytes, which stay when the group of before goes.
-                place.hardlink_to(self.target / path)
+                os.link(self.target / path, place)
             except OSError as error:
                 if isinstance(error, FileNotFoundError):
                     raise
                 shutil.copy2(self.target / path, place)  # a file system without such names
             self.stored[path] = stored
 
-    def _place(self, path: str) -> Path:
-        file = self.partial / path
-        self._make(file.parent)
-        return file
+    def _place(self, path: str) -> str:
+        self._make(path.rpartition("/")[0])
+        return f"{self.start}/{path}"
 
-    def _make(self, folder: Path) -> None:
-        # A sample has some twenty folders, and a file or two in each.
+    def _make(self, folder: str) -> None:
         if folder not in self.made:
-            self._make(folder.parent)
-            folder.mkdir()
+            if folder:
+                self._make(folder.rpartition("/")[0])
+            os.mkdir(f"{self.start}/{folder}")
             self.made.add(folder)
 
     def commit(self, root_metadata: bytes) -> None:

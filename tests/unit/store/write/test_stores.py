@@ -24,7 +24,7 @@ from aerozarr.convert.encode import encode_shards
 from aerozarr.errors import RemoteError, SettingsError
 from aerozarr.filesystems.location import open_location
 from aerozarr.store.format.layout import Grid
-from aerozarr.store.write import open_root
+from aerozarr.store.write import local, open_root
 from aerozarr.store.write.local import LocalRoot
 from aerozarr.store.write.object_store import ObjectStoreRoot
 from aerozarr.store.write.root import StoredFile, StoreRoot
@@ -94,8 +94,12 @@ def test_a_committed_group_lies_at_its_id_with_all_its_files(store, url, sample_
     assert store.group_ids() == {sample_id}
 
 
+@pytest.mark.parametrize("small_bytes", [2**20, 300, 0], ids=["small", "between", "large"])
 @pytest.mark.parametrize("shard_points", [None, 30], ids=["one shard", "several shards"])
-def test_a_shard_is_its_header_and_its_chunks_and_is_recorded(store, url, shard_points):
+def test_a_shard_is_its_header_and_its_chunks_and_is_recorded(
+    store, url, shard_points, small_bytes, monkeypatch
+):
+    monkeypatch.setattr(local, "_SMALL_BYTES", small_bytes)
     grid = Grid.of(70, 10, shard_points)
     rows = np.arange(210, dtype=np.float32).reshape(70, 3)
     how = partial(
