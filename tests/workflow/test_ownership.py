@@ -235,10 +235,14 @@ def test_groups_of_another_run_are_not_taken_for_ones_own_by_their_sizes(
     # The same samples and manifest, from another work folder, of other values.
     w.config |= {"workdir": "results/other", "filemap": {**FILEMAP, "surface_pressure": "T.pt"}}
     w.run()
-    w.config = dict(mine)
+    # A run that looks at one sample alone, after which the store is this work folder's again.
+    w.config = {**mine, "limit": 1}
     run = w.run()
     assert any("a run from another work folder wrote to" in line for line in run.said)
-    assert run.converted == ["a", "b", "deep%2Fc"]
+    assert any("2 records of samples that this run does not look at" in line for line in run.said)
+    assert run.converted == ["a"]
+    w.config = dict(mine)
+    assert w.run().converted == ["b", "deep%2Fc"]
     assert digests(w.store) == expected
     assert w.run().nothing_to_do
 

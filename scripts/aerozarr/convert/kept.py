@@ -50,9 +50,15 @@ class Kept:
         is_kept = self.grid_of(domain) is not None
         return self.fragment.points_in_source(domain.name) if is_kept else None
 
-    def holds_field(self, name: str) -> bool:
-        """Whether the group has a field, of that canonical name."""
-        return name in self.fragment.fields
+    def is_true_without(self, name: str) -> bool:
+        """Whether the group is what it was but for a field that it never had, and all of it holds.
+
+        Parameters
+        ----------
+        name
+            Canonical name of the field.
+        """
+        return name not in self.fragment.fields and self.fragment.fields.keys() <= self.fields
 
     def take(self, field: Field, group: GroupWriter) -> FieldRecord:
         """Have a group keep a field's shards; return what was learnt of it."""

@@ -72,7 +72,7 @@ def convert(
     -------
     Fragment
         For a broken sample one that says what is wrong; then no group is left in the store, or
-        the former one, if it lacks the field that is wrong.
+        the former one, if it only lacks the field that is wrong.
 
     Raises
     ------
@@ -89,14 +89,15 @@ def convert(
                 sample, load, domains, settings, group, kept
             )
         except BrokenSample as error:
-            if kept is None or kept.holds_field(error.field):
+            # Of scalars it is not known whether they hold.
+            if kept is None or scalars or not kept.is_true_without(error.field):
                 if kept is not None:
                     kept.end()
                 if store.has_group(sample.id):
                     store.withdraw_manifest()
                     store.remove_group(sample.id)
-            # Else a field is wrong that the group does not have: it stays as it is, and so does
-            # its record, for a run that leaves the field out, or has a better file.
+            # Else all that the group has is as the source has it: it stays, and so does its record,
+            # for a run that leaves the added field out, or has a better file.
             return Fragment(
                 sample_id=sample.id,
                 status="broken",

@@ -15,6 +15,7 @@ from pathlib import Path
 import msgspec
 
 from aerozarr.processes import die_with_parent
+from aerozarr.source.samples import key_of
 from aerozarr.store.format.layout import group_path
 from aerozarr.store.write.local_files import LocalFiles
 
@@ -26,6 +27,7 @@ class _Recorded(msgspec.Struct):
     """What matters here of a fragment."""
 
     sample_id: str
+    status: str
     objects: dict[str, tuple[int, str]] = {}
 
 
@@ -47,7 +49,8 @@ class Looking:
         self._process: subprocess.Popen[bytes] | None = None
         if root is None or not _has_many(fragments):
             return
-        command = [sys.executable, "-m", __name__, fragments, root]
+        # Without the working directory, in which anything may lie by the name of a module.
+        command = [sys.executable, "-P", "-m", __name__, fragments, root]
         modules = {"PYTHONPATH": str(Path(__file__).parents[2])}
         self._process = subprocess.Popen(
             command,
@@ -76,7 +79,8 @@ def find_whole(fragments: str, root: str) -> Iterator[str]:
     Parameters
     ----------
     fragments
-        Folder of the fragments; what is none there is passed over.
+        Folder of the fragments. What is none there is passed over, and so is one under another
+        name than its own, which nobody asks about.
     root
         Root of the store.
 
@@ -95,6 +99,11 @@ def find_whole(fragments: str, root: str) -> Iterator[str]:
                     recorded = _DECODER.decode(file.read())
             except (OSError, ValueError, RecursionError):
                 continue
+            # A broken sample's tells of no files, and would be whole without any.
+            if recorded.status != "converted" or not recorded.objects:
+                continue
+            if entry.name != f"{key_of(recorded.sample_id)}.json":
+                continue
             group = group_path(recorded.sample_id)
             if files.holds(group, ((path, size) for path, (size, _) in recorded.objects.items())):
                 yield group
@@ -110,4 +119,4 @@ def _has_many(folder: str) -> bool:
 
 if __name__ == "__main__":
     die_with_parent()
-    sys.stdout.write("\0".join(find_whole(*sys.argv[1:])))
+    sys.stdout.buffer.write("\0".join(find_whole(*sys.argv[1:])).encode("utf-8"))

@@ -93,6 +93,7 @@ def merge_fragments(
         "source_bytes": sum(fragment.source_bytes for fragment in converted),
         "stored_bytes": sum(fragment.stored_bytes for fragment in converted),
     }
+    waiting = _waiting(run_config, samples, fragments)
     adopted = sum(fragment.adopted for fragment in converted)
     if adopted:  # settings and versions are not those that wrote these
         counts["adopted"] = adopted
@@ -115,7 +116,9 @@ def merge_fragments(
         unreadable=[str(row) for row in skipped if row.kind == "unreadable"],
         kinds=dict(Counter(row.kind for row in skipped)),
         orphans=sorted(
-            (store.groups_among(there) & ours) - {fragment.sample_id for fragment in converted}
+            (store.groups_among(there) & ours)
+            - {fragment.sample_id for fragment in converted}
+            - waiting
         ),
         source_bytes=counts["source_bytes"],
         stored_bytes=counts["stored_bytes"],
@@ -123,6 +126,7 @@ def merge_fragments(
         notes=[
             *rounding_lines(run_config.domains, converted),
             *told_once(converted),
+            *([_told_of_waiting(len(waiting))] if waiting else []),
         ],
         kept_points=kept_lines(run_config.domains, converted),
         not_finite=[_not_finite(fragment) for fragment in converted if _not_finite(fragment)],
@@ -131,6 +135,22 @@ def merge_fragments(
         listed_as=digest_of(run_config.listed_as.encode()),
     )
     return summary, Outcome(kept, converted, skipped, name, numbers)
+
+
+def _waiting(run_config: RunConfig, samples: list[Sample], fragments: list[Fragment]) -> set[str]:
+    """Return the broken samples whose former groups stay, for when they are mended."""
+    return {
+        sample.id
+        for sample, fragment in zip(samples, fragments, strict=True)
+        if fragment.status == "broken" and run_config.set_aside(sample.key).exists()
+    }
+
+
+def _told_of_waiting(count: int) -> str:
+    return (
+        f"the former group of {plural(count, 'broken sample')} stays in the store and is not "
+        "listed; without the field that is wrong, or with a better file, it is used again"
+    )
 
 
 def _how_bad(row: Skipped) -> tuple[int, str, str]:

@@ -204,13 +204,15 @@ def _walk_local(root: str, wanted: Wanted) -> Scan:
         folder = below(path)
         if not entries and folder:
             scan.folders[folder] = {}
-        for entry in sorted(subfolders, key=attrgetter("name"), reverse=True):
+        real: list[str] = []
+        for entry in sorted(subfolders, key=attrgetter("name")):
             if is_ignored(entry.name):
                 scan.ignored.append(below(entry.path))
             elif entry.is_symlink():
                 linked.append(entry.path)
             else:
-                waiting.append(entry.path)
+                real.append(entry.path)
+        waiting += reversed(real)
         if any(name in wanted for name in names):
             scan.folders[folder] = dict(_local_files(entries, wanted))
         if wanted.missing_in(names):

@@ -43,10 +43,11 @@ def _forget_gone(run_config: RunConfig, listing: Listing) -> None:
     Those that it holds and that are not asked for just now (`limit`, `splits`) stay: asking for
     them again then converts nothing.
     """
-    listed = {run_config.fragment(sample.key) for sample in listing.samples}
-    for path in Path(run_config.fragments).glob("*.json"):
-        if path not in listed and not _still_there(path, run_config):
-            path.unlink()
+    listed = {f"{sample.key}.json" for sample in listing.samples}
+    for folder in (Path(run_config.fragments), run_config.set_aside("").parent):
+        for path in folder.glob("*.json"):
+            if path.name not in listed and not _still_there(path, run_config):
+                path.unlink()
 
 
 def _still_there(path: Path, run_config: RunConfig) -> bool:

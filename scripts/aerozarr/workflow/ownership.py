@@ -38,7 +38,7 @@ from aerozarr.store.write.records import (
     record_written,
     take_lease,
 )
-from aerozarr.workflow.reconcile import Plan, State, Without
+from aerozarr.workflow.state import Plan, State, Without
 
 
 def check_store_is_ours(run_config: RunConfig, state: State, plan: Plan) -> Written:

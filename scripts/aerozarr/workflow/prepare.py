@@ -29,9 +29,10 @@ from aerozarr.workflow.ownership import (
     check_store_is_ours,
     checked_groups,
 )
-from aerozarr.workflow.reconcile import State, forget, look, plan_run, renewed_fragments
+from aerozarr.workflow.reconcile import forget, look, plan_run, renewed_fragments
 from aerozarr.workflow.replaced import rewrite_fragments
 from aerozarr.workflow.slurm import end_left_jobs
+from aerozarr.workflow.state import State
 
 # Kept for the life of the process: closing the file gives the lock up.
 _locks: list[IO[str]] = []

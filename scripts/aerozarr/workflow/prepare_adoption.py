@@ -33,7 +33,8 @@ from aerozarr.workflow.ownership import (
     sources_of,
 )
 from aerozarr.workflow.prepare import acquire_workdir, hand_over, listing_messages
-from aerozarr.workflow.reconcile import State, forget, look, plan_run
+from aerozarr.workflow.reconcile import forget, look, plan_run
+from aerozarr.workflow.state import State
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,7 @@ cannot but make it again. One function decides (`plan_run`); what a dry run says
 from __future__ import annotations
 
 import os
-from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from aerozarr.convert.fragment import Fragment, is_whole, read_fragment
@@ -26,6 +24,7 @@ from aerozarr.store.format.layout import CHECKSUMS, MANIFEST, MOMENTS
 from aerozarr.store.format.manifest import Manifest
 from aerozarr.store.write.root import StoreRoot
 from aerozarr.workflow.replaced import check_replaced
+from aerozarr.workflow.state import Plan, State
 
 # Why a sample is to be converted, as a dry run says it.
 NEW = "new"
@@ -43,130 +42,6 @@ _ADDED = (MOMENTS,)
 
 # Rules after which nothing more is run, when `--until` names them, and no sample is converted.
 _BEFORE_CONVERSION = frozenset({"make_example", "list_samples"})
-
-
-@dataclass(frozen=True)
-class State:
-    """What is there when a run begins.
-
-    Attributes
-    ----------
-    samples
-        Those that are to be in the store, in sample order.
-    tables
-        What the tables of the listing should hold, by their names in the work folder; empty where
-        that is not known yet, as for the example.
-    found_tables
-        What they do hold; None for one that is not there.
-    fragments
-        The fragments that can be read, by key; None for one that cannot.
-    summary
-        What the last merge into this store said; None where there was none.
-    manifest
-        The store's manifest, None where it has none.
-    files
-        What the store holds: path to size, None where that is not told.
-    digests
-        SHA-256 of the files beside the manifest, by name, of those that were looked into.
-    restamped
-        By key, fragments of samples whose files are others and hold the same: with new stamps.
-    set_aside
-        Keys of the fragments that an earlier run set aside, and did not come to replace.
-    changes
-        By sample id: of each of its files, what changes when it is replaced; where that is told.
-    is_others
-        Whether a run of another work folder began to write to the store after this one's; `files`
-        then has no more than what is known to be this one's.
-    has_report
-        Whether the work folder has the report of the last merge.
-    """
-
-    samples: Sequence[Sample]
-    tables: Mapping[str, bytes]
-    found_tables: Mapping[str, bytes | None]
-    fragments: Mapping[str, Fragment | None]
-    summary: Summary | None
-    manifest: bytes | None
-    files: Mapping[str, int | None]
-    digests: Mapping[str, str] = field(default_factory=dict)
-    restamped: Mapping[str, Fragment] = field(default_factory=dict)
-    set_aside: frozenset[str] = frozenset()
-    changes: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    is_others: bool = False
-    has_report: bool = True
-
-
-class Without(Mapping[str, "int | None"]):
-    """Files of a store but for some: path to size."""
-
-    def __init__(self, files: Mapping[str, int | None], gone: Collection[str]) -> None:
-        self._files, self._gone = files, frozenset(gone)
-
-    def __getitem__(self, path: str) -> int | None:
-        if path in self._gone:
-            raise KeyError(path)
-        return self._files[path]
-
-    def __iter__(self) -> Iterator[str]:
-        return (path for path in self._files if path not in self._gone)
-
-    def __len__(self) -> int:
-        return sum(1 for _ in self)
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a run has to do.
-
-    Attributes
-    ----------
-    convert
-        Why, by the key of each sample that is to be converted.
-    forget
-        Keys of the fragments that do not hold any more.
-    list_anew, merge_anew
-        Whether the tables, and the manifest, are to be made again.
-    messages
-        What the person should know.
-    in_part
-        Of samples that are converted in part: by key, the fields that are not kept.
-    restored
-        Keys of fragments that were set aside and hold after all.
-    set_aside
-        Keys of the fragments that an earlier run set aside, and that are what is known of a sample.
-    """
-
-    convert: Mapping[str, str]
-    forget: Sequence[str]
-    list_anew: bool
-    merge_anew: bool
-    messages: Sequence[str] = field(default_factory=list)
-    in_part: Mapping[str, frozenset[str]] = field(default_factory=dict)
-    restored: Collection[str] = ()
-    set_aside: Collection[str] = ()
-
-    @property
-    def writes(self) -> bool:
-        """Whether anything in the store is to be written."""
-        return bool(self.convert) or self.merge_anew
-
-    @property
-    def forecast(self) -> str:
-        """What a run would convert, in a sentence."""
-        counts = Counter(self.convert.values())
-        kinds = ", ".join(f"{count} {kind}" for kind, count in counts.items())
-        total = plural(counts.total(), "sample")
-        return f"a run would convert {total}{f' ({kinds})' if kinds else ''}{self._of_fields}"
-
-    @property
-    def _of_fields(self) -> str:
-        """Of how many samples only some fields, and which."""
-        if not self.in_part:
-            return ""
-        names = sorted(frozenset[str]().union(*self.in_part.values()))
-        listed = ", ".join(names) if names else "only what is said of their arrays"
-        count = "" if len(self.in_part) == len(self.convert) else f" of {len(self.in_part)}"
-        return f"; {'of these' + count if count else 'of each'} {listed} alone"
 
 
 def look(run_config: RunConfig, listing: Listing | None, files: Mapping[str, int | None]) -> State:
@@ -231,7 +106,26 @@ def look(run_config: RunConfig, listing: Listing | None, files: Mapping[str, int
         frozenset(set_aside),
         listing.changes if listing is not None else {},
         has_report=run_config.place(REPORT).exists(),
+        unlisted=_unlisted(run_config, fragments, set_aside),
     )
+
+
+def _unlisted(
+    run_config: RunConfig, fragments: Mapping[str, object], set_aside: Collection[str]
+) -> list[str]:
+    """Return the paths of fragments that are not those of `fragments`."""
+    folder, aside = run_config.fragments, os.path.dirname(run_config.set_aside(""))
+    names = [name for name in _names_in(folder) if name.endswith(".json")]
+    left = [f"{folder}/{name}" for name in names if name[:-5] not in fragments]
+    names = [name for name in _names_in(aside) if name.endswith(".json")]
+    return left + [f"{aside}/{name}" for name in names if name[:-5] not in set_aside]
+
+
+def _names_in(folder: str) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except FileNotFoundError:
+        return []
 
 
 def _is_answered(run_config: RunConfig, sample: Sample) -> bool:
@@ -350,8 +244,22 @@ def plan_run(
     if lost:
         messages.append(f"{plural(lost, 'sample')} to convert again")
     restored = state.set_aside - convert.keys() - {*forget}
+    doubtful = state.unlisted if state.is_others else ()
+    if doubtful:
+        messages.append(
+            f"{plural(len(doubtful), 'record')} of samples that this run does not look at can no "
+            "longer be relied on; they are converted when they are asked for"
+        )
     return Plan(
-        convert, forget, list_anew, merge_anew, messages, in_part, restored, state.set_aside
+        convert,
+        forget,
+        list_anew,
+        merge_anew,
+        messages,
+        in_part,
+        restored,
+        state.set_aside,
+        doubtful,
     )
 
 
@@ -469,6 +377,9 @@ def forget(run_config: RunConfig, plan: Plan) -> None:
             path.replace(aside)
     for key in plan.convert.keys() - plan.in_part.keys():
         run_config.set_aside(key).unlink(missing_ok=True)
+    if plan.writes:
+        for doubtful in plan.doubtful:
+            Path(doubtful).unlink(missing_ok=True)
     gone: list[str] = []
     if plan.list_anew:
         gone += [SAMPLES, INCOMPLETE]

@@ -163,6 +163,8 @@ def failure_lines(run: Run) -> list[str]:
         return result_lines(run)
     failed = failures(run)
     if run.is_interrupted.is_set() and not failed:
+        if run.verifies or run.adopts:
+            return ["interrupted; nothing came of it, and the same command begins anew"]
         return ["interrupted; what is converted is kept: the same command goes on from here"]
     told = [[f"{one.rule}: {one.reason[0]}", *one.reason[1:]] for one in failed]
     return [

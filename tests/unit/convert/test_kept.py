@@ -197,3 +197,25 @@ def test_without_hard_links_the_bytes_are_copied(
     made, read = do(config, ARRAYS, changed)
     assert read == ["p.pt"]
     assert made.objects == fragment.objects
+
+
+def test_a_group_stays_only_where_all_that_it_has_holds(tmp_path: Path) -> None:
+    """When an added field is wrong; but for that one, the group is what the source says."""
+    config = run_config(tmp_path)
+    fragment, _ = do(config, ARRAYS)
+    more = run_config(tmp_path, fields={"surface_heat": "heat.pt"})
+    wrong = {**ARRAYS, "heat.pt": torch.rand(49)}
+
+    def found(sample: Sample) -> tuple[str, bool]:
+        set_aside(more, fragment)
+        made, _ = do(more, wrong, sample)
+        return made.status, more.store.has_group("a") and more.set_aside("a").exists()
+
+    files = (*SAMPLE.files[:1], "heat.pt", *SAMPLE.files[1:])
+    with_heat = replace(
+        SAMPLE, files=files, sizes=(1,) * 4, prints=("x", "h", "y", "z"), fingerprint="g"
+    )
+    assert found(with_heat) == ("broken", True)
+    # The pressure is another one, too.
+    changed = replace(with_heat, prints=("x", "h", "other", "z"), fingerprint="h")
+    assert found(changed) == ("broken", False)

@@ -10,6 +10,7 @@ import pytest
 from aerozarr.convert import whole_groups
 from aerozarr.convert.fragment import Fragment, is_whole
 from aerozarr.convert.whole_groups import Looking, find_whole
+from aerozarr.source.samples import key_of
 from aerozarr.store.write.local_files import LocalFiles
 
 SIZES = {"zarr.json": 2, "surface/pressure/c/0/0": 7}
@@ -29,8 +30,9 @@ def fragments(tmp_path: Path) -> list[Fragment]:
         for sample_id in ids
     ]
     (tmp_path / "fragments").mkdir()
-    for number, fragment in enumerate(made):
-        (tmp_path / f"fragments/{number}.json").write_bytes(fragment.to_json())
+    for fragment in made:
+        name = f"fragments/{key_of(fragment.sample_id)}.json"
+        (tmp_path / name).write_bytes(fragment.to_json())
         for path, size in SIZES.items():
             place = tmp_path / f"store/{fragment.sample_id}.zarr" / path
             place.parent.mkdir(parents=True, exist_ok=True)
@@ -42,6 +44,12 @@ def fragments(tmp_path: Path) -> list[Fragment]:
     (tmp_path / f"store/folder.{shard}").unlink()
     (tmp_path / f"store/folder.{shard}").mkdir()
     (tmp_path / "store/other/manifest.json").write_text("{}")  # another store
+    # Of no files, or under another name: asked about, they would be groups that are not there.
+    broken = Fragment(sample_id="gone", status="broken").to_json()
+    for name in ("gone.json", "gone.sync-conflict.json"):
+        (tmp_path / f"fragments/{name}").write_bytes(broken)
+    copy = Fragment(sample_id="a", status="converted", objects={"zarr.json": (2, "0" * 64)})
+    (tmp_path / "fragments/deep.json").write_bytes(copy.to_json())
     # What is no fragment is passed over.
     (tmp_path / "fragments/damaged.json").write_text("{")
     (tmp_path / "fragments/.set_aside").mkdir()
@@ -66,6 +74,16 @@ def test_a_process_finds_what_looking_one_by_one_does(
     assert found == {f"{f.sample_id}.zarr" for f in fragments if is_whole(f, files)} == WHOLE
     files.take(found)
     assert {f"{f.sample_id}.zarr" for f in fragments if is_whole(f, files)} == WHOLE
+
+
+def test_neither_locale_nor_working_directory_matters(
+    tmp_path: Path, fragments: list[Fragment], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(whole_groups, "_MANY", 1)
+    monkeypatch.setenv("PYTHONIOENCODING", "latin-1")
+    (tmp_path / "msgspec.py").write_text("raise SystemExit(1)")
+    monkeypatch.chdir(tmp_path)
+    assert look(tmp_path) == WHOLE
 
 
 def test_of_few_fragments_none_is_started(tmp_path: Path, fragments: list[Fragment]) -> None:

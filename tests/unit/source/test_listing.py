@@ -626,6 +626,14 @@ def test_a_linked_folder_is_a_sample_under_the_links_name(local: LocalTree, tmp_
     assert ids(listed(local)) == ["more/a", "more/b", "runs/first"]
 
 
+def test_of_two_links_to_a_folder_the_first_names_it(local: LocalTree, tmp_path: Path) -> None:
+    elsewhere = LocalTree(tmp_path / "elsewhere")
+    elsewhere.samples("one")
+    for name in ("b", "a", "c"):
+        local.link(name, elsewhere.path / "one")
+    assert [sample.id for sample in listed(local).samples] == ["a"]
+
+
 def test_linked_files_are_files(local: LocalTree, tmp_path: Path) -> None:
     elsewhere = LocalTree(tmp_path / "elsewhere")
     for file in FILES:

@@ -363,6 +363,11 @@ def test_a_sample_survives_its_table(sample_id: str, tmp_path: Path) -> None:
     assert find_sample(path, "after") == rows[2]
 
 
+def test_names_of_files_that_are_no_utf8_survive_their_table(tmp_path: Path) -> None:
+    rows = [sample("a", files=("pres\udcff.npy", "b.pt"))]
+    assert read_samples(written(tmp_path, rows, Sample)) == rows
+
+
 @each_strange_id
 def test_a_sample_left_out_survives_its_table(sample_id: str, tmp_path: Path) -> None:
     rows = [row("before"), row(sample_id, cause=sample_id, file=sample_id), row("after")]

@@ -28,7 +28,8 @@ from aerozarr.verify.repair import (
 )
 from aerozarr.verify.repair import repair as mend
 from aerozarr.verify.store import Verdict, state_of
-from aerozarr.workflow.reconcile import State, forget, plan_run
+from aerozarr.workflow.reconcile import forget, plan_run
+from aerozarr.workflow.state import State
 
 REMEDIES = (
     *("CONVERT_ANEW", "MERGE_ANEW", "RUN", "MEND_SOURCE", "ADOPT", "DROP", "MOVE_AWAY"),

@@ -151,9 +151,17 @@ class LocalRoot(StoreRoot):
 def _entries(path: str) -> tuple[set[str], set[str]]:
     """Return the names of the folders and of the files in a folder; none of one that is gone."""
     folders, files = set[str](), set[str]()
-    with contextlib.suppress(OSError), os.scandir(path) as entries:
-        for entry in entries:
-            (folders if entry.is_dir() else files).add(entry.name)
+    try:
+        with os.scandir(path) as found:
+            entries = list(found)
+    except OSError:
+        return folders, files
+    for entry in entries:
+        try:
+            is_folder = entry.is_dir()
+        except OSError:  # a link to itself, or to where one may not look
+            is_folder = False
+        (folders if is_folder else files).add(entry.name)
     return folders, files
 
 

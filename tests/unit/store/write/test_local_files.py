@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from aerozarr.filesystems.location import open_location
+from aerozarr.store.write.local import LocalRoot
 from aerozarr.store.write.local_files import LocalFiles
 
 FILES = {
@@ -47,6 +49,19 @@ def test_by_path_and_all_at_once_they_are_the_same(files: LocalFiles) -> None:
 def test_what_is_no_file_is_not_there(files: LocalFiles, path: str) -> None:
     assert path not in files
     assert files.get(path, -1) == -1
+
+
+def test_links_hide_no_groups(files: LocalFiles, tmp_path: Path) -> None:
+    before = local_root(tmp_path).group_ids()
+    assert before == {"a", "deep/er/c"}
+    for folder in (tmp_path, tmp_path / "deep", tmp_path / "other"):
+        (folder / "0").symlink_to("0")  # to itself
+        (folder / "up").symlink_to("..")
+    assert local_root(tmp_path).group_ids() == before
+
+
+def local_root(folder: Path) -> LocalRoot:
+    return LocalRoot(open_location(str(folder), {}), "owner")
 
 
 def test_a_store_that_is_not_there_has_no_files(tmp_path: Path) -> None:
