@@ -61,7 +61,7 @@ def test_links_hide_no_groups(files: LocalFiles, tmp_path: Path) -> None:
 
 
 def local_root(folder: Path) -> LocalRoot:
-    return LocalRoot(open_location(str(folder), {}), "owner")
+    return LocalRoot(open_location(str(folder), {}, key="store"), "owner")
 
 
 def test_a_store_that_is_not_there_has_no_files(tmp_path: Path) -> None:
