@@ -130,7 +130,7 @@ def table(scales: list[Scale], cores: int) -> str:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--samples", type=int, nargs="+", default=[100, 1_000, 10_000])
+    parser.add_argument("--samples", type=int, nargs="+", default=[100, 1_000, 10_000, 50_000])
     parser.add_argument("--cores", type=int, default=os.cpu_count(), help="jobs at a time")
     parser.add_argument("--scratch", type=Path, help="folder for the data, kept")
     arguments = parser.parse_args()
