@@ -231,6 +231,14 @@ class Cluster:
         """Start a node's daemon."""
         self._start("slurmd", "-D", "-f", str(self.configuration), "-N", node, called=node)
 
+    def bring_back(self, node: str) -> None:
+        """Start a node's daemon again, and wait until the node takes jobs."""
+        self.start_node(node)
+        # One that has registered by now takes them already, and cannot be resumed.
+        with suppress(subprocess.CalledProcessError):
+            self.run("scontrol", "update", f"nodename={node}", "state=resume")
+        self.wait_until_idle()
+
     def kill_node(self, node: str) -> None:
         """Kill a node as a power cut does: its daemon, and every process of its jobs."""
         daemon = self.processes.pop(node)

@@ -366,8 +366,7 @@ def test_the_jobs_of_a_node_that_dies_are_done_on_another(
         forty.finish(process)
     finally:
         if "node1" not in cluster.processes:
-            cluster.start_node("node1")
-            cluster.run("scontrol", "update", "nodename=node1", "state=resume")
+            cluster.bring_back("node1")
     assert len(cluster.submissions()) == 2
     assert digests(forty.workspace.store) == digests(on_one_machine.store)
 
