@@ -188,9 +188,26 @@ def checked_groups(run_config: RunConfig, state: State) -> State:
     if written is None or not written.writer or written.writer == run_config.writer:
         return _without_damaged_groups(run_config, state)
     if not run_config.store.location.is_local:
-        return replace(state, files={}, is_others=True)
+        return replace(state, files={}, is_others=True, unlisted=_unlisted(run_config, state))
     fragments = {key: one for key, one in state.fragments.items() if one is not None}
-    return replace(_compared(run_config, state, fragments), is_others=True)
+    compared = _compared(run_config, state, fragments)
+    return replace(compared, is_others=True, unlisted=_unlisted(run_config, state))
+
+
+def _unlisted(run_config: RunConfig, state: State) -> list[str]:
+    """Return the paths of fragments, and of those set aside, that `state` does not hold."""
+    folder, aside = run_config.fragments, os.path.dirname(run_config.set_aside(""))
+    names = [name for name in _names_in(folder) if name.endswith(".json")]
+    left = [f"{folder}/{name}" for name in names if name[:-5] not in state.fragments]
+    names = [name for name in _names_in(aside) if name.endswith(".json")]
+    return left + [f"{aside}/{name}" for name in names if name[:-5] not in state.set_aside]
+
+
+def _names_in(folder: str) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except FileNotFoundError:
+        return []
 
 
 def _compared(run_config: RunConfig, state: State, fragments: Mapping[str, Fragment]) -> State:

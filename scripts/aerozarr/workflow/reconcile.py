@@ -106,26 +106,7 @@ def look(run_config: RunConfig, listing: Listing | None, files: Mapping[str, int
         frozenset(set_aside),
         listing.changes if listing is not None else {},
         has_report=run_config.place(REPORT).exists(),
-        unlisted=_unlisted(run_config, fragments, set_aside),
     )
-
-
-def _unlisted(
-    run_config: RunConfig, fragments: Mapping[str, object], set_aside: Collection[str]
-) -> list[str]:
-    """Return the paths of fragments that are not those of `fragments`."""
-    folder, aside = run_config.fragments, os.path.dirname(run_config.set_aside(""))
-    names = [name for name in _names_in(folder) if name.endswith(".json")]
-    left = [f"{folder}/{name}" for name in names if name[:-5] not in fragments]
-    names = [name for name in _names_in(aside) if name.endswith(".json")]
-    return left + [f"{aside}/{name}" for name in names if name[:-5] not in set_aside]
-
-
-def _names_in(folder: str) -> list[str]:
-    try:
-        return os.listdir(folder)
-    except FileNotFoundError:
-        return []
 
 
 def _is_answered(run_config: RunConfig, sample: Sample) -> bool:

@@ -47,7 +47,8 @@ class State:
     has_report
         Whether the work folder has the report of the last merge.
     unlisted
-        Paths of the fragments, and of those set aside, that nothing is asked of just now.
+        Of a store that is: paths of the fragments, and of those set aside, that were not compared
+        with it, because nothing is asked of them just now.
     """
 
     samples: Sequence[Sample]
