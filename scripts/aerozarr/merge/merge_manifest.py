@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -61,6 +62,7 @@ def merge_fragments(
         all groups that it lists are there.
     """
     settings, store = run_config.settings, run_config.store
+    on_disk = _sync_meanwhile(run_config, store)
     looking = Looking(run_config.fragments, store.local_root)
     fragments = [read_fragment(run_config.fragment_path(sample.key)) for sample in samples]
     _check_fragments(samples, fragments)
@@ -76,10 +78,6 @@ def merge_fragments(
     _check_groups(converted, store, there)
     written = read_written(store)
     ours = written.groups if written is not None else frozenset()
-    # What the manifest is going to list is on the disk before it.
-    store.sync()
-    sync_file_system(run_config.place("."))
-
     name = settings.dataset_name or run_config.dataset.name
     listed = ((fragment.sample_id, fragment.domains) for fragment in converted)
     manifest = Manifest.build(name, settings, run_config.domains, listed).to_bytes()
@@ -97,6 +95,7 @@ def merge_fragments(
     adopted = sum(fragment.adopted for fragment in converted)
     if adopted:  # settings and versions are not those that wrote these
         counts["adopted"] = adopted
+    on_disk.result()  # what the manifest is going to list is there before it
     run_config.check_lease()  # others may have written here meanwhile
     published = _publish(
         store,
@@ -135,6 +134,19 @@ def merge_fragments(
         listed_as=digest_of(run_config.listed_as.encode()),
     )
     return summary, Outcome(kept, converted, skipped, name, numbers)
+
+
+def _sync_meanwhile(run_config: RunConfig, store: StoreRoot) -> Future[None]:
+    """Have all groups and fragments reach the disk, in a thread, while they are merged."""
+
+    def sync() -> None:
+        store.sync()
+        sync_file_system(run_config.place("."))
+
+    executor = ThreadPoolExecutor(1)
+    on_disk = executor.submit(sync)
+    executor.shutdown(wait=False)
+    return on_disk
 
 
 def _waiting(run_config: RunConfig, samples: list[Sample], fragments: list[Fragment]) -> set[str]:

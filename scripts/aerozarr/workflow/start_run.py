@@ -17,6 +17,7 @@ from aerozarr.convert.fragment import says_broken
 from aerozarr.environment import TERM
 from aerozarr.errors import AerozarrError, SettingsError
 from aerozarr.filesystems.backends import silence_loggers
+from aerozarr.merge.summary import read_summary
 from aerozarr.messages import redacted
 from aerozarr.run_config import MERGED, RunConfig
 from aerozarr.verify.expected import (
@@ -166,7 +167,7 @@ def _start(
     verifies = "verify" in targets
     adopts = "adopt" in targets
     check_targets(targets, rule, is_imported=snakemake_internals.is_imported(workflow))
-    if runs_jobs and (verifies or adopts or not config.place(MERGED).exists()):
+    if runs_jobs and (verifies or adopts or not _is_merged(config)):
         # There will be jobs: torch is imported while the samples are listed.
         start_fork_server(scripts, targets)
     listing = f"listing {redacted(config.source_url)}"
@@ -220,6 +221,12 @@ def _start(
         has_nothing_to_do=is_usual and prepared.has_nothing_to_do,
         display=display,
     )
+
+
+def _is_merged(config: RunConfig) -> bool:
+    """Whether the last merge was with these settings, so that there may be nothing to do."""
+    summary = read_summary(config.place(MERGED))
+    return summary is not None and summary.is_of(config.listed_as, {})
 
 
 def _config_of_job(config: dict[str, Any]) -> RunConfig:
