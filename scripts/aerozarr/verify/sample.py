@@ -42,6 +42,7 @@ from aerozarr.store.format.layout import (
 from aerozarr.store.format.scalars import DESCRIPTIONS, VALUES, scalar_attributes
 from aerozarr.store.format.shuffle import count_kept, permutation, seed_of
 from aerozarr.store.write.root import StoreRoot
+from aerozarr.verify.bits import differs
 from aerozarr.verify.expected import (
     ADOPT,
     CONVERT_ANEW,
@@ -359,6 +360,4 @@ def _count_different(source: Array, stored: Array) -> int:
     with np.errstate(over="ignore", invalid="ignore"):
         # By numpy, which rounds to nearest even, and not by the code that converted.
         expected = source.astype(stored.dtype)
-    kind = f"u{stored.dtype.itemsize}"
-    same = np.ascontiguousarray(expected).view(kind) == np.ascontiguousarray(stored).view(kind)
-    return int(np.count_nonzero(~same & ~(np.isnan(expected) & np.isnan(stored))))
+    return int(np.count_nonzero(differs(expected, stored)))
