@@ -13,7 +13,7 @@ from typing import Any
 
 from fsspec.implementations.memory import MemoryFileSystem
 
-from aerozarr.config.settings import load_settings
+from aerozarr.config.load_settings import load_settings
 from aerozarr.source.datasets import resolve_dataset
 from aerozarr.source.open_source import open_source
 from aerozarr.source.samples import Listing

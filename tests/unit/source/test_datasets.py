@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from aerozarr.config.filemap import with_optional
-from aerozarr.config.settings import load_settings
+from aerozarr.config.load_settings import load_settings
 from aerozarr.errors import SettingsError
 from aerozarr.source import datasets
 from aerozarr.source.by_class import ClassSamples

@@ -22,7 +22,7 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 from fsspec.spec import AbstractFileSystem
 
-from aerozarr.config.settings import load_settings
+from aerozarr.config.load_settings import load_settings
 from aerozarr.errors import SettingsError, StoreError
 from aerozarr.filesystems.files import lock
 from aerozarr.filesystems.location import open_location
@@ -973,7 +973,7 @@ def test_listing_a_source_does_not_import_torch(local: LocalTree) -> None:
         import sys
         import aerozarr.config.settings, aerozarr.config.fields, aerozarr.source.datasets
         import aerozarr.source.splits, aerozarr.source.sample_table
-        from aerozarr.config.settings import load_settings
+        from aerozarr.config.load_settings import load_settings
         from aerozarr.source.datasets import resolve_dataset
         from aerozarr.source.open_source import open_source
         def listed(**config):
