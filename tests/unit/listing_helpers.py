@@ -118,6 +118,11 @@ def listing_of(**config: Any) -> Listing:
     return open_source(settings, resolve_dataset(settings), url).list()
 
 
+def listed(tree: Tree, **config: Any) -> Listing:
+    """List a tree as `source_url`."""
+    return listing_of(source_url=tree.url, **config)
+
+
 def ids(listing: Listing) -> list[str]:
     return [sample.id for sample in listing.samples]
 
