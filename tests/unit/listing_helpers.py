@@ -127,6 +127,14 @@ def ids(listing: Listing) -> list[str]:
     return [sample.id for sample in listing.samples]
 
 
+def by_split(listing: Listing) -> dict[str, list[str]]:
+    """Return the ids of each split, in the order of the listing."""
+    found: dict[str, list[str]] = {}
+    for sample in listing.samples:
+        found.setdefault(sample.split, []).append(sample.id)
+    return found
+
+
 def skipped(listing: Listing) -> dict[str, tuple[str, str]]:
     """Return what was skipped: id to kind and files."""
     return {row.id: (row.kind, row.file) for row in listing.skipped}
