@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import sys
+import textwrap
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from unit.class_helpers import Module
 from unit.listing_helpers import BACKENDS, LocalTree, MemoryTree, Tree, open_tree
 
 
@@ -27,3 +31,22 @@ def memory() -> Iterator[MemoryTree]:
     tree = MemoryTree()
     yield tree
     tree.close()
+
+
+@pytest.fixture
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Module]:
+    """Write a module that can be imported, and return its name."""
+    folder = tmp_path / "modules"
+    folder.mkdir()
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    names = []
+
+    def write(text: str) -> str:
+        names.append(f"m{uuid.uuid4().hex}")
+        (folder / f"{names[-1]}.py").write_text(textwrap.dedent(text), encoding="utf-8")
+        return names[-1]
+
+    yield write
+    for name in names:
+        sys.modules.pop(name, None)
