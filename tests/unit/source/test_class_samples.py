@@ -159,7 +159,6 @@ class Base:
 class Cars(Base):
     FILEMAP = {map}
 """
-
 PYDANTIC = """
 class Config(BaseModel):
     kind: str
@@ -167,7 +166,6 @@ class Config(BaseModel):
     split: Literal["train", "test"]
     cutoff: int = 3
 """
-
 DATACLASS = """
 @dataclasses.dataclass
 class Config:

@@ -24,7 +24,6 @@ SHAPENET_CAR = {
     "volume_distance_to_surface": "volume_sdf.pt",
     "volume_normals": "volume_normals.pt",
 }
-
 DRIVAERML = {
     "surface_position": "surface_position_vtp.pt",
     "surface_pressure": "surface_pressure.pt",
@@ -34,7 +33,6 @@ DRIVAERML = {
     "volume_velocity": "volume_cell_velocity.pt",
     "volume_vorticity": "volume_cell_vorticity.pt",
 }
-
 FILE_MAPS = {
     "example": SHAPENET_CAR,
     "shapenet_car": SHAPENET_CAR,
@@ -61,7 +59,6 @@ FILE_MAPS = {
         "design_parameters": "design_parameters.pt",
     },
 }
-
 SMALL = {"surface_position": "points.pt", "surface_pressure": "p.pt"}
 
 

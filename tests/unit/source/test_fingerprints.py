@@ -43,7 +43,6 @@ FILE_CHANGES: dict[str, Callable[[LocalTree], object]] = {
     "a byte more at the same time": lambda tree: rewrite(tree, b"contents"),
     "a byte less at the same time": lambda tree: rewrite(tree, b"conten"),
 }
-
 NO_FILE_CHANGES: dict[str, Callable[[LocalTree], object]] = {
     "nothing": lambda tree: None,
     "a file is read": lambda tree: (tree.path / "b/points.pt").read_bytes(),
@@ -174,7 +173,6 @@ ROOT = {
 }
 
 STAMPS = ["ETag", "etag", "md5Hash", "LastModified", "last_modified", "mtime", "created"]
-
 STAMPS += ["blob_id", "CRC", "sha"]  # of Hugging Face, of zip files, of GitHub
 
 

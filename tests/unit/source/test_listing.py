@@ -256,7 +256,6 @@ def test_a_source_that_may_not_be_read_is_refused(
 
 
 JUNK = (".snapshot", ".Trash-1000", ".git", "@eaDir", "lost+found", "__MACOSX")
-
 JUNK += (".ipynb_checkpoints",)
 
 

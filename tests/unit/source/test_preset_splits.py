@@ -106,9 +106,7 @@ def test_shapenet_car_may_be_made_of_links(local: LocalTree, tmp_path: Path) -> 
 PERMUTATION = [
     int(index) + 1 for index in torch.randperm(500, generator=torch.Generator().manual_seed(42))
 ]
-
 HELD_BACK = [167, 211, 218, 221, 248, 282, 291, 295, 316, 325, 329, 364, 370, 376, 403, 473]
-
 THERE = [number for number in PERMUTATION if number not in HELD_BACK]
 
 
@@ -128,12 +126,10 @@ SPLITS = {
         "test": runs(PERMUTATION[450:]),
     },
 }
-
 SIZES = {
     "drivaerml": {"train": 400, "test": 50, "val": 34},
     "ahmedml": {"train": 400, "val": 50, "test": 50},
 }
-
 ONE_FILE = {"surface_position": "p.pt"}
 
 each_permuted = pytest.mark.parametrize("dataset", SPLITS)
