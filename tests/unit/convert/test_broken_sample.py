@@ -23,12 +23,7 @@ from unit.convert_helpers import (
     shaped,
     stored_arrays,
 )
-from unit.store_helpers import (
-    WIDTHS,
-    files_below,
-    sample_of,
-    source_tensors,
-)
+from unit.store_helpers import WIDTHS, files_below, sample_of, source_tensors
 
 MANIFEST = "manifest.json"
 

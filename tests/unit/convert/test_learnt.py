@@ -18,13 +18,7 @@ from unit.convert_helpers import (
     shaped,
     stored_arrays,
 )
-from unit.store_helpers import (
-    ARRAY_NAMES,
-    WIDTHS,
-    expected_order,
-    group_files,
-    source_tensors,
-)
+from unit.store_helpers import ARRAY_NAMES, WIDTHS, expected_order, group_files, source_tensors
 
 
 @in_a_folder

@@ -9,15 +9,7 @@ import pytest
 
 from aerozarr.errors import SettingsError
 from aerozarr.source.samples import Listing
-from unit.listing_helpers import (
-    LocalTree,
-    MemoryTree,
-    Tree,
-    by_split,
-    ids,
-    listing_of,
-    skipped,
-)
+from unit.listing_helpers import LocalTree, MemoryTree, Tree, by_split, ids, listing_of, skipped
 
 
 def wings(tree: Tree) -> None:

@@ -12,14 +12,7 @@ import torch
 from aerozarr.errors import SettingsError
 from aerozarr.source.samples import Listing
 from aerozarr.source.splits import category_of
-from unit.listing_helpers import (
-    LocalTree,
-    Tree,
-    by_split,
-    ids,
-    listing_of,
-    skipped,
-)
+from unit.listing_helpers import LocalTree, Tree, by_split, ids, listing_of, skipped
 
 # ShapeNet-Car
 

@@ -9,13 +9,7 @@ import pytest
 from aerozarr.errors import SettingsError
 from aerozarr.source.samples import Listing, ids_by_split
 from aerozarr.source.splits import parse_split
-from unit.listing_helpers import (
-    LocalTree,
-    Tree,
-    by_split,
-    ids,
-    listing_of,
-)
+from unit.listing_helpers import LocalTree, Tree, by_split, ids, listing_of
 
 # The syntax of a part of a split
 

@@ -16,16 +16,7 @@ import torch
 
 from aerozarr.errors import BrokenSample
 from aerozarr.source.files.rows import as_rows
-from unit.pt_helpers import (
-    GRID,
-    broken,
-    each_dtype,
-    each_format,
-    each_place,
-    load,
-    saved,
-    stored,
-)
+from unit.pt_helpers import GRID, broken, each_dtype, each_format, each_place, load, saved, stored
 from unit.store_helpers import field_of
 
 # Lengths at which torch's zip reader behaves differently: it looks for the end in blocks of 4 KiB,
