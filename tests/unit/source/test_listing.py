@@ -221,19 +221,23 @@ def test_a_source_of_incomplete_samples_is_refused_with_the_first_of_them(tree: 
     assert "a: pressure.pt" in str(caught.value)
 
 
+def refuse_to_list(monkeypatch: pytest.MonkeyPatch, end: str) -> None:
+    """Have no folder listed whose path ends so; tests may run as root, whom no mode keeps out."""
+    scandir = os.scandir
+
+    def guarded(path: str) -> object:
+        if os.fspath(path).endswith(end):
+            raise PermissionError(13, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", guarded)
+
+
 def test_a_folder_that_may_not_be_read_is_skipped_and_told(
     local: LocalTree, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     local.samples("a", "locked/b")
-    scandir = os.scandir
-
-    def guarded(path: str) -> object:
-        if os.fspath(path).endswith("locked"):
-            raise PermissionError(13, "Permission denied", path)
-        return scandir(path)
-
-    # Not chmod: tests may run as root, whom nothing is locked for.
-    monkeypatch.setattr(os, "scandir", guarded)
+    refuse_to_list(monkeypatch, "locked")
     listing = listed(local)
     assert ids(listing) == ["a"]
     assert skipped(listing) == {"locked": ("unreadable", "")}
@@ -246,11 +250,7 @@ def test_a_source_that_may_not_be_read_is_refused(
     local: LocalTree, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     local.samples("a")
-
-    def refuse(path: str) -> object:
-        raise PermissionError(13, "Permission denied", path)
-
-    monkeypatch.setattr(os, "scandir", refuse)
+    refuse_to_list(monkeypatch, "")
     with pytest.raises(SettingsError, match="cannot be listed: Permission denied"):
         listed(local)
 
@@ -272,14 +272,7 @@ def test_a_folder_of_a_system_that_may_not_be_read_does_not_matter(
     local: LocalTree, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     local.samples("a", "lost+found/b")
-    scandir = os.scandir
-
-    def guarded(path: str) -> object:
-        if os.fspath(path).endswith("lost+found"):
-            raise PermissionError(13, "Permission denied", path)
-        return scandir(path)
-
-    monkeypatch.setattr(os, "scandir", guarded)
+    refuse_to_list(monkeypatch, "lost+found")
     listing = listed(local)
     assert ids(listing) == ["a"]
     assert listing.skipped == []
