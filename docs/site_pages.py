@@ -138,6 +138,6 @@ def notebook_page(path: Path) -> tuple[str, dict[str, bytes]]:
 def settings_page() -> str:
     """Return every setting with its default and meaning, from the settings model."""
     sys.path.insert(0, str(REPOSITORY / "scripts"))
-    from aerozarr.config.settings import settings_sections
+    from aerozarr.config.settings_documents import settings_sections
 
     return settings_sections()

@@ -19,7 +19,8 @@ import yaml
 from packaging.requirements import Requirement
 
 from aerozarr import __version__
-from aerozarr.config.settings import load_settings, settings_schema
+from aerozarr.config.load_settings import load_settings
+from aerozarr.config.settings_documents import settings_schema
 from aerozarr.errors import SettingsError
 
 REPOSITORY = Path(__file__).resolve().parents[1]

@@ -18,13 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from aerozarr.config.fields import Domain, domains_of
-from aerozarr.config.settings import (
-    EXAMPLE,
-    Settings,
-    load_settings,
-    settings_from_json,
-    settings_to_json,
-)
+from aerozarr.config.load_settings import load_settings
+from aerozarr.config.settings import EXAMPLE, Settings, settings_from_json, settings_to_json
 from aerozarr.environment import SETTINGS, STARTED
 from aerozarr.errors import StoreError
 from aerozarr.filesystems.files import check_writable, read_or_none

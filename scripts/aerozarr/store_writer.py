@@ -19,7 +19,7 @@ from msgspec import structs
 
 from aerozarr.config.fields import Field, domains_of
 from aerozarr.config.filemap import ATTRIBUTES, attribute_named
-from aerozarr.config.settings import load_settings
+from aerozarr.config.load_settings import load_settings
 from aerozarr.convert.fragment import read_fragment
 from aerozarr.convert.sample import convert
 from aerozarr.errors import BrokenSample, SettingsError, StoreError

@@ -15,8 +15,8 @@ import torch
 from compare import DATASETS, describe_machine, make_data
 
 from aerozarr.config.fields import domains_of
+from aerozarr.config.load_settings import load_settings
 from aerozarr.config.setting_types import COMPRESSIONS, Compression
-from aerozarr.config.settings import load_settings
 from aerozarr.convert.cast import ReusableBuffer, RoundingSample, cast_field
 from aerozarr.convert.encode import encode_shards
 from aerozarr.run_config import RunConfig

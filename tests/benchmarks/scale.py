@@ -34,7 +34,7 @@ LISTING = """
 import sys, time
 sys.path.insert(0, sys.argv[1])
 from aerozarr.run_config import RunConfig
-from aerozarr.config.settings import load_settings
+from aerozarr.config.load_settings import load_settings
 run_config = RunConfig.of(load_settings({"dataset": "shapenet_car", "source_url": sys.argv[2]}))
 start = time.perf_counter()
 listing = run_config.source.list()

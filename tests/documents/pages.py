@@ -23,7 +23,8 @@ from pathlib import Path
 import snakemake.cli
 import yaml
 
-from aerozarr.config.settings import Settings, load_settings
+from aerozarr.config.load_settings import load_settings
+from aerozarr.config.settings import Settings
 from aerozarr.source.datasets import Preset
 from workflow.forked_snakemake import run_forked
 from workflow.harness import NO_CLOUDS

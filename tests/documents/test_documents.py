@@ -15,7 +15,7 @@ import yaml
 
 from aerozarr import __version__, environment
 from aerozarr.config.filemap import ATTRIBUTES, NOT_A_FIELD
-from aerozarr.config.settings import settings_table, settings_yaml
+from aerozarr.config.settings_documents import settings_table, settings_yaml
 from aerozarr.source.datasets import load_preset, preset_names
 
 REPOSITORY = Path(__file__).resolve().parents[2]

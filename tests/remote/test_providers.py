@@ -13,7 +13,7 @@ import pytest
 import yaml
 from fsspec.registry import _registry
 
-from aerozarr.config.settings import load_settings
+from aerozarr.config.load_settings import load_settings
 from aerozarr.errors import SettingsError
 from aerozarr.filesystems.location import open_location
 from remote.backends import (

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from aerozarr.config.settings import load_settings
+from aerozarr.config.load_settings import load_settings
 from aerozarr.source.datasets import resolve_dataset
 from aerozarr.source.open_source import open_source
 from aerozarr.store.write import open_root

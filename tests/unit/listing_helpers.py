@@ -13,7 +13,7 @@ from typing import Any
 
 from fsspec.implementations.memory import MemoryFileSystem
 
-from aerozarr.config.settings import load_settings
+from aerozarr.config.load_settings import load_settings
 from aerozarr.source.datasets import resolve_dataset
 from aerozarr.source.open_source import open_source
 from aerozarr.source.samples import Listing
@@ -118,8 +118,21 @@ def listing_of(**config: Any) -> Listing:
     return open_source(settings, resolve_dataset(settings), url).list()
 
 
+def listed(tree: Tree, **config: Any) -> Listing:
+    """List a tree as `source_url`."""
+    return listing_of(source_url=tree.url, **config)
+
+
 def ids(listing: Listing) -> list[str]:
     return [sample.id for sample in listing.samples]
+
+
+def by_split(listing: Listing) -> dict[str, list[str]]:
+    """Return the ids of each split, in the order of the listing."""
+    found: dict[str, list[str]] = {}
+    for sample in listing.samples:
+        found.setdefault(sample.split, []).append(sample.id)
+    return found
 
 
 def skipped(listing: Listing) -> dict[str, tuple[str, str]]:

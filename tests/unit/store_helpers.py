@@ -23,7 +23,7 @@ from zarr.core.buffer import default_buffer_prototype
 from zarr.storage import MemoryStore
 
 from aerozarr.config.fields import Field
-from aerozarr.config.settings import load_settings
+from aerozarr.config.load_settings import load_settings
 from aerozarr.convert.accumulate import moments_of
 from aerozarr.convert.fragment import FieldRecord
 from aerozarr.convert.rounding import Rounding

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from aerozarr.config.settings import load_settings
+from aerozarr.config.load_settings import load_settings
 from aerozarr.environment import SETTINGS
 from aerozarr.errors import SettingsError, StoreError
 from aerozarr.filesystems.files import check_writable
@@ -201,7 +201,7 @@ def test_texts_are_one_line_of_json_with_sorted_keys(text):
 def test_texts_are_the_same_in_every_process(seed):
     program = (
         "import json, sys; from aerozarr.run_config import RunConfig;"
-        "from aerozarr.config.settings import load_settings;"
+        "from aerozarr.config.load_settings import load_settings;"
         "p = RunConfig.of(load_settings(json.loads(sys.argv[1])));"
         "print(json.dumps([p.stored_as, p.listed_as]))"
     )

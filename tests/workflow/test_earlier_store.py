@@ -17,7 +17,7 @@ import torch
 import yaml
 
 from aerozarr import Store
-from aerozarr.config.settings import load_settings
+from aerozarr.config.load_settings import load_settings
 from aerozarr.run_config import RunConfig
 from workflow.harness import Workspace, digests
 

@@ -10,8 +10,6 @@ import torch
 
 from workflow.harness import FILEMAP, Workspace, digests, fresh_digests, tensors, write_sample
 
-POSITIONS = {"surface": "points.pt", "volume": "cells.pt"}
-
 
 def inodes(w: Workspace) -> dict[str, int]:
     """Return the inode of every shard of the store, by its path there."""

@@ -6,24 +6,32 @@ the real one does. What an attribute's absence would raise is the failure that n
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import json
+import pkgutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from snakemake.cli import get_argument_parser
 
 from aerozarr.workflow import snakemake_internals, snakemake_shortcuts
+from aerozarr.workflow.snakemake_internals import invocation
+from aerozarr.workflow.snakemake_internals.attributes import set_existing
+from aerozarr.workflow.snakemake_internals.version import version_warnings
 from workflow.harness import REPOSITORY, Workspace, write_sample
 
 SNAKEFILE = """
 import json, sys
 from pathlib import Path
 sys.path.insert(0, {scripts!r})
-from aerozarr.workflow import snakemake_internals as internals
 from aerozarr.workflow import snakemake_shortcuts as shortcuts
+from aerozarr.workflow.snakemake_internals import (
+    cluster, commands, invocation, jobs, modules, output, scheduling
+)
 
 said = {{}}
 
@@ -38,33 +46,33 @@ def keep():
     Path("said.json").write_text(json.dumps(said, default=str))
 
 if workflow.is_main_process:
-    options = internals.command_line()
+    options = invocation.command_line()
     note("command_line", lambda: options is not None)
-    note("targets", lambda: sorted(internals.targets(options)))
-    note("forced_rules", lambda: sorted(internals.forced_rules(options)))
-    note("last_rules", lambda: sorted(internals.last_rules(options)))
-    note("only_looks", internals.only_looks, options)
-    note("runs_jobs", internals.runs_jobs, workflow)
-    note("has_scheduler before", internals.has_scheduler, workflow)
-    note("is_dry_run", internals.is_dry_run, workflow)
-    note("is_usual", internals.is_usual, workflow)
-    note("uses_conda", internals.uses_conda, workflow)
-    note("quietness", lambda: sorted(internals.quietness(workflow)))
-    note("tells_everything", internals.tells_everything, workflow)
-    note("wrap_stream_handler", lambda: internals.wrap_stream_handler(lambda h: h) is not None)
-    note("group_jobs_anew", internals.group_jobs_anew)
-    note("is_imported", internals.is_imported, workflow)
-    note("rule_names", lambda: internals.rule_names(workflow)("good"))
-    note("moves_paths", internals.moves_paths, workflow)
+    note("targets", lambda: sorted(invocation.targets(options)))
+    note("forced_rules", lambda: sorted(invocation.forced_rules(options)))
+    note("last_rules", lambda: sorted(invocation.last_rules(options)))
+    note("only_looks", invocation.only_looks, options)
+    note("runs_jobs", invocation.runs_jobs, workflow)
+    note("has_scheduler before", jobs.has_scheduler, workflow)
+    note("is_dry_run", invocation.is_dry_run, workflow)
+    note("is_usual", invocation.is_usual, workflow)
+    note("uses_conda", invocation.uses_conda, workflow)
+    note("quietness", lambda: sorted(output.quietness(workflow)))
+    note("tells_everything", output.tells_everything, workflow)
+    note("wrap_stream_handler", lambda: output.wrap_stream_handler(lambda h: h) is not None)
+    note("group_jobs_anew", cluster.group_jobs_anew)
+    note("is_imported", modules.is_imported, workflow)
+    note("rule_names", lambda: modules.rule_names(workflow)("good"))
+    note("moves_paths", modules.moves_paths, workflow)
     chained = said["chained"] = ["ok", []]
     calls = [lambda: chained[1].append(1), None, lambda: chained[1].append(3)]
-    note("chain_handlers", internals.chain_handlers, workflow, *calls)
+    note("chain_handlers", modules.chain_handlers, workflow, *calls)
     for name in {shortcuts}:
         note(name, getattr(shortcuts, name))
     keep()
 
 def listed(wildcards):
-    output = internals.checkpoint_output(workflow, "listing")
+    output = modules.checkpoint_output(workflow, "listing")
     said["checkpoint_output"] = ["ok", str(output[0])]
     return output
 
@@ -90,30 +98,30 @@ rule bad:
     shell: "echo x >> tries; exit 1"
 
 onstart:
-    note("stop_at_first_failure", internals.stop_at_first_failure, workflow)
-    note("do_not_limit_job_rate", internals.do_not_limit_job_rate, workflow)
-    end = internals.end_cleanly_when_terminated
+    note("stop_at_first_failure", scheduling.stop_at_first_failure, workflow)
+    note("do_not_limit_job_rate", scheduling.do_not_limit_job_rate, workflow)
+    end = scheduling.end_cleanly_when_terminated
     note("end_cleanly_when_terminated", end, workflow, lambda: None)
-    note("command_of", internals.command_of, workflow, "bad")
+    note("command_of", commands.command_of, workflow, "bad")
     done = lambda values: done_by.append(str(values["output"])) or 0
     done_by = said["done by"] = []
-    note("do_commands_by", internals.do_commands_by, workflow, "by_function", done)
-    note("schedule_among", internals.schedule_among, workflow, 5)
-    note("forget_conda", internals.forget_conda, workflow)
-    note("never_try_again", internals.never_try_again, workflow, "bad")
-    note("keep_config_off_command_lines", internals.keep_config_off_command_lines, workflow)
-    note("executor_name", internals.executor_name, workflow)
-    note("given_resource", internals.given_resource, workflow, "good", "slurm_account")
-    note("given_resource, not set", internals.given_resource, workflow, "bad", "slurm_account")
-    note("jobs_in_group", internals.jobs_in_group, workflow, "good")
-    note("count_jobs", internals.count_jobs, workflow, "good")
-    note("run_name", internals.run_name, workflow)
-    note("has_scheduler", internals.has_scheduler, workflow)
-    note("had_nothing_to_do", internals.had_nothing_to_do, workflow)
+    note("do_commands_by", commands.do_commands_by, workflow, "by_function", done)
+    note("schedule_among", scheduling.schedule_among, workflow, 5)
+    note("forget_conda", commands.forget_conda, workflow)
+    note("never_try_again", scheduling.never_try_again, workflow, "bad")
+    note("keep_config_off_command_lines", cluster.keep_config_off_command_lines, workflow)
+    note("executor_name", cluster.executor_name, workflow)
+    note("given_resource", cluster.given_resource, workflow, "good", "slurm_account")
+    note("given_resource, not set", cluster.given_resource, workflow, "bad", "slurm_account")
+    note("jobs_in_group", cluster.jobs_in_group, workflow, "good")
+    note("count_jobs", jobs.count_jobs, workflow, "good")
+    note("run_name", cluster.run_name, workflow)
+    note("has_scheduler", jobs.has_scheduler, workflow)
+    note("had_nothing_to_do", jobs.had_nothing_to_do, workflow)
     keep()
 
 onerror:
-    note("failed_jobs", lambda: [job.name for job in internals.failed_jobs(workflow)])
+    note("failed_jobs", lambda: [job.name for job in jobs.failed_jobs(workflow)])
     keep()
 """
 
@@ -218,18 +226,25 @@ def test_the_executor_of_slurm_names_its_runs() -> None:
 
 
 def test_every_function_is_tried_here() -> None:
+    package = pkgutil.iter_modules(snakemake_internals.__path__, f"{snakemake_internals.__name__}.")
     functions = {
         name
-        for module in (snakemake_internals, snakemake_shortcuts)
+        for module in (*(importlib.import_module(one.name) for one in package), snakemake_shortcuts)
         for name, value in vars(module).items()
         if inspect.isfunction(value) and not name.startswith("_")
     }
-    assert functions <= {*EXPECTED, "run_name", "version_warnings", "take_shortcuts"}
+    others = {"run_name", "version_warnings", "take_shortcuts", "set_existing"}
+    assert {*EXPECTED} & functions and functions <= {*EXPECTED} | others
+
+
+def test_an_attribute_that_is_gone_is_not_set_but_named() -> None:
+    with pytest.raises(AttributeError, match="keepgoing"):
+        set_existing(SimpleNamespace(), "keepgoing", False)
 
 
 def test_the_modes_that_only_look_are_options_of_the_command_line() -> None:
     known = vars(get_argument_parser().parse_args([]))
-    assert set(snakemake_internals._OTHER_MODES) <= known.keys()
+    assert set(invocation._OTHER_MODES) <= known.keys()
 
 
 @pytest.mark.parametrize(
@@ -237,7 +252,7 @@ def test_the_modes_that_only_look_are_options_of_the_command_line() -> None:
     [("9.27.0", False), ("9.27.1", False), ("9.28.0", True), ("10.0", True), ("9.9.9", False)],
 )
 def test_a_newer_snakemake_is_warned_of(version: str, is_newer: bool) -> None:
-    warnings = snakemake_internals.version_warnings(version)
+    warnings = version_warnings(version)
     assert bool(warnings) is is_newer
     assert all(version in warning and "9.27" in warning for warning in warnings)
 

@@ -1,29 +1,16 @@
-"""The settings: one model from which config.yaml, its schema and the README's table are made.
+"""The settings: one model, which says of each what it is by default, means, and expects.
 
-`python -m aerozarr.config.settings yaml` (or `schema`, or `table`) prints them; a test fails when
-they drift.
+`load_settings` checks what a person gave against it; `settings_documents` makes config.yaml, its
+schema and the README's table of it.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import re
-import sys
-import textwrap
-from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    StrictInt,
-    ValidationError,
-)
-from pydantic_core import ErrorDetails
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictInt
 
 from aerozarr.config.setting_types import (
     EXPECTED_DTYPE,
@@ -43,8 +30,6 @@ from aerozarr.config.setting_types import (
     named_compression,
     one_or_more,
 )
-from aerozarr.errors import SettingsError
-from aerozarr.messages import did_you_mean
 
 EXAMPLE = "example"
 
@@ -243,186 +228,19 @@ class Settings(BaseModel):
     )
 
 
-# Settings in which environment variables may stand, and what one is written like.
-_PLACES = ("source_url", "source_root", "store", "workdir")
-_VARIABLE = re.compile(r"\$(?:\{\w+\}|[A-Za-z_]\w*)")
-
-
-def load_settings(config: Mapping[str, Any]) -> Settings:
-    """Check a configuration and return it as `Settings`.
-
-    Parameters
-    ----------
-    config
-        What Snakemake read from config files and the command line.
-
-    Raises
-    ------
-    SettingsError
-        With one line for each setting that cannot be used: its key, its value, and the remedy.
-    """
-    known = {key: value for key, value in config.items() if key in Settings.model_fields}
-    unset: list[str] = []
-    for key in _PLACES:
-        if isinstance(known.get(key), str):
-            known[key] = os.path.expandvars(known[key])
-            unset += [
-                f"{key}: {config[key]!r} names the environment variable {name}, which is not set. "
-                f"Set it, or write the path out."
-                for name in _VARIABLE.findall(known[key])
-            ]
-    if unset:
-        raise _cannot_be_used(unset)
-    problems = [_unknown(key, key) for key in config if key not in known]
-    try:
-        settings = Settings.model_validate(known)
-    except ValidationError as error:
-        problems = [*(_problem(detail) for detail in error.errors()), *problems]
-        raise _cannot_be_used(problems) from None
-    problems += _contradictions(settings)
-    if problems:
-        raise _cannot_be_used(problems)
-    return settings
-
-
-def _contradictions(settings: Settings) -> list[str]:
-    """What no single key shows: settings that do not go together."""
-    problems = []
-    url, root = settings.source_url, settings.source_root
-    if url and root:
-        problems.append(
-            f"source_url: {url!r} and source_root: {root!r} are both set. Set one: source_url "
-            "lists every sample below a folder, source_root follows the dataset's own layout."
-        )
-    own = settings.filemap or settings.fields or settings.scalars
-    if not url and not root and (settings.dataset != EXAMPLE or own):
-        problems.append(
-            f"source_url: null and source_root: null, so there is nothing to convert for dataset "
-            f"{settings.dataset!r}. Set source_root to the dataset's folder, or source_url to a "
-            "folder or URL below which the samples lie."
-        )
-    manifest = settings.split_manifest and settings.split_manifest.file
-    needing_root = {
-        "split_files": settings.split_files,
-        "split_manifest": manifest,
-        "categories": settings.categories,
-    }
-    for key, value in needing_root.items():
-        if value and not root:
-            problems.append(f"{key}: {value!r} needs source_root. Set that, or leave {key} out.")
-    if settings.dataset_args and not (root and "." in settings.dataset):
-        problems.append(
-            f"dataset_args: {settings.dataset_args!r} needs a class for dataset, and source_root. "
-            "Set those, or leave dataset_args out."
-        )
-    if any(character in settings.workdir for character in "{}'\"\n\r"):
-        problems.append(
-            f"workdir: {settings.workdir!r} cannot be used in Snakemake's file patterns. "
-            f"{_expects('workdir')}."
-        )
-    elif "://" in settings.workdir:
-        problems.append(
-            f"workdir: {settings.workdir!r} is a URL. Give a local folder; store may be a URL."
-        )
-    return problems
-
-
-def _cannot_be_used(problems: list[str]) -> SettingsError:
-    return SettingsError("these settings cannot be used:\n  " + "\n  ".join(problems))
-
-
-def _unknown(where: object, name: object, model: type[BaseModel] = Settings) -> str:
-    return (
-        f"{where}: there is no such setting.{did_you_mean(name, model.model_fields)} "
-        "config.yaml lists them all."
-    )
-
-
-_MODELS: dict[str, type[BaseModel]] = {"fields": FieldSetting, "split_manifest": SplitManifest}
-
-
-def _problem(detail: ErrorDetails) -> str:
-    """One line for one pydantic error: key, value, remedy."""
-    key = str(detail["loc"][0])
-    where = ".".join(str(part) for part in detail["loc"])
-    if detail["type"] == "extra_forbidden":
-        return _unknown(where, detail["loc"][-1], _MODELS.get(key, Compression))
-    field = Settings.model_fields[key]
-    default = "null" if field.default is None else _flow(field.default)
-    # What stands below storage_options may be a credential: never repeat it.
-    value = "its value" if key == "storage_options" else repr(detail["input"])
-    return f"{where}: {value} cannot be used. {_expects(key)} (default: {default})."
-
-
-def _expects(key: str) -> str:
+def expectation_of(key: str) -> str:
+    """Return what a setting expects, a sentence without a final stop."""
     extra = Settings.model_fields[key].json_schema_extra
     return str(extra["expects"]) if isinstance(extra, dict) else ""
 
 
-def _flow(value: Any) -> str:
-    """A value as it is written in one line of YAML."""
+def default_of(key: str) -> str:
+    """Return a setting's default as it is written in one line of YAML."""
+    value = Settings.model_fields[key].default
     if isinstance(value, BaseModel):
         value = value.model_dump()
     text = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=1000)
     return text.removesuffix("\n").removesuffix("\n...")
-
-
-_YAML_HEAD = """\
-# yaml-language-server: $schema=config.schema.json
-# All settings of aerozarr, at their defaults, which convert the bundled example.
-# Give your own in a file (snakemake --configfile mine.yaml) or one by one
-# (snakemake --config source_url=/data/cars dataset=shapenet_car); what you leave out
-# keeps the value given here.
-"""
-
-
-def settings_yaml() -> str:
-    """Return the text of config.yaml: every setting at its default, commented."""
-    parts = [_YAML_HEAD]
-    for key, field in Settings.model_fields.items():
-        comment = textwrap.fill(
-            field.description or "", 92, initial_indent="# ", subsequent_indent="# "
-        )
-        parts.append(f"{comment}\n{key}: {_flow(field.default)}\n")
-    return "\n".join(parts)
-
-
-def settings_table() -> str:
-    """Return the README's table of settings, in Markdown."""
-    rows = ["| key | default | meaning |", "|---|---|---|"]
-    for key, field in Settings.model_fields.items():
-        rows.append(f"| `{key}` | `{_flow(field.default)}` | {field.description} |")
-    return "\n".join(rows) + "\n"
-
-
-def settings_schema() -> str:
-    """Return the text of config.schema.json: the settings as a JSON schema, for editors.
-
-    What it refuses, `load_settings` refuses too. That refuses more, such as settings that do not go
-    together.
-    """
-    schema = Settings.model_json_schema(mode="validation")
-    for model in (schema, *schema["$defs"].values()):
-        # The docstrings are for those who read the code.
-        model.pop("description", None)
-        for said in model.get("properties", {}).values():
-            said.pop("expects", None)
-            said.pop("title", None)
-    head = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
-    content = {**head, **schema, "title": "Settings of aerozarr"}
-    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-
-
-def settings_sections() -> str:
-    """Return every setting under a heading of its own, in Markdown, for the documentation site."""
-    parts = []
-    for key, field in Settings.model_fields.items():
-        default = "none" if field.default is None else f"`{_flow(field.default)}`"
-        parts.append(
-            f"## `{key}` {{ #{key} }}\n\n{field.description}\n\n"
-            f"*{_expects(key)}.* Default: {default}.\n"
-        )
-    return "\n".join(parts)
 
 
 def settings_to_json(settings: Settings) -> str:
@@ -433,8 +251,3 @@ def settings_to_json(settings: Settings) -> str:
 def settings_from_json(text: str) -> Settings:
     """Return the settings that `settings_to_json` wrote."""
     return Settings.model_validate_json(text)
-
-
-if __name__ == "__main__":
-    _made = {"yaml": settings_yaml, "table": settings_table, "schema": settings_schema}
-    print(_made[sys.argv[1]](), end="")

@@ -15,13 +15,14 @@ from aerozarr.errors import AerozarrError
 from aerozarr.run_config import RunConfig
 from aerozarr.source.samples import Sample
 from aerozarr.verify.expected import verification_folder
-from aerozarr.workflow import forkserver_client, snakemake_internals, snakemake_shortcuts
+from aerozarr.workflow import forkserver_client, snakemake_shortcuts
 from aerozarr.workflow.direct_jobs import DirectJobs, request_of
 from aerozarr.workflow.display import NoDisplay
 from aerozarr.workflow.entry_point import server_command
 from aerozarr.workflow.ownership import let_go
 from aerozarr.workflow.slurm import prepare_submission
-from aerozarr.workflow.snakemake_internals import Workflow
+from aerozarr.workflow.snakemake_internals import commands, invocation, scheduling
+from aerozarr.workflow.snakemake_internals.attributes import Workflow
 
 # The job of a sample, for targets that have one of their own.
 _JOBS = {"verify": "verify_sample", "adopt": "adopt_sample"}
@@ -118,21 +119,21 @@ class Run:
 
     def python(self) -> str:
         """Return the Python that runs the scripts."""
-        return "python" if snakemake_internals.uses_conda(self.workflow) else sys.executable
+        return "python" if invocation.uses_conda(self.workflow) else sys.executable
 
     def begin(self) -> None:
         """Set what no option of Snakemake can, before the first job starts."""
         if self.config.settings.on_broken_sample == "fail":
-            snakemake_internals.stop_at_first_failure(self.workflow)
+            scheduling.stop_at_first_failure(self.workflow)
             # Nor would the sample be less broken when it is tried again.
-            snakemake_internals.never_try_again(self.workflow, self.rule("convert_sample"))
+            scheduling.never_try_again(self.workflow, self.rule("convert_sample"))
         if self.workflow.local_exec:
-            snakemake_internals.do_not_limit_job_rate(self.workflow)
+            scheduling.do_not_limit_job_rate(self.workflow)
             if not self.is_imported:  # or the jobs may be those of the importing workflow alone
                 cores = self.workflow.resource_settings.cores or 1
-                snakemake_internals.schedule_among(self.workflow, max(16, 2 * cores))
+                scheduling.schedule_among(self.workflow, max(16, 2 * cores))
                 start_fork_server(self.scripts, self.targets)
-        snakemake_internals.end_cleanly_when_terminated(self.workflow, self.is_interrupted.set)
+        scheduling.end_cleanly_when_terminated(self.workflow, self.is_interrupted.set)
         self.direct_jobs.end_when_interrupted(self.is_interrupted.set)
         try:
             convert = self.rule("convert_sample")
@@ -147,21 +148,21 @@ class Run:
         Rules of a module are left as they are: the importing workflow may have changed them.
         """
         for rule in () if self.is_imported else rules:
-            command = snakemake_internals.command_of(self.workflow, rule)
+            command = commands.command_of(self.workflow, rule)
             request = request_of(command, rule)
             if request is None:
                 raise ValueError(f"the command of {rule} is not that of a client: {command}")
             do = functools.partial(self.direct_jobs.do, request)
-            snakemake_internals.do_commands_by(self.workflow, rule, do)
+            commands.do_commands_by(self.workflow, rule, do)
 
     def spare_snakemake(self) -> None:
         """Leave out what Snakemake works out for each job, and nobody asked for."""
-        options = snakemake_internals.command_line()
-        looks = snakemake_internals.only_looks(options)
+        options = invocation.command_line()
+        looks = invocation.only_looks(options)
         if looks or self.is_imported:  # other workflows' rules are not ours to change
             return
-        if not snakemake_internals.uses_conda(self.workflow):
-            snakemake_internals.forget_conda(self.workflow)
+        if not invocation.uses_conda(self.workflow):
+            commands.forget_conda(self.workflow)
         snakemake_shortcuts.take_shortcuts()
 
     def give_up(self) -> None:

@@ -19,9 +19,9 @@ from pathlib import Path
 from aerozarr.environment import SBATCH_TIMELIMIT, SLURM_RUN
 from aerozarr.errors import SettingsError, StoreError
 from aerozarr.messages import did_you_mean
-from aerozarr.workflow import snakemake_internals
 from aerozarr.workflow.resources import GROUP_MINUTES
-from aerozarr.workflow.snakemake_internals import Workflow
+from aerozarr.workflow.snakemake_internals import cluster
+from aerozarr.workflow.snakemake_internals.attributes import Workflow
 
 _FOLDER = ".slurm"
 _REVOKED = ".ended"
@@ -138,16 +138,16 @@ def prepare_submission(workflow: Workflow, workdir: Path, rule: str = "convert_s
     SettingsError
         When jobs cannot be submitted from this machine, or not so.
     """
-    if snakemake_internals.executor_name(workflow) != "slurm":
+    if cluster.executor_name(workflow) != "slurm":
         return
     check_submission(
-        snakemake_internals.given_resource(workflow, rule, "slurm_account"),
-        snakemake_internals.given_resource(workflow, rule, "slurm_partition"),
+        cluster.given_resource(workflow, rule, "slurm_account"),
+        cluster.given_resource(workflow, rule, "slurm_partition"),
     )
-    snakemake_internals.keep_config_off_command_lines(workflow)
+    cluster.keep_config_off_command_lines(workflow)
     # For a group of so few samples that they add up to no time at all.
     os.environ.setdefault(SBATCH_TIMELIMIT, str(GROUP_MINUTES))
-    begin_run(workdir, snakemake_internals.run_name(workflow))
+    begin_run(workdir, cluster.run_name(workflow))
 
 
 def check_submission(account: str | None, partition: str | None) -> None:

@@ -26,14 +26,16 @@ from aerozarr.verify.expected import (
     verification_folder,
 )
 from aerozarr.verify.repair import plan_repair, repair_messages
-from aerozarr.workflow import forkserver_client, snakemake_internals
+from aerozarr.workflow import forkserver_client
 from aerozarr.workflow.display import Display, NoDisplay
 from aerozarr.workflow.prepare import acquire_workdir, prepare_run
 from aerozarr.workflow.prepare_adoption import prepare_adoption
 from aerozarr.workflow.progress import Kind
 from aerozarr.workflow.run import Run, start_fork_server
 from aerozarr.workflow.slurm import check_run
-from aerozarr.workflow.snakemake_internals import Workflow
+from aerozarr.workflow.snakemake_internals import invocation, jobs, modules, output
+from aerozarr.workflow.snakemake_internals.attributes import Workflow
+from aerozarr.workflow.snakemake_internals.version import version_warnings
 from aerozarr.workflow.targets import check_targets, own_names
 
 
@@ -96,13 +98,13 @@ def _once_more(known: dict[str, Any], config: dict[str, Any], run: Run) -> Run:
 
 def _maker(workflow: Workflow, scripts: Path) -> functools.partial[Run]:
     """Return what makes a run of what is known of its workflow."""
-    imported = snakemake_internals.is_imported(workflow)
-    if imported and snakemake_internals.moves_paths(workflow):
+    imported = modules.is_imported(workflow)
+    if imported and modules.moves_paths(workflow):
         raise SettingsError(
             "aerozarr is imported with prefix or replace_prefix, which its settings know nothing "
             "of. Leave that out of the module statement, and set store and workdir."
         )
-    rule = snakemake_internals.rule_names(workflow)
+    rule = modules.rule_names(workflow)
     return functools.partial(
         Run, workflow=workflow, scripts=scripts, is_imported=imported, rule=rule
     )
@@ -114,11 +116,11 @@ def _display_of(workflow: Workflow, config: RunConfig, rule: Callable[[str], str
     Snakemake's own lines stay where `--verbose` asks for them, `--quiet all` for none, or a logger
     plugin shows something else; and where another workflow, with jobs of its own, imports this one.
     """
-    quiet = snakemake_internals.quietness(workflow)
+    quiet = output.quietness(workflow)
     if (
-        not snakemake_internals.runs_jobs(workflow)
-        or snakemake_internals.is_imported(workflow)
-        or snakemake_internals.tells_everything(workflow)
+        not invocation.runs_jobs(workflow)
+        or modules.is_imported(workflow)
+        or output.tells_everything(workflow)
         or "all" in quiet
     ):
         return NoDisplay()
@@ -128,13 +130,13 @@ def _display_of(workflow: Workflow, config: RunConfig, rule: Callable[[str], str
             inner,
             inner.stream,
             {rule(name): kind for name, kind in _kinds(config).items()},
-            functools.partial(snakemake_internals.count_jobs, workflow),
+            functools.partial(jobs.count_jobs, workflow),
             is_live=inner.stream.isatty() and os.environ.get(TERM) != "dumb",
             shows_progress="progress" not in quiet,
             looks=bool(workflow.remote_exec),
         )
 
-    handler = snakemake_internals.wrap_stream_handler(display_for)
+    handler = output.wrap_stream_handler(display_for)
     return handler if isinstance(handler, Display) else NoDisplay()
 
 
@@ -159,14 +161,14 @@ def _start(
     scripts: Path,
     display: NoDisplay,
 ) -> Run:
-    options = snakemake_internals.command_line()
-    rule = snakemake_internals.rule_names(workflow)
-    targets = own_names(snakemake_internals.targets(options), rule)
+    options = invocation.command_line()
+    rule = modules.rule_names(workflow)
+    targets = own_names(invocation.targets(options), rule)
     # A dry run, or a mode that only looks (--lint, --dag …), must not touch anything.
-    runs_jobs = snakemake_internals.runs_jobs(workflow)
+    runs_jobs = invocation.runs_jobs(workflow)
     verifies = "verify" in targets
     adopts = "adopt" in targets
-    check_targets(targets, rule, is_imported=snakemake_internals.is_imported(workflow))
+    check_targets(targets, rule, is_imported=modules.is_imported(workflow))
     if runs_jobs and (verifies or adopts or not _is_merged(config)):
         # There will be jobs: torch is imported while the samples are listed.
         start_fork_server(scripts, targets)
@@ -192,26 +194,26 @@ def _start(
     if "repair" in targets:
         repair = plan_repair(config)
         display.tell(*repair_messages(repair))
-    forced = own_names(snakemake_internals.forced_rules(options), rule)
+    forced = own_names(invocation.forced_rules(options), rule)
     with display.phase(listing):
         prepared = prepare_run(
             config,
             runs_jobs=runs_jobs,
             targets=targets,
             forced=forced,
-            last=own_names(snakemake_internals.last_rules(options), rule),
+            last=own_names(invocation.last_rules(options), rule),
             repair=repair,
         )
     # What an importing workflow's rules want of this one's is not known: then all are there.
     is_usual = (
         targets <= {"all", "default", "repair"}
         and not forced
-        and snakemake_internals.is_usual(workflow)
-        and not snakemake_internals.is_imported(workflow)
+        and invocation.is_usual(workflow)
+        and not modules.is_imported(workflow)
     )
     if is_usual and runs_jobs and workflow.local_exec and not prepared.has_nothing_to_do:
         start_fork_server(scripts, targets)  # which imports torch while Snakemake makes its graph
-    display.tell(*snakemake_internals.version_warnings(snakemake.__version__), *prepared.messages)
+    display.tell(*version_warnings(snakemake.__version__), *prepared.messages)
     return make(
         config,
         targets=targets,

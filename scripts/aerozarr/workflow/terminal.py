@@ -27,8 +27,8 @@ from aerozarr.messages import first_lines, plural, printable, redacted, tell
 from aerozarr.run_config import MERGED, REPORT, RUN_JSON, RunConfig
 from aerozarr.verify.repair import outcome_path as repaired_path
 from aerozarr.verify.store import read_verdict
-from aerozarr.workflow import snakemake_internals
 from aerozarr.workflow.run import Run
+from aerozarr.workflow.snakemake_internals import invocation, jobs, modules
 
 
 class Outcome:
@@ -59,20 +59,20 @@ class Outcome:
     def follow(self, *handlers: Callable[[], object]) -> None:
         """Have Snakemake call the handlers of a module, `onstart`, `onsuccess` and `onerror`."""
         if not self._follows:
-            snakemake_internals.chain_handlers(self._run.workflow, *handlers)
+            modules.chain_handlers(self._run.workflow, *handlers)
         self._follows = True
 
     def report(self) -> None:
         """Say what came of the run, if it got as far as to have jobs."""
         run = self._run
         run.display.close()
-        if not snakemake_internals.has_scheduler(run.workflow):
+        if not jobs.has_scheduler(run.workflow):
             return  # a mode that only looks, or an error that Snakemake has told
         with contextlib.chdir(run.directory):
-            if snakemake_internals.is_dry_run(run.workflow):
+            if invocation.is_dry_run(run.workflow):
                 tell(*forecast_lines(run))
                 return
-            nothing_to_do = snakemake_internals.had_nothing_to_do(run.workflow)
+            nothing_to_do = jobs.had_nothing_to_do(run.workflow)
             if not self.ended and nothing_to_do:
                 self.ended = "nothing to do"
             if self.ended == "failed":
@@ -200,7 +200,7 @@ class Failure:
 def failures(run: Run) -> list[Failure]:
     """Return the jobs that failed, and why."""
     found = []
-    for job in snakemake_internals.failed_jobs(run.workflow):
+    for job in jobs.failed_jobs(run.workflow):
         sample = unquote(str(job.wildcards.get("key", "")))
         log = str(next(iter(job.log), ""))
         reason = reason_in(Path(log)) if log else []

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from aerozarr.config.fields import Domain, domains_of
 from aerozarr.config.filemap import files_in, is_optional, read_filemap, with_optional
-from aerozarr.config.settings import load_settings
+from aerozarr.config.load_settings import load_settings
 from aerozarr.errors import SettingsError
 
 # attribute, domain, name, width, kind: in the order that the store's arrays follow

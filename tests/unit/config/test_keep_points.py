@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from aerozarr.config.fields import domains_of
-from aerozarr.config.settings import load_settings, settings_from_json, settings_to_json
+from aerozarr.config.load_settings import load_settings
+from aerozarr.config.settings import settings_from_json, settings_to_json
 from aerozarr.errors import SettingsError
 
 FILEMAP = {"surface_position": "x.pt", "volume_position": "v.pt", "volume_pressure": "p.pt"}

@@ -8,8 +8,8 @@ import pytest
 
 from aerozarr.config.fields import domains_of
 from aerozarr.config.filemap import files_in, read_filemap
+from aerozarr.config.load_settings import load_settings
 from aerozarr.config.raw_keys import RawKey, parse_raw_key
-from aerozarr.config.settings import load_settings
 from aerozarr.errors import SettingsError
 
 

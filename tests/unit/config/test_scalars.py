@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from aerozarr.config.load_settings import load_settings
 from aerozarr.config.scalars import Scalar
-from aerozarr.config.settings import load_settings
 from aerozarr.errors import SettingsError
 from aerozarr.run_config import RunConfig
 from aerozarr.source import datasets

@@ -11,14 +11,9 @@ from typing import Any
 import pytest
 import yaml
 
-from aerozarr.config.settings import (
-    Settings,
-    load_settings,
-    settings_from_json,
-    settings_table,
-    settings_to_json,
-    settings_yaml,
-)
+from aerozarr.config.load_settings import load_settings
+from aerozarr.config.settings import Settings, settings_from_json, settings_to_json
+from aerozarr.config.settings_documents import settings_table, settings_yaml
 from aerozarr.errors import AerozarrError, BrokenSample, SettingsError, StoreError
 from aerozarr.messages import did_you_mean
 
@@ -104,7 +99,7 @@ def test_the_table_of_settings_has_a_row_of_three_cells_for_every_setting(key: s
 
 
 def test_yaml_and_table_are_printed_on_demand() -> None:
-    command = [sys.executable, "-m", "aerozarr.config.settings", "yaml"]
+    command = [sys.executable, "-m", "aerozarr.config.settings_documents", "yaml"]
     printed = subprocess.run(
         command,
         capture_output=True,

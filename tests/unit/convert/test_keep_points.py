@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from aerozarr.config.fields import Field
-from aerozarr.config.settings import load_settings
+from aerozarr.config.load_settings import load_settings
 from aerozarr.convert import cast
 from aerozarr.convert.accumulate import moments_of
 from aerozarr.convert.fragment import Fragment

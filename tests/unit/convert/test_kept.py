@@ -11,7 +11,7 @@ import torch
 from msgspec import structs
 
 from aerozarr.config.fields import Field
-from aerozarr.config.settings import load_settings
+from aerozarr.config.load_settings import load_settings
 from aerozarr.convert.fragment import Fragment
 from aerozarr.convert.kept import find_kept, held_fields, with_made_of
 from aerozarr.convert.sample import convert

@@ -23,6 +23,7 @@ from aerozarr.source.sample_table import rows_text
 from aerozarr.source.samples import Sample, Skipped
 from aerozarr.store.format.layout import Grid
 from aerozarr.store.write.records import Written, read_written, record_written
+from unit.merge_helpers import put_fragment
 from unit.store_helpers import files_below, project_of, put_file, records_of, sample_of, url_of
 
 MANIFEST, SKIPPED = "manifest.json", "skipped.tsv"
@@ -96,13 +97,6 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 def make(url: str, tmp_path: Path) -> Callable[..., RunConfig]:
     """Makes projects that share one store and work folder."""
     return lambda **settings: project_of(url, tmp_path / "work", filemap=FILEMAP, **settings)
-
-
-def put_fragment(run_config: RunConfig, sample: Sample, fragment: Fragment) -> Path:
-    path = run_config.fragment(sample.key)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(fragment.to_json())
-    return path
 
 
 def put_group(run_config: RunConfig, sample_id: str, size: int = 2) -> None:

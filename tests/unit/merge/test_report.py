@@ -23,6 +23,7 @@ from aerozarr.messages import format_bytes
 from aerozarr.run_config import RunConfig
 from aerozarr.source.samples import ABSENT, Sample, Skipped, SkippedKind
 from browser import in_a_browser, look_at
+from unit.merge_helpers import put_fragment
 from unit.store_helpers import FILEMAP, files_below, project_of, sample_of, source_tensors
 
 HOSTILE = '<script>document.title="pwned"</script>&"\'\u202e\x07'
@@ -44,9 +45,7 @@ def converted(run_config: RunConfig, sample_id: str, seed: int = 0, **replaced: 
     fragment = convert(
         sample, lambda field: tensors[field.file], run_config.domains, settings, store
     )
-    path = run_config.fragment(sample.key)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(fragment.to_json())
+    put_fragment(run_config, sample, fragment)
     return sample
 
 

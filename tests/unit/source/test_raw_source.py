@@ -10,7 +10,7 @@ import pytest
 import vtkmodules.all as vtk
 
 import mesh_files
-from aerozarr.config.settings import load_settings
+from aerozarr.config.load_settings import load_settings
 from aerozarr.errors import BrokenSample
 from aerozarr.merge.unused_arrays import unused_arrays
 from aerozarr.run_config import RunConfig

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from aerozarr.config.fields import domains_of
-from aerozarr.config.settings import load_settings
+from aerozarr.config.load_settings import load_settings
 from aerozarr.errors import BrokenSample
 from aerozarr.source.datasets import resolve_dataset
 from aerozarr.source.folders import FolderSource

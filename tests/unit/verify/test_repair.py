@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from aerozarr.config.settings import load_settings
+from aerozarr.config.load_settings import load_settings
 from aerozarr.convert.fragment import Fragment
 from aerozarr.errors import SettingsError, StoreError
 from aerozarr.filesystems.files import write_atomically

@@ -21,8 +21,10 @@ from aerozarr.filesystems.location import open_location, options_by_protocol
 from aerozarr.messages import redacted
 from aerozarr.store.format.layout import CHECKSUMS, MANIFEST, PROVENANCE
 from aerozarr.store.format.tables import read_checksums
+from aerozarr.store.read.cache_size import bytes_of
+from aerozarr.store.read.caching_fetcher import CachingFetcher, versions_of
 from aerozarr.store.read.chunk_reader import ChunkReader
-from aerozarr.store.read.disk_cache import CachingFetcher, DiskCache, bytes_of, versions_of
+from aerozarr.store.read.disk_cache import DiskCache
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore

@@ -27,7 +27,7 @@ from aerozarr.source.files import npy as npy_module
 from aerozarr.source.files import rows as rows_module
 from aerozarr.source.files.read import by_library, load_bytes, load_file
 from aerozarr.source.files.rows import Mapped, as_rows, blocks_of, check_whole
-from unit.store_helpers import field_of, put_file, url_of
+from unit.store_helpers import field_of, put_file
 
 N = 11
 ROWS = np.arange(N * 4, dtype=np.float32).reshape(N, 4) / 7
@@ -40,11 +40,6 @@ each_place = pytest.mark.parametrize("place", ["folder", "memory-url"])
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rows_module, "BLOCK", 4)
     monkeypatch.setattr(rows_module, "_MAPPED_BYTES", 1)
-
-
-@pytest.fixture
-def folder(place: str, tmp_path: Path) -> Location:
-    return open_location(url_of(place, tmp_path), {}, key="source_url")
 
 
 def field_at(text: str, width: int = 3) -> Field:

@@ -12,7 +12,6 @@ import resource
 import struct
 import zipfile
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,17 +23,12 @@ from aerozarr.filesystems.location import Location, open_location
 from aerozarr.source.files.read import load_file
 from aerozarr.source.files.rows import as_rows, blocks_of, check_whole
 from aerozarr.source.files.zip_directory import read_directory, start_of
-from unit.store_helpers import field_of, put_file, url_of
+from unit.store_helpers import field_of, put_file
 
 FILE = "velocity.pt"
 ROWS = torch.randn(3000, 3, generator=torch.Generator().manual_seed(0))
 
 each_place = pytest.mark.parametrize("place", ["folder", "memory-url"])
-
-
-@pytest.fixture
-def folder(place: str, tmp_path: Path) -> Location:
-    return open_location(url_of(place, tmp_path), {}, key="source_url")
 
 
 def saved(value: object, **options: object) -> bytes:

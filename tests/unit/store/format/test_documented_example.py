@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from aerozarr.config.settings import load_settings
+from aerozarr.config.load_settings import load_settings
 from aerozarr.convert.sample import convert
 from aerozarr.run_config import RunConfig
 from aerozarr.source.samples import Sample

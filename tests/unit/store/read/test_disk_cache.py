@@ -15,7 +15,8 @@ import torch
 
 from aerozarr import SettingsError, Store, StoreError, StoreWriter
 from aerozarr.filesystems.byte_ranges import ByteRange, Fetcher
-from aerozarr.store.read.disk_cache import CachingFetcher, DiskCache, bytes_of, versions_of
+from aerozarr.store.read.caching_fetcher import CachingFetcher, versions_of
+from aerozarr.store.read.disk_cache import DiskCache
 
 POINTS, CHUNK = 2000, 256
 SAMPLES = ("a", "b", "deep/c")
@@ -168,7 +169,7 @@ def test_a_group_that_was_converted_anew_is_not_read_from_it(place, opened, tmp_
 
 
 def test_nothing_is_kept_once_the_store_is_another(place, opened, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr("aerozarr.store.read.disk_cache._CURRENT_SECONDS", -1.0)
+    monkeypatch.setattr("aerozarr.store.read.caching_fetcher._CURRENT_SECONDS", -1.0)
     store, _ = opened()
     values(store, "a")
     put_store(place, tmp_path / "work", shift={"deep/c": 1.0})
@@ -279,20 +280,6 @@ def test_what_it_cannot_be_used_for_is_told(place, tmp_path) -> None:
         store = Store(tmp_path / "local", cache=tmp_path / "other")
     assert told[0].filename == __file__
     assert values(store) and not (tmp_path / "other").exists()
-
-
-@pytest.mark.parametrize(
-    ("said", "size"),
-    [(5, 5), ("5", 5), ("50 GB", 50 * 10**9), ("1.5kB", 1500), ("2 MiB", 2**21), ("1T", 10**12)],
-)
-def test_sizes_as_people_say_them(said, size) -> None:
-    assert bytes_of(said) == size
-
-
-@pytest.mark.parametrize("said", [0, -1, True, 1.5, None, "", "GB", "-1 GB", "5 XB", "0 MB"])
-def test_what_is_no_size(said) -> None:
-    with pytest.raises(SettingsError, match="cache_size"):
-        bytes_of(said)
 
 
 def test_versions_tell_stores_and_groups_apart() -> None:
