@@ -99,7 +99,8 @@ class Workspace:
     def command(self, *arguments: str, cores: int = 2) -> list[str]:
         """Write the configuration, and return the command of a run."""
         configfile = self.root / "settings.yaml"
-        configfile.write_text(yaml.safe_dump(self.config))
+        # In the order of the test, as a person writes settings.
+        configfile.write_text(yaml.safe_dump(self.config, sort_keys=False))
         return [
             *(sys.executable, "-m", "snakemake", "--snakefile", f"{self.repository}/Snakefile"),
             *arguments,  # first: --configfile would take a target for a second file

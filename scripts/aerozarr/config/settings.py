@@ -245,7 +245,8 @@ def default_of(key: str) -> str:
 
 def settings_to_json(settings: Settings) -> str:
     """Return the settings as one line of JSON, for `settings_from_json` in another process."""
-    return json.dumps(settings.model_dump(mode="json"), sort_keys=True)
+    # Not sorted: the order of fields and scalars is that of the store.
+    return json.dumps(settings.model_dump(mode="json"))
 
 
 def settings_from_json(text: str) -> Settings:
