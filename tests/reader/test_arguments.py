@@ -138,10 +138,34 @@ def test_statistics_of_another_width(original: Path, values: torch.Tensor) -> No
             ask("volume_velocity", values)
 
 
-def test_statistics_without_finite_values_give_nan(original: Path) -> None:
-    changes = {"surface_pressure_mean": [None], "surface_pressure_std": [None]}
-    normalizer = Normalizer(statistics_with(Store(original), **changes), [])
-    assert normalizer.normalize("surface_pressure", torch.ones(3, 1)).isnan().all()
+@pytest.mark.parametrize(
+    ("field", "changes", "message"),
+    [
+        (
+            "surface_pressure",
+            {"surface_pressure_mean": [None], "surface_pressure_std": [None]},
+            r"'surface_pressure' cannot be normalized: .* no 'surface_pressure_std'\. No value",
+        ),
+        (
+            "volume_velocity",
+            {"volume_velocity_mean": [0.0, None, None]},
+            "no 'volume_velocity_mean' of component 1, 2",
+        ),
+        ("surface_position", {"raw_pos_max": [None]}, "'surface_position' cannot be normalized"),
+    ],
+)
+def test_a_field_without_finite_values_is_an_error_and_others_are_none(
+    original: Path, field: str, changes: Mapping[str, Any], message: str
+) -> None:
+    statistics = statistics_with(Store(original), **changes)
+    normalizer = Normalizer(statistics, ["surface_position"], position_range=(0.0, 1.0))
+    values = torch.ones(3, 1 if field == "surface_pressure" else 3)
+    for ask in (normalizer.normalize, normalizer.denormalize):
+        with pytest.raises(StoreError, match=message):
+            ask(field, values)
+    other = "surface_pressure" if field == "volume_velocity" else "volume_velocity"
+    width = 1 if other == "surface_pressure" else 3
+    assert normalizer.normalize(other, torch.ones(3, width)).isfinite().all()
 
 
 # What a loader goes on from

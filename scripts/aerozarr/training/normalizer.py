@@ -104,7 +104,7 @@ class Normalizer:
         Raises
         ------
         StoreError
-            When there are no statistics of the field.
+            When there are no statistics of the field, or none of finite values.
         """
         return self.normalize_(field, values.to(torch.float32, copy=True))
 
@@ -121,7 +121,7 @@ class Normalizer:
         Raises
         ------
         StoreError
-            When there are no statistics of the field.
+            When there are no statistics of the field, or none of finite values.
         """
         if field in self._logscale:
             values.copy_(values.sign() * values.abs().log1p())
@@ -136,7 +136,7 @@ class Normalizer:
         Raises
         ------
         StoreError
-            When there are no statistics of the field.
+            When there are no statistics of the field, or none of finite values.
         """
         shift, scale = self._scale_of(field, values)
         values = values.float() * scale.to(values.device) + shift.to(values.device)
@@ -162,15 +162,28 @@ class Normalizer:
         if field in self._positions:
             if self._range is None:
                 return torch.zeros(1), torch.ones(1)
-            low, high = self._numbers("raw_pos_min"), self._numbers("raw_pos_max")
+            low, high = self._known("raw_pos_min", field), self._known("raw_pos_max", field)
             first, last = self._range
             scale = _no_zeros((high - low) / (last - first))
             return (low - first * scale).float(), scale.float()
         kind = "_logscale" if field in self._logscale else ""
-        scale = _no_zeros(self._numbers(f"{field}{kind}_std"))
+        scale = _no_zeros(self._known(f"{field}{kind}_std", field))
         if (scale < 0).any():
             raise _damaged(f"{field}{kind}_std", "has a number below 0")
-        return self._numbers(f"{field}{kind}_mean").float(), scale.float()
+        return self._known(f"{field}{kind}_mean", field).float(), scale.float()
+
+    def _known(self, name: str, field: str) -> torch.Tensor:
+        """Return numbers of the statistics, by which values would be NaN where one is not known."""
+        numbers = self._numbers(name)
+        unknown = numbers.isnan().nonzero().flatten().tolist()
+        if unknown:
+            of = "" if len(numbers) == 1 else f" of component {', '.join(map(str, unknown))}"
+            raise StoreError(
+                f"{field!r} cannot be normalized: the statistics have no {name!r}{of}. No value "
+                "that they are of is finite, or they are too large for float64. Take the "
+                "statistics of samples that have some, or leave the field out."
+            )
+        return numbers
 
     def _numbers(self, name: str) -> torch.Tensor:
         if name not in self._statistics:
