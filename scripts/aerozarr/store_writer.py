@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import uuid
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -18,8 +19,9 @@ import torch
 from msgspec import structs
 
 from aerozarr.config.fields import Field, domains_of
-from aerozarr.config.filemap import ATTRIBUTES, attribute_named
+from aerozarr.config.filemap import ATTRIBUTES, KNOWN, attribute_named
 from aerozarr.config.load_settings import load_settings
+from aerozarr.config.scalars import Scalar, scalars_of
 from aerozarr.convert.fragment import read_fragment
 from aerozarr.convert.sample import convert
 from aerozarr.errors import BrokenSample, SettingsError, StoreError
@@ -27,10 +29,11 @@ from aerozarr.filesystems.files import write_atomically
 from aerozarr.filesystems.location import is_url
 from aerozarr.merge.merge_manifest import merge_fragments
 from aerozarr.messages import did_you_mean, first_lines, plural, printable, redacted
-from aerozarr.run_config import RunConfig
+from aerozarr.run_config import WRITER, RunConfig
 from aerozarr.source.datasets import Dataset
 from aerozarr.source.samples import Sample, key_of, why_invalid
-from aerozarr.store.format.layout import RECORDS_FOLDER
+from aerozarr.store.format.layout import MANIFEST, RECORDS_FOLDER
+from aerozarr.store.format.manifest import Manifest
 from aerozarr.store.write.records import (
     Written,
     check_lease_can_be_taken,
@@ -47,7 +50,6 @@ _NOT_HERE = frozenset(
         *(
             "split_manifest",
             "categories",
-            "scalars",
             "limit",
             "exclude",
             "on_broken_sample",
@@ -57,6 +59,8 @@ _NOT_HERE = frozenset(
         ),
     }
 )
+# Settings of a scalar that say where it is.
+_PLACES = frozenset({"file", "table", "id_column", "id_format"})
 
 
 class StoreWriter:
@@ -68,18 +72,18 @@ class StoreWriter:
         The store: a folder or any fsspec URL.
     settings
         Those of config.yaml that decide what is stored: `dataset_name`, `chunk_points`,
-        `compression`, `field_dtypes`, `fields` (without files), `storage_options` …; by default
-        theirs.
+        `compression`, `field_dtypes`, `fields` and `scalars` (without files), `storage_options` …;
+        by default theirs.
     workdir
         A folder of this machine, or one that all processes share, for what is recorded until the
-        store is finished. By default it is in the store's own folder of records; a store behind a
-        URL needs one.
+        store is finished, and by which it is extended later: a store has one. By default it is in
+        the store's own folder of records; a store behind a URL needs one.
 
     Raises
     ------
     SettingsError
-        When a setting cannot be used, or the store holds what another program wrote, and
-        `take_over` is not set.
+        When a setting cannot be used, or the store holds what another program wrote, or a
+        StoreWriter with another workdir finished, and `take_over` is not set.
     """
 
     def __init__(
@@ -106,14 +110,24 @@ class StoreWriter:
             name: said if attribute_named(name) or said is None else {"file": name, **said}
             for name, said in dict(given.pop("fields", {})).items()
         }
+        scalars = _own_scalars(given.pop("scalars", {}))
         self._settings = load_settings(
             {**given, "fields": own, "source_url": _ORIGIN, "dataset": "example"}
-            | {"filemap": {}, "store": str(place), "workdir": str(workdir)}
+            | {"filemap": {}, "store": str(place), "workdir": str(workdir), "scalars": scalars}
         )
+        fields = {*ATTRIBUTES, *KNOWN, *self._settings.fields}
+        self._scalars = scalars_of(self._settings.scalars, where="scalars", fields=fields)
         self._configs: dict[tuple[str, ...], RunConfig] = {}
         self._check_ours()
 
-    def write(self, sample_id: str, arrays: Mapping[str, Any], *, split: str | None = None) -> None:
+    def write(
+        self,
+        sample_id: str,
+        arrays: Mapping[str, Any],
+        *,
+        split: str | None = None,
+        scalars: Mapping[str, Any] | None = None,
+    ) -> None:
         """Write a sample, in place of one of that id that was written before.
 
         Parameters
@@ -127,19 +141,25 @@ class StoreWriter:
             and shuffled as the workflow does it.
         split
             The split that it belongs to.
+        scalars
+            By name, every scalar of the setting `scalars`: a number, a text, true or false, or a
+            list, array or tensor of numbers; NaN where the sample has none.
 
         Raises
         ------
         BrokenSample
-            When an array cannot be stored: then nothing of the sample is in the store.
+            When an array or a scalar cannot be stored: then nothing of the sample is in the store.
         StoreError
             When its id cannot be a place in the store, or a group is there that is not ours.
         SettingsError
-            When there is no such field, or a domain lacks its positions.
+            When there is no such field or scalar, a scalar is missing, or a domain lacks its
+            positions.
         """
         why = why_invalid(sample_id)
         if why is not None:
             raise StoreError(f"{printable(sample_id)!r} cannot be a sample's id: {why}.")
+        given = dict(scalars or {})
+        self._check_scalars(given)
         config = self._config_for(arrays)
         key = key_of(sample_id)
         row = self._row(config, key)
@@ -148,7 +168,10 @@ class StoreWriter:
         # Before the group, so that it is known as ours should this process be killed.
         write_atomically(row, json.dumps({"id": sample_id, "split": split or ""}).encode())
         sample = Sample(key, sample_id, split or "", -1, (), (), "")
-        made = convert(sample, _loader(arrays), config.domains, config.settings, config.store)
+        load = _loader(arrays, given)
+        made = convert(
+            sample, load, config.domains, config.settings, config.store, config.dataset.scalars
+        )
         fragment = config.fragment(key)
         if made.skipped is not None:
             fragment.unlink(missing_ok=True)
@@ -178,6 +201,8 @@ class StoreWriter:
         StoreError
             When no sample was written, samples have different fields, or another run is at work in
             the store.
+        SettingsError
+            When a StoreWriter with another workdir has finished meanwhile.
         """
         folder = Path(self._settings.workdir, "rows")
         rows = [json.loads(path.read_bytes()) for path in sorted(folder.glob("*.json"))]
@@ -209,8 +234,11 @@ class StoreWriter:
         store = config.store
         check_lease_can_be_taken(store, (), take_over=config.settings.take_over)
         written = read_written(store)
+        self._check_workdir(config, written)
+        if not config.writer:
+            write_atomically(config.place(WRITER), uuid.uuid4().hex.encode(), durable=True)
         groups = {*(written.groups if written else ()), *(sample.id for sample in samples)}
-        record_written(store, Written(_ORIGIN, (_ORIGIN,), frozenset(groups), _ORIGIN))
+        record_written(store, Written(_ORIGIN, (_ORIGIN,), frozenset(groups), config.writer))
         summary, _ = merge_fragments(config, samples, [])
         lines = replace(summary, orphans=[]).lines()
         if summary.orphans:
@@ -222,6 +250,7 @@ class StoreWriter:
     def _check_ours(self) -> None:
         config = self._base()
         written = read_written(config.store)
+        self._check_workdir(config, written)
         if written is None or written.dataset == _ORIGIN or config.settings.take_over:
             return
         raise SettingsError(
@@ -230,8 +259,54 @@ class StoreWriter:
             "wrote. Give a place of its own; if what is there may be replaced, set take_over: true."
         )
 
+    def _check_workdir(self, config: RunConfig, written: Written | None) -> None:
+        """Refuse a store that was finished with another workdir, whose samples this one lacks."""
+        if written is None or written.dataset != _ORIGIN or config.settings.take_over:
+            return
+        if written.writer in ("", _ORIGIN):
+            # Earlier versions did not say which workdir it was: what the manifest lists has to do.
+            is_known = self._knows_all_listed(config)
+        else:
+            is_known = written.writer == config.writer
+        if is_known:
+            return
+        raise SettingsError(
+            f"workdir: {config.workdir!r} is not the one that "
+            f"{redacted(config.settings.store)!r} was finished with, or the store had another name "
+            "then, so this StoreWriter would take out of the manifest what it does not know. Give "
+            "the workdir of before (into it, the folders rows and fragments of another may be "
+            "copied); to list what is written with this one alone, set take_over: true."
+        )
+
+    def _knows_all_listed(self, config: RunConfig) -> bool:
+        content = config.store.read(MANIFEST)
+        if content is None:
+            return True
+        try:
+            listed = Manifest.parse(content, MANIFEST).samples
+        except StoreError:
+            return False
+        return all(self._row(config, key_of(sample_id)).exists() for sample_id in listed)
+
+    def _check_scalars(self, given: Mapping[str, Any]) -> None:
+        """Refuse scalars that the setting does not name, and the lack of one that it does."""
+        known = [scalar.name for scalar in self._scalars]
+        for name in given:
+            if name not in known:
+                raise SettingsError(
+                    f"{name!r} is no scalar.{did_you_mean(name, known)} Name it in the setting "
+                    f"scalars: {{{name!r}: {{}}}}, or take it out."
+                )
+        for name in known:
+            if name not in given:
+                raise SettingsError(
+                    f"the scalar {name} is not given, and every sample has to have it. Give "
+                    f"scalars={{{name!r}: …}}, with NaN where there is none."
+                )
+
     def _check_group(self, config: RunConfig, sample_id: str) -> None:
         written = read_written(config.store)
+        self._check_workdir(config, written)
         if config.settings.take_over or (written is not None and sample_id in written.groups):
             return
         raise StoreError(
@@ -272,14 +347,47 @@ class StoreWriter:
             }
             settings = self._settings.model_copy(update={"fields": said})
             domains = domains_of(filemap, settings) if names is not None else ()
-            self._configs[key] = RunConfig(settings, Dataset("custom", filemap), domains)
+            dataset = Dataset("custom", filemap, scalars=self._scalars)
+            self._configs[key] = RunConfig(settings, dataset, domains)
         return self._configs[key]
 
 
-def _loader(arrays: Mapping[str, Any]) -> Any:
-    """Return what gives a field's array, as a tensor."""
+def _own_scalars(said: Any) -> Any:
+    """Return the setting `scalars` of a StoreWriter: they have no file; their name stands for it.
 
-    def load(field: Field) -> object:
+    Raises
+    ------
+    SettingsError
+        When one names a file or a table.
+    """
+    if not isinstance(said, Mapping):
+        return said  # which is told of
+    own = {}
+    for name, one in said.items():
+        if isinstance(one, str) or (isinstance(one, Mapping) and not _PLACES.isdisjoint(one)):
+            raise SettingsError(
+                f"scalars: {name}: {one!r} names a file, and a StoreWriter takes scalars from its "
+                f"caller. Write {{{name!r}: {{}}}}, or with unit, long_name and kind."
+            )
+        own[name] = {"file": name, **one} if isinstance(one, Mapping) else one
+    return own
+
+
+def _plain(value: Any) -> Any:
+    """Return a scalar of numpy as Python has it, with its exact value; any other as it is."""
+    if isinstance(value, np.ndarray) and value.dtype == bool and value.ndim:
+        value = value.astype(int)
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _loader(arrays: Mapping[str, Any], scalars: Mapping[str, Any]) -> Any:
+    """Return what gives a field's array, as a tensor, and a scalar's value."""
+
+    def load(field: Field | Scalar) -> object:
+        if isinstance(field, Scalar):
+            return _plain(scalars[field.name])
         array = arrays[field.file]
         if isinstance(array, torch.Tensor):
             return array.detach().cpu()

@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import os
 import re
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -26,17 +27,45 @@ def arrays_of(seed: int) -> dict[str, torch.Tensor]:
     return {NAMES[file]: tensor for file, tensor in tensors(seed).items()}
 
 
+# As the workflow reads them from files, and as a StoreWriter is given them.
+SCALARS: dict[str, dict[str, str]] = {
+    "drag": {"file": "forces.csv::Cd", "unit": "N", "long_name": "drag"},
+    "params": {"file": "design.pt::params"},
+    "case": {"file": "forces.csv::case", "kind": "text"},
+    "moves": {"file": "conditions.json"},
+}
+OWN_SCALARS = {
+    name: {key: text for key, text in said.items() if key != "file"}
+    for name, said in SCALARS.items()
+}
+
+
+def scalars_of(seed: int) -> dict[str, Any]:
+    drag = np.float32(0.1) if seed else np.nan
+    params = np.array([seed, 0.1], dtype=np.float32)
+    return {"moves": np.bool_(seed % 2), "case": f"00{seed}", "params": params, "drag": drag}
+
+
+def write_scalars(folder: Path, seed: int) -> None:
+    given = scalars_of(seed)
+    (folder / "forces.csv").write_text(f"Cd,case\n{float(given['drag'])!r},{given['case']}\n")
+    torch.save({"params": torch.from_numpy(given["params"])}, folder / "design.pt")
+    (folder / "conditions.json").write_text(json.dumps(bool(given["moves"])))
+
+
 def write_some(place: str, seeds: list[int]) -> None:
-    writer = StoreWriter(place, SETTINGS)
+    writer = StoreWriter(place, {**SETTINGS, "scalars": OWN_SCALARS})
     for seed in seeds:
-        writer.write(f"run_{seed}", arrays_of(seed))
+        writer.write(f"run_{seed}", arrays_of(seed), scalars=scalars_of(seed))
 
 
 def test_four_processes_write_the_bytes_of_the_workflow(tmp_path: Path) -> None:
     w = Workspace(tmp_path / "workspace")
     for seed in range(8):
         write_sample(w.source / f"run_{seed}", seed)
+        write_scalars(w.source / f"run_{seed}", seed)
     w.config |= SETTINGS
+    w.config["scalars"] = SCALARS
     w.run()
     place = str(tmp_path / "store")
     spawn = multiprocessing.get_context("spawn")
@@ -46,10 +75,12 @@ def test_four_processes_write_the_bytes_of_the_workflow(tmp_path: Path) -> None:
     for worker in workers:
         worker.join(120)
         assert worker.exitcode == 0
-    lines = StoreWriter(place, SETTINGS).finish()
+    lines = StoreWriter(place, {**SETTINGS, "scalars": OWN_SCALARS}).finish()
     assert "manifest.json lists 8 samples of custom" in lines[-1]
     ours, theirs = digests(Path(place)), digests(w.store)
     assert ours == theirs
+    expected = {"drag": float(np.float32(0.1)), "params": [3.0, float(np.float32(0.1))]}
+    assert Store(place).scalars("run_3") == {**expected, "case": "003", "moves": True}
 
 
 def test_the_example_of_the_documents_runs(
@@ -181,7 +212,12 @@ def test_samples_with_other_fields_or_settings_are_refused(tmp_path: Path) -> No
     [
         ({"source_url": "x"}, "source_url is no setting of a StoreWriter"),
         ({"split_manifest": "x.json"}, "split_manifest is no setting of a StoreWriter"),
-        ({"scalars": {"drag": "f.csv::Cd"}}, "scalars is no setting of a StoreWriter"),
+        ({"scalars": {"drag": "f.csv::Cd"}}, r"scalars: drag: 'f\.csv::Cd' names a file"),
+        ({"scalars": {"drag": {"table": "f.csv::Cd"}}}, "takes scalars from its caller"),
+        ({"scalars": {"drag": {"units": "N"}}}, "Did you mean unit"),
+        ({"scalars": {"drag": None}}, r"scalars\.drag: None cannot be used"),
+        ({"scalars": ["drag"]}, r"scalars: \['drag'\] cannot be used"),
+        ({"scalars": {"surface_pressure": {}}}, "surface_pressure is the name of a field"),
         ({"chunk_pionts": 3}, "Did you mean chunk_points"),
         ({"fields": {"surface_T": {"width": 0}}}, "width"),
     ],
@@ -204,6 +240,95 @@ def test_names_that_are_no_field_or_id(tmp_path: Path) -> None:
             writer.write(sample_id, arrays_of(1))
     with pytest.raises(StoreError, match="no sample was written"):
         writer.finish()
+
+
+@pytest.mark.parametrize(
+    ("scalars", "error", "message"),
+    [
+        ({"drag": 1.0, "lift": 1.0}, SettingsError, "'lift' is no scalar"),
+        ({"Drag": 1.0}, SettingsError, r"'Drag' is no scalar\. Did you mean drag\? Name it in"),
+        ({}, SettingsError, "the scalar drag is not given, and every sample has to have it"),
+        (None, SettingsError, "the scalar drag is not given"),
+        ({"drag": "much"}, BrokenSample, r"drag \(b\): it holds a str, 'much', where a number"),
+        ({"drag": None}, BrokenSample, r"it holds nothing \(null\)"),
+        ({"drag": {"x": 1.0}}, BrokenSample, "it holds a dict"),
+        ({"drag": np.ones((2, 2))}, BrokenSample, "it holds a list with a list"),
+        ({"drag": torch.ones(2, 2)}, BrokenSample, r"it holds a tensor of shape \(2, 2\)"),
+        ({"drag": np.array(1j)}, BrokenSample, "it holds a complex"),
+        ({"drag": [2**60 + 1]}, BrokenSample, "a whole number of 61 bits"),
+        ({"drag": []}, BrokenSample, "it holds 0 values"),
+        ({"drag": np.ones(5000)}, BrokenSample, "it holds 5000 values"),
+    ],
+)
+def test_scalars_that_cannot_be_stored(
+    tmp_path: Path, scalars: Any, error: type[Exception], message: str
+) -> None:
+    writer = StoreWriter(tmp_path / "store", {"scalars": {"drag": {"kind": "number"}}})
+    writer.write("a", arrays_of(1), scalars={"drag": np.float16(0.5)})
+    writer.write("b", arrays_of(2), scalars={"drag": [np.int64(1), 2.5, True + 1]})
+    with pytest.raises(error, match=message):
+        writer.write("b", arrays_of(2), scalars=scalars)
+    # What is known before anything is written leaves what was written before.
+    assert (tmp_path / "store/b.zarr").exists() is (error is SettingsError)
+    writer.finish()
+    store = Store(tmp_path / "store")
+    assert store.scalars("a") == {"drag": 0.5}
+    if error is SettingsError:
+        assert store.scalars("b") == {"drag": [1.0, 2.5, 2.0]}
+    with pytest.raises(StoreError, match="a was written with other settings"):
+        StoreWriter(tmp_path / "store", {"scalars": {"drag": {"unit": "N"}}}).finish()
+
+
+def test_a_writer_with_another_workdir_drops_nothing(tmp_path: Path) -> None:
+    place = tmp_path / "store"
+    first = StoreWriter(place, SETTINGS, workdir=tmp_path / "one")
+    second = StoreWriter(place, SETTINGS, workdir=tmp_path / "two")
+    first.write("a", arrays_of(1))
+    second.write("b", arrays_of(2))
+    first.finish()
+    before = digests(place)
+    with pytest.raises(SettingsError, match=r"workdir: .*two' is not the one that .*store'"):
+        second.finish()
+    with pytest.raises(SettingsError, match="set take_over: true"):
+        second.write("a", arrays_of(3))
+    with pytest.raises(SettingsError, match="take out of the manifest what it does not know"):
+        StoreWriter(place, SETTINGS)
+    assert digests(place) == before
+    # As the message says: the records of one workdir are good in the other.
+    shutil.copytree(tmp_path / "two", tmp_path / "one", dirs_exist_ok=True)
+    StoreWriter(place, SETTINGS, workdir=tmp_path / "one").finish()
+    assert Store(place).samples == ["a", "b"]
+    lines = StoreWriter(place, {**SETTINGS, "take_over": True}, workdir=tmp_path / "two").finish()
+    assert Store(place).samples == ["b"]
+    assert "1 group in the store that the manifest does not list" in lines[0]
+    with pytest.raises(SettingsError, match="is not the one"):
+        first.finish()
+
+
+def test_a_store_of_an_earlier_version_is_extended_where_all_of_it_is_known(
+    tmp_path: Path,
+) -> None:
+    place, record = tmp_path / "store", tmp_path / "store/.aerozarr/written.json"
+    StoreWriter(place, SETTINGS).write("a", arrays_of(1))
+    StoreWriter(place, SETTINGS).finish()
+    record.write_text(json.dumps({**json.loads(record.read_text()), "writer": "StoreWriter"}))
+    with pytest.raises(SettingsError, match="is not the one"):
+        StoreWriter(place, SETTINGS, workdir=tmp_path / "other")
+    writer = StoreWriter(place, SETTINGS)
+    writer.write("b", arrays_of(2))
+    writer.finish()
+    assert Store(place).samples == ["a", "b"]
+    assert json.loads(record.read_text())["writer"] not in ("", "StoreWriter")
+
+
+def test_splits_are_listed_in_the_order_of_the_setting_and_then_by_name(tmp_path: Path) -> None:
+    writer = StoreWriter(tmp_path / "store", {**SETTINGS, "splits": ["train", "test"]})
+    for number, split in enumerate(("wild", "test", "extra", "train", "test")):
+        writer.write(f"run_{9 - number}", arrays_of(number), split=split)
+    writer.finish()
+    splits = json.loads((tmp_path / "store/splits.json").read_text())
+    assert list(splits) == ["train", "test", "extra", "wild"]
+    assert splits["test"] == ["run_5", "run_8"]
 
 
 def test_what_no_writer_wrote_is_neither_replaced_nor_listed(tmp_path: Path) -> None:

@@ -27,12 +27,15 @@ def test_scalars_of_files_reach_the_reader(workspace: Workspace) -> None:
     (w.source / "b/note.json").write_text('"wet"')
     (w.source / "broken/forces.csv").write_text("Cl,Cd\n0.1,0.2\n0.1,0.3\n")
     (w.source / "incomplete/design.pt").unlink()
+    table = w.source / "geo_all.csv"
+    table.write_text("Sample,length\nb,4.5\na,4.25\nbroken,4.75\n")
     w.config["scalars"] = {
         "drag": {"file": "forces.csv::Cd", "long_name": "drag coefficient"},
         "velocity": {"file": "conditions.json::inflow/U", "unit": "m/s"},
         "params": "design.pt::params",
         "case": "conditions.json::case",
         "note": "note.json?",
+        "length": {"table": "geo_all.csv::length", "id_column": "Sample", "unit": "m"},
     }
     w.run()
     skipped = w.skipped().set_index("id")
@@ -46,8 +49,8 @@ def test_scalars_of_files_reach_the_reader(workspace: Workspace) -> None:
 
     store = Store(w.store)
     assert store.samples == ["a", "b"]
-    a, b = {"drag": 0.2, "velocity": 30.5}, {"velocity": 31.5, "note": "wet"}
-    assert store.scalars("a") == {**a, "params": [0.5, 30.5], "case": "x"}
+    a, b = {"drag": 0.2, "velocity": 30.5}, {"velocity": 31.5, "note": "wet", "length": 4.5}
+    assert store.scalars("a") == {**a, "params": [0.5, 30.5], "case": "x", "length": 4.25}
     assert store.scalars("b").items() >= b.items()
     (batch,) = ChunkDataset(store, points={"surface": 8}, scalars=["params", "drag"]).loader(2)
     assert batch["params"].tolist() == [[0.5, 30.5], [0.5, 31.5]]
@@ -57,6 +60,7 @@ def test_scalars_of_files_reach_the_reader(workspace: Workspace) -> None:
     assert attributes["scalar_attributes"] == {
         "drag": {"long_name": "drag coefficient"},
         "velocity": {"units": "m/s"},
+        "length": {"units": "m"},
     }
 
     # A change of the same size, with the old time: verify tells it, and a run converts it.
@@ -68,14 +72,18 @@ def test_scalars_of_files_reach_the_reader(workspace: Workspace) -> None:
     assert path.stat().st_size == status.st_size
     note = w.source / "b/note.json"
     note.write_text("{wet}")
+    # One row changes, and one is new: what is broken is not tried again for that.
+    table.write_text("Sample,length\nnew,5\nb,4.625\na,4.25\nbroken,4.75\n")
     output = w.run("verify", ok=False).output
     assert "a: velocity: the scalar stored is 30.5, the source's is 30.7" in output
     assert "b: note: the source's file cannot be read: it is damaged, or no JSON" in output
-    assert "2 problems, 2 samples affected" in output
+    assert "b: length: the scalar stored is 4.5, the source's is 4.625" in output
+    assert "3 problems, 2 samples affected" in output
     note.write_text('"wet"')
     os.utime(note, ns=(status.st_atime_ns, noted))
-    assert w.run().converted == ["a"]
+    assert sorted(w.run().converted) == ["a", "b"]
     assert Store(w.store).scalars("a")["velocity"] == 30.7
+    assert Store(w.store).scalars("b")["length"] == 4.625
     assert "is as it should be (2 samples" in w.run("verify").said[-1]
 
     w.config["scalars"]["drag"] = "forces.csv::Cl"  # type: ignore[index] # settings are plain objects here

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from aerozarr.config.setting_types import Compression, FieldSetting, SplitManifest
+from aerozarr.config.setting_types import Compression, FieldSetting, ScalarSetting, SplitManifest
 from aerozarr.config.settings import EXAMPLE, Settings, default_of, expectation_of
 from aerozarr.errors import SettingsError
 from aerozarr.messages import did_you_mean
@@ -110,7 +110,11 @@ def _unknown(where: object, name: object, model: type[BaseModel] = Settings) -> 
     )
 
 
-_MODELS: dict[str, type[BaseModel]] = {"fields": FieldSetting, "split_manifest": SplitManifest}
+_MODELS: dict[str, type[BaseModel]] = {
+    "fields": FieldSetting,
+    "scalars": ScalarSetting,
+    "split_manifest": SplitManifest,
+}
 
 
 def _problem(detail: ErrorDetails) -> str:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 from aerozarr.config.file_patterns import RAW_FILES
-from aerozarr.config.filemap import check_file, parse_file
+from aerozarr.config.filemap import KEY, check_file, parse_file
 from aerozarr.config.setting_types import ScalarSetting
 from aerozarr.errors import SettingsError
 
@@ -16,6 +16,7 @@ from aerozarr.errors import SettingsError
 _NAME = re.compile(r"[A-Za-z]\w*", re.ASCII)
 # Files of arrays, whose readers give points.
 _ARRAY_FILES = (".npy", ".npz", ".h5", ".hdf5", *RAW_FILES)
+_TABLES = (".csv", ".tsv", ".txt")
 
 
 @dataclass(frozen=True)
@@ -29,12 +30,18 @@ class Scalar:
     file
         The file of a sample's folder that holds it.
     key
-        What the file calls it: a key of a dict, or a column of a `.csv` file; None for a file that
-        holds nothing else.
+        What the file calls it: a key of a dict, or a column of a table; None for a file that holds
+        nothing else.
     unit, long_name
         What the store says of it, as `units` and `long_name`; None for nothing.
     is_optional
-        Whether a sample may lack the file.
+        Whether a sample may lack the file, or a row of the table.
+    kind
+        `number` or `text` where it has to be one; else None.
+    id_column
+        Where the file is one table of all samples: the column that says which sample a row is of.
+    id_format
+        The id of a sample whose cell there is a whole number; None where numbers are ids.
     """
 
     name: str
@@ -43,6 +50,14 @@ class Scalar:
     unit: str | None = None
     long_name: str | None = None
     is_optional: bool = False
+    kind: Literal["number", "text"] | None = None
+    id_column: str | None = None
+    id_format: str | None = None
+
+    @property
+    def is_of_table(self) -> bool:
+        """Whether it is in one table of all samples, and not in a file of each."""
+        return self.id_column is not None
 
     @property
     def canonical(self) -> str:
@@ -73,10 +88,12 @@ def scalars_of(
     SettingsError
         When a name cannot be one, or a file is none that holds scalars.
     """
-    return tuple(_scalar(name, one, where, fields) for name, one in said.items())
+    for name in said:
+        _check_name(name, where, fields)
+    return tuple(_scalar(name, one, where) for name, one in said.items())
 
 
-def _scalar(name: str, said: ScalarSetting, where: str, fields: Collection[str]) -> Scalar:
+def _check_name(name: str, where: str, fields: Collection[str]) -> None:
     if not _NAME.fullmatch(name):
         raise SettingsError(
             f"{where}: {name!r} is no name of a scalar. It has to begin with a letter, and to be "
@@ -86,6 +103,25 @@ def _scalar(name: str, said: ScalarSetting, where: str, fields: Collection[str])
         raise SettingsError(
             f"{where}: {name} is the name of a field. Give the scalar another name."
         )
+
+
+def _scalar(name: str, said: ScalarSetting, where: str) -> Scalar:
+    if (said.file is None) is (said.table is None):
+        what = "both a file and a table" if said.file else "neither a file nor a table"
+        raise SettingsError(
+            f"{where}: {name} names {what}. Give one: file, as forces.csv{KEY}Cd, where each "
+            f"sample has its own; table, as forces_all.csv{KEY}Cd, with id_column, where one has a "
+            "row for each sample."
+        )
+    if said.table is not None:
+        return _scalar_of_table(name, said, said.table, where)
+    if said.id_column or said.id_format:
+        key = "id_column" if said.id_column else "id_format"
+        raise SettingsError(
+            f"{where}: {name}: {key} is of a table with a row for each sample, and {said.file!r} "
+            "is a file of each. Name it as table, or leave these out."
+        )
+    assert said.file is not None
     check_file(name, said.file, where, is_of_class=False)
     part = parse_file(said.file)
     kind = next((end for end in (*_ARRAY_FILES, ".csv") if part.file.lower().endswith(end)), "")
@@ -103,4 +139,32 @@ def _scalar(name: str, said: ScalarSetting, where: str, fields: Collection[str])
         raise SettingsError(
             f"{where}: {name}: {said.file!r} names no column. Write it like {part.file}::Cd."
         )
-    return Scalar(name, part.file, part.key, said.unit, said.long_name, part.is_optional)
+    return Scalar(name, part.file, part.key, said.unit, said.long_name, part.is_optional, said.kind)
+
+
+def _scalar_of_table(name: str, said: ScalarSetting, table: str, where: str) -> Scalar:
+    is_optional = table.endswith("?")
+    # The last one: a URL may be a chain, zip://a.csv::s3://bucket/a.zip, and the file is its first.
+    file, _, column = table.removesuffix("?").rpartition(KEY)
+    if not file.partition(KEY)[0].lower().endswith(_TABLES) or not column.strip():
+        raise SettingsError(
+            f"{where}: {name}: {table!r} is no column of a table. Write it like "
+            f"forces_all.csv{KEY}Cd; a table ends in {', '.join(_TABLES)}."
+        )
+    if said.id_column is None:
+        raise SettingsError(
+            f"{where}: {name}: {table!r}: which sample is a row of? Set id_column to the column "
+            "that says so; where it holds numbers, id_format to the id that one stands for, e.g. "
+            "run_{}."
+        )
+    return Scalar(
+        name,
+        file,
+        column.strip(),
+        said.unit,
+        said.long_name,
+        is_optional,
+        said.kind,
+        said.id_column.strip(),
+        said.id_format,
+    )

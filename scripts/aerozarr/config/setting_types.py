@@ -107,6 +107,10 @@ KeepPoints = Annotated[
 """Points to store, as a number or a share: of each domain, or of those named."""
 
 
+# A format could ask for anything: this one, for a number of up to 99 digits.
+IdFormat = Annotated[str, Field(pattern=r"^[^{}]*\{(:0[0-9]{1,2}d?)?\}[^{}]*$")]
+
+
 def file_alone(value: Any) -> Any:
     """Let a text stand for what has a file and nothing else."""
     return {"file": value} if isinstance(value, str) else value
@@ -177,13 +181,28 @@ class ScalarSetting(BaseModel):
     file
         File and key, as a value of a file map: `conditions.json::U_inf`, `forces.csv::Cd`. With a
         `?` at the end, a sample may lack the file.
+    table
+        In place of a file: a table with a row for each sample, and the column of the scalar:
+        `force_mom_all.csv::Cd`. A name below the source, a path, or a URL. With a `?` at the end, a
+        sample may lack a row.
+    id_column
+        The table's column that says which sample a row is of.
+    id_format
+        The id of a sample whose cell there is a whole number: `run_{}`, or `run_{:04}` for numbers
+        with leading zeros.
+    kind
+        `number` or `text`, where anything else breaks the sample; None where both are welcome.
     unit, long_name
         What the group says of it as `units` and `long_name`, after the CF conventions.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    file: Text
+    file: Text | None = None
+    table: Text | None = None
+    id_column: Text | None = None
+    id_format: IdFormat | None = None
+    kind: Literal["number", "text"] | None = None
     unit: Text | None = None
     long_name: Text | None = None
 
@@ -212,8 +231,7 @@ class SplitManifest(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     file: Text
-    # A format could ask for anything: this one, for a number of up to 99 digits.
-    id_format: Annotated[str, Field(pattern=r"^[^{}]*\{(:0[0-9]{1,2}d?)?\}[^{}]*$")] | None = None
+    id_format: IdFormat | None = None
 
 
 def named_compression(value: Any) -> Any:

@@ -72,7 +72,8 @@ class Settings(BaseModel):
         {},
         "Numbers, short vectors and texts that a sample has once, and where they are in a `.json`, "
         "`.csv` or `.pt` file of it: `drag: forces.csv::Cd`, or with more to say `inflow_velocity: "
-        "{file: conditions.json::U_inf, unit: m/s, long_name: …}`.",
+        "{file: conditions.json::U_inf, unit: m/s, long_name: …}`. Of one table for all samples: "
+        "`{table: force_mom_all.csv::Cd, id_column: run, id_format: 'run_{}'}`.",
         "Give a mapping of scalar to file and key, e.g. {drag: forces.csv::Cd}",
     )
     dataset_args: dict[str, Any] = _setting(

@@ -42,8 +42,9 @@ class ClassSource(Source):
         check_categories(self.settings, self.dataset.rule, self.dataset.name)
         return _list_class(self.settings, self.dataset, self._class, self.url)
 
-    def scalars_of(self, sample: Sample) -> tuple[Scalar, ...]:
-        return self.dataset.scalars  # nobody can tell what a class lacks before it is asked
+    def _has(self, sample: Sample, scalar: Scalar) -> bool:
+        # Nobody can tell what a class lacks before it is asked.
+        return super()._has(sample, scalar) if scalar.is_of_table else True
 
     def loader(
         self,
@@ -52,6 +53,9 @@ class ClassSource(Source):
         read_sizes: dict[str, int] | None = None,
         kept: Collection[str] = (),
     ) -> Loader:
+        # Imported here: it takes torch, and listing needs none.
+        from aerozarr.source.files.scalars import load_cell
+
         samples = ClassSamples(
             self._class,
             self.url,
@@ -59,7 +63,13 @@ class ClassSource(Source):
             self.dataset.filemap,
             self.settings.dataset_args,
         )
-        return lambda field: _load_by_class(samples, sample.position, field)
+
+        def load(one: Field | Scalar) -> object:
+            if isinstance(one, Scalar) and one.is_of_table:
+                return load_cell(sample, one)
+            return _load_by_class(samples, sample.position, one)
+
+        return load
 
 
 def _load_by_class(samples: ClassSamples, position: int, field: Field | Scalar) -> object:

@@ -94,14 +94,18 @@ class Dataset:
     @property
     def files(self) -> list[str]:
         """The names of all files that a sample has to have, each once."""
-        required = [scalar.file for scalar in self.scalars if not scalar.is_optional]
+        required = [scalar.file for scalar in self._scalars_of_files if not scalar.is_optional]
         of_fields = files_in([*self.filemap.values(), *self.own_files])
         return list(dict.fromkeys([*of_fields, *required]))
 
     @property
     def all_files(self) -> set[str]:
         """The names of all files that a sample has or may have."""
-        return {*self.files, *(scalar.file for scalar in self.scalars)}
+        return {*self.files, *(scalar.file for scalar in self._scalars_of_files)}
+
+    @property
+    def _scalars_of_files(self) -> list[Scalar]:
+        return [scalar for scalar in self.scalars if not scalar.is_of_table]
 
 
 def preset_names() -> list[str]:

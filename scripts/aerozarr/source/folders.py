@@ -52,7 +52,8 @@ class FolderSource(Source):
         if folder.is_local:
             return _by_kind(sample, raw, load_local)
         # Who names no domains has nothing read ahead, scalars neither.
-        wanted: list[Field | Scalar] = [*self.scalars_of(sample), *fields] if fields else []
+        scalars = [scalar for scalar in self.scalars_of(sample) if not scalar.is_of_table]
+        wanted: list[Field | Scalar] = [*scalars, *fields] if fields else []
         ahead = [_named(sample, one) for one in wanted if not is_raw(one.file)]
         return _by_kind(sample, raw, load_remote(folder, ahead, sample.size_of, read_sizes))
 
@@ -150,9 +151,12 @@ def _named(sample: Sample, one: Field | Scalar) -> Field | Scalar:
 
 
 def _by_kind(sample: Sample, raw: RawFiles, load: Loader) -> Loader:
-    """Return how a sample's fields and scalars are loaded: raw files in their own way."""
+    """Return how a sample's fields and scalars are loaded: those of raw files and of tables too."""
+    from aerozarr.source.files.scalars import load_cell
 
     def load_any(one: Field | Scalar) -> object:
+        if isinstance(one, Scalar) and one.is_of_table:
+            return load_cell(sample, one)
         if isinstance(one, Field) and is_raw(one.file):
             return raw.load(one)
         return load(_named(sample, one))

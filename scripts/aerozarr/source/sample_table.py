@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from aerozarr.errors import StoreError
-from aerozarr.source.samples import Sample, Skipped, skipped_of
+from aerozarr.source.samples import Cell, Sample, Skipped, skipped_of
 from aerozarr.store.format.tables import read_table, table_text
 
 
@@ -40,7 +40,12 @@ def rows_text(rows: Iterable[Any], kind: type) -> str:
     kind
         `Sample` or `Skipped`: the columns, also of an empty table.
     """
-    columns = _columns(kind)
+    rows = list(rows)
+    columns = [
+        name
+        for name in _columns(kind)
+        if name not in _WHERE_THERE_ARE_SOME or any(getattr(row, name) for row in rows)
+    ]
     return table_text(([getattr(row, name) for name in columns] for row in rows), columns)
 
 
@@ -117,8 +122,11 @@ def _read_once(path: Path, *_: int) -> bytes:
     return path.read_bytes()
 
 
-# The columns that tables of earlier versions have too.
-_REQUIRED = [name for name in (c.name for c in fields(Sample)) if name not in ("splits", "prints")]
+# Without any, a table is what it was before there could be some.
+_WHERE_THERE_ARE_SOME = ("cells",)
+# The columns that every table has, those of earlier versions too.
+_LATER = ("splits", "prints", *_WHERE_THERE_ARE_SOME)
+_REQUIRED = [name for name in (c.name for c in fields(Sample)) if name not in _LATER]
 
 
 _DECODER = msgspec.json.Decoder(list[Any])
@@ -149,6 +157,7 @@ def _sample(row: dict[str, str], path: Path) -> Sample:
             fingerprint=row["fingerprint"],
             splits=tuple((name, place) for name, place in _read_list(row.get("splits", "[]"))),
             prints=tuple(map(str, _read_list(row.get("prints", "[]")))),
+            cells=tuple(Cell(*cell) for cell in _read_list(row.get("cells", "[]"))),
         )
     except (ValueError, TypeError):
         raise StoreError(

@@ -9,9 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from aerozarr.config.file_patterns import names_of
 from aerozarr.messages import printable
@@ -32,7 +32,7 @@ _TABLES = {"samples": "samples", "left_out": "skipped"}
 _EARLIER_KINDS = {"invalid_id": "refused"}
 
 # What rows of samples have been given since.
-_LATER = frozenset({"splits", "prints"})
+_LATER = frozenset({"splits", "prints", "cells"})
 
 # A name's end of so many equal pieces is what Snakemake takes for a fault of the rules.
 _REPEATS = 20
@@ -61,6 +61,26 @@ class FileInfo:
     change: str = ""
 
 
+class Cell(NamedTuple):
+    """What a table of all samples has for a scalar of one.
+
+    Attributes
+    ----------
+    scalar
+        The scalar's name.
+    text, line
+        What the cell holds, and on which line of the table it stands.
+    problem, remedy
+        Why there is no such cell, and what to do; empty where there is one.
+    """
+
+    scalar: str
+    text: str
+    line: int
+    problem: str = ""
+    remedy: str = ""
+
+
 @dataclass(frozen=True)
 class Sample:
     """A row of the sample table.
@@ -82,6 +102,8 @@ class Sample:
         order of the table.
     prints
         Of each file, what changes when it does; none in tables of earlier versions.
+    cells
+        What tables with a row for each sample have for it, by which its fingerprint changes too.
     """
 
     key: str
@@ -93,6 +115,11 @@ class Sample:
     fingerprint: str
     splits: tuple[tuple[str, int], ...] = ()
     prints: tuple[str, ...] = ()
+    cells: tuple[Cell, ...] = ()
+
+    def cell_of(self, scalar: str) -> Cell | None:
+        """Return what a table has for a scalar by its name; None for nothing."""
+        return next((cell for cell in self.cells if cell.scalar == scalar), None)
 
     def size_of(self, file: str) -> int | None:
         """Return the listed size of a file in bytes, or None when it is not known."""
@@ -233,6 +260,7 @@ class Listing:
                     "sizes": tuple(row["sizes"]),
                     "splits": tuple((name, place) for name, place in row.get("splits", ())),
                     "prints": tuple(row.get("prints", ())),
+                    "cells": tuple(Cell(*cell) for cell in row.get("cells", ())),
                 }
             )
             for row in content["samples"]
@@ -268,6 +296,11 @@ def fingerprint(files: dict[str, FileInfo], *salt: str) -> str:
     """Return a hash over names, sizes and stamps (mtime or ETag) of a sample's files."""
     rows = ", ".join(f"[{_text(n)}, {i.size}, {_text(i.stamp)}]" for n, i in sorted(files.items()))
     return _hash(f"[[{rows}]{''.join(f', {_text(part)}' for part in salt)}]")
+
+
+def salted(fingerprint: str, texts: Iterable[str]) -> str:
+    """Return a fingerprint that changes with some texts too."""
+    return _hash(f"{_text(fingerprint)}{''.join(f', {_text(text)}' for text in texts)}")
 
 
 def print_of(file: FileInfo) -> str:

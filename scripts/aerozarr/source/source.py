@@ -19,6 +19,7 @@ from aerozarr.filesystems.location import Location, open_location
 from aerozarr.messages import redacted
 from aerozarr.source.datasets import Dataset
 from aerozarr.source.samples import Listing, Sample
+from aerozarr.source.scalar_tables import with_cells
 
 Loader = Callable[[Field | Scalar], object]
 """Returns what a sample holds for a field or a scalar, not yet checked.
@@ -75,7 +76,8 @@ class Source(ABC):
         Raises
         ------
         SettingsError
-            When the source is not there, is not the dataset's, or holds no complete sample.
+            When the source is not there, is not the dataset's, or holds no complete sample; or a
+            table of scalars is not there.
         """
         place = open_location(self.url, self.settings.storage_options, key=self.key)
         if place.is_local or self.settings.source_root is not None:
@@ -87,6 +89,10 @@ class Source(ABC):
             raise SettingsError(
                 f"{self.key}: no complete sample below {redacted(self.url)!r}. {why}"
             )
+        listing.samples, warnings = with_cells(
+            listing.samples, self.dataset.scalars, place, self.settings.storage_options
+        )
+        listing.warnings += warnings
         return listing
 
     @abstractmethod
@@ -144,12 +150,18 @@ class Source(ABC):
         return {}
 
     def scalars_of(self, sample: Sample) -> tuple[Scalar, ...]:
-        """Return the scalars that a sample has: all but optional ones whose file it lacks."""
+        """Return the scalars that a sample has: all but optional ones that it lacks."""
         return tuple(
             scalar
             for scalar in self.dataset.scalars
-            if not scalar.is_optional or sample.names_of(scalar.file)
+            if not scalar.is_optional or self._has(sample, scalar)
         )
+
+    def _has(self, sample: Sample, scalar: Scalar) -> bool:
+        """Whether a sample has an optional scalar: its file, or its row of a table."""
+        if scalar.is_of_table:
+            return sample.cell_of(scalar.name) is not None
+        return bool(sample.names_of(scalar.file))
 
     def signs(self, sample: Sample) -> Signs:
         """Return by what a sample that is replaced from now on is known again."""

@@ -10,7 +10,7 @@ import zarr
 
 from aerozarr.config.scalars import Scalar
 from aerozarr.errors import BrokenSample
-from aerozarr.messages import printable
+from aerozarr.messages import printable, redacted
 from aerozarr.source.files.scalars import as_scalar
 from aerozarr.source.source import Loader
 from aerozarr.store.format.scalars import DESCRIPTIONS, VALUES, scalar_attributes
@@ -32,7 +32,10 @@ def check_scalars(group: Group, load: Loader, scalars: tuple[Scalar, ...]) -> It
         try:
             values = scalar_attributes({scalar: as_scalar(load(scalar), scalar)})
         except BrokenSample as error:
-            what = f"the source's file cannot be read: {error.cause}"
+            what = "the source's file cannot be read"
+            if scalar.is_of_table:
+                what = f"{redacted(scalar.file)} gives no value"
+            what = f"{what}: {error.cause}"
             yield Problem(scalar.name, what, MEND_SOURCE)
             # Of this one nothing is known.
             values = {key: {scalar.name: _entry(found, key, scalar.name)} for key in _SCALARS}

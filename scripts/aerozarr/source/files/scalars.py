@@ -19,8 +19,9 @@ from typing import Any, BinaryIO
 import torch
 
 from aerozarr.config.scalars import Scalar
-from aerozarr.errors import BrokenSample
+from aerozarr.errors import BrokenSample, StoreError
 from aerozarr.messages import did_you_mean, plural, printable
+from aerozarr.source.files.csv_text import parse_csv
 from aerozarr.source.files.inspect_pt import (
     SAVE_AGAIN,
     TRUNCATED,
@@ -29,6 +30,7 @@ from aerozarr.source.files.inspect_pt import (
     is_damaged,
 )
 from aerozarr.source.files.pickle_tensor import at_key
+from aerozarr.source.samples import Sample
 from aerozarr.store.format.scalars import NUMBERS_AS_TEXT, ScalarValue
 
 # Longer ones are fields.
@@ -37,8 +39,6 @@ LONGEST_TEXT = 1024
 # A file of text that is longer was never meant for a few scalars.
 LARGEST_TEXT_FILE = 16 * 2**20
 
-# What may stand between the columns of a .csv file; the first that its header has does.
-_DELIMITERS = ",;\t"
 _ONE_VALUE = f"give a number, a text, or a list of at most {MOST_NUMBERS:,} numbers"
 
 
@@ -99,8 +99,25 @@ def as_scalar(value: object, scalar: Scalar) -> ScalarValue:
     Raises
     ------
     BrokenSample
-        When the value is anything else, or too long.
+        When the value is anything else, too long, or not of the scalar's kind.
     """
+    made = _as_any_scalar(value, scalar)
+    if scalar.kind is not None and isinstance(made, str) is not (scalar.kind == "text"):
+        what = f"it holds {_noun(made)}, {printable(repr(made))[:40]}"
+        raise _broken(scalar, f"{what}, where a {scalar.kind} is wanted", _of_kind(scalar))
+    if scalar.kind == "number" and isinstance(made, bool):
+        what = f"it holds {str(made).lower()}"
+        raise _broken(scalar, f"{what}, where a number is wanted", _of_kind(scalar))
+    return made
+
+
+def _of_kind(scalar: Scalar) -> str:
+    """Return what to do of a value that is of another kind."""
+    return f"write a {scalar.kind}, or take kind out of scalars.{scalar.name}"
+
+
+def _as_any_scalar(value: object, scalar: Scalar) -> ScalarValue:
+    """Return a loaded value as the store has it, of whatever kind it is."""
     if isinstance(value, torch.Tensor):
         value = _of_tensor(value, scalar)
     if isinstance(value, bool):
@@ -222,15 +239,12 @@ def _json_value(text: str, scalar: Scalar) -> object:
 
 def _csv_value(text: str, scalar: Scalar) -> object:
     """Return the cell of the scalar's column; a sample's file has one row of values."""
-    header_line = text.lstrip("\r\n").partition("\n")[0]
-    delimiter = next((mark for mark in _DELIMITERS if mark in header_line), ",")
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     try:
-        rows = [[cell.strip() for cell in row] for row in reader]
+        table = parse_csv(text)
     except csv.Error as error:
         cause = f"it is damaged, or no CSV: {printable(str(error))[:100]}"
         raise _broken(scalar, cause, "write the file again") from None
-    header, *values = [row for row in rows if any(row)] or [[]]
+    header, values = table.header, [row.cells for row in table.rows]
     key = (scalar.key or "").strip()
     if header.count(key) != 1:
         count = header.count(key)
@@ -261,8 +275,35 @@ _WHOLE = re.compile(r"[+-]?\d{1,400}")
 _INFINITE = re.compile(r"[+-]?inf(inity)?", re.IGNORECASE)
 
 
+def load_cell(sample: Sample, scalar: Scalar) -> ScalarValue:
+    """Return what a table with a row for each sample has for a scalar of one.
+
+    Raises
+    ------
+    BrokenSample
+        When the sample has no row there, or several, or the cell holds no such scalar.
+    StoreError
+        When the sample's row of the listing says nothing of the table.
+    """
+    cell = sample.cell_of(scalar.name)
+    if cell is None:
+        raise StoreError(
+            f"{printable(sample.id)}: {scalar.name}: the sample table says nothing of it. Run "
+            "snakemake again: it lists the source."
+        )
+    if cell.problem:
+        raise _broken(scalar, cell.problem, cell.remedy)
+    try:
+        return as_scalar(_cell(cell.text, scalar), scalar)
+    except BrokenSample as error:
+        cause = f"line {cell.line}, column {scalar.key!r}: {error.cause}"
+        raise _broken(scalar, cause, error.remedy) from None
+
+
 def _cell(text: str, scalar: Scalar) -> object:
     """Return a cell's number, or the text that it is."""
+    if scalar.kind == "text":
+        return text
     if _DECIMAL_COMMA.fullmatch(text):
         raise _broken(scalar, f"it holds {text!r}, with a comma", "write numbers with a point: 1.5")
     if text.isascii() and _WHOLE.fullmatch(text):

@@ -14,15 +14,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import zarr
 
 from aerozarr.config.filemap import parse_file
 from aerozarr.config.scalars import Scalar
+from aerozarr.config.setting_types import Compression
 from aerozarr.errors import BrokenSample
 from aerozarr.filesystems.location import open_location
 from aerozarr.source.files import scalars as reading
 from aerozarr.source.files.read import load_bytes, load_file
 from aerozarr.source.files.scalars import as_scalar
-from aerozarr.store.format.scalars import ScalarValue
+from aerozarr.store.format.metadata import metadata_files
+from aerozarr.store.format.scalars import ScalarValue, parse_scalars, scalar_attributes
 
 
 @pytest.fixture(params=["folder", "bytes"])
@@ -283,3 +286,42 @@ def test_what_is_no_pt_file_is_broken(
 ) -> None:
     with pytest.raises(BrokenSample, match=message):
         read(kind, tmp_path, "d.pt::x", content)
+
+
+@pytest.mark.parametrize(
+    ("value", "wanted", "message"),
+    [
+        ("abc", "number", "it holds a str, 'abc', where a number is wanted"),
+        (True, "number", "it holds true, where a number is wanted"),
+        (0.5, "text", r"it holds a float, 0\.5, where a text is wanted"),
+        ("NaN", "text", "it holds a float, nan, where a text is wanted"),
+        ([1.0], "text", "it holds a list"),
+    ],
+)
+def test_what_is_not_of_the_kind_that_the_settings_want(
+    value: Any, wanted: Any, message: str
+) -> None:
+    scalar = Scalar("drag", "a.json", kind=wanted)
+    with pytest.raises(BrokenSample, match=message) as caught:
+        as_scalar(value, scalar)
+    assert "take kind out of scalars.drag" in str(caught.value)
+
+
+def test_what_is_of_the_kind_that_the_settings_want(kind: str, tmp_path: Path) -> None:
+    assert as_scalar([1, 2.5], Scalar("drag", "a.json", kind="number")) == [1.0, 2.5]
+    assert as_scalar("abc", Scalar("drag", "a.json", kind="text")) == "abc"
+    # A column of texts that look like numbers.
+    text = Scalar("design", "a.csv", "id", kind="text")
+    assert load_bytes(b"id\n0012\n", text) == "0012"
+    assert load_bytes(b"id\n0012\n", Scalar("design", "a.csv", "id")) == 12
+
+
+def test_a_text_with_a_nul_is_kept_as_it_is(kind: str, tmp_path: Path) -> None:
+    assert read(kind, tmp_path, "c.json::x", rb'{"x": "a\u0000b"}') == "a\0b"
+    assert read(kind, tmp_path, "c.csv::x", b"x\na\0b\n") == "a\0b"
+    scalar = Scalar("note", "c.json")
+    attributes = scalar_attributes({scalar: "a\0b"})
+    files = metadata_files((), {}, Compression(), chunk_checksums=True, attributes=attributes)
+    (tmp_path / "zarr.json").write_bytes(files["zarr.json"])
+    found = zarr.open_group(tmp_path, mode="r").attrs.asdict()
+    assert parse_scalars(found) == {"note": "a\0b"}
