@@ -9,7 +9,7 @@ from aerozarr.config.fields import Domain, Field
 from aerozarr.config.filemap import FileMap
 from aerozarr.config.scalars import Scalar
 from aerozarr.config.settings import Settings
-from aerozarr.errors import BrokenSample, SettingsError, SkipSample
+from aerozarr.errors import BrokenSample, SettingsError, SkipSample, SourceChangedError
 from aerozarr.filesystems.location import Location
 from aerozarr.source.class_samples import ClassSamples
 from aerozarr.source.collect import Collector
@@ -63,6 +63,7 @@ class ClassSource(Source):
             self.dataset.filemap,
             self.settings.dataset_args,
         )
+        _check_same(samples, sample)
 
         def load(one: Field | Scalar) -> object:
             if isinstance(one, Scalar) and one.is_of_table:
@@ -70,6 +71,29 @@ class ClassSource(Source):
             return _load_by_class(samples, sample.position, one)
 
         return load
+
+
+def _check_same(samples: ClassSamples, sample: Sample) -> None:
+    """Check that a class has the sample at the place at which it was listed.
+
+    It is built anew for each job, and its samples are known by their places.
+
+    Raises
+    ------
+    SourceChangedError
+        When it has another one there, or none.
+    """
+    place = sample.position
+    found = samples.sample_id(place) if place < len(samples) else "nothing"
+    # Where its place is all that a sample is known by, it says nothing.
+    if found in (sample.id, str(place)):
+        return
+    raise SourceChangedError(
+        f"the dataset class has {found!r} at place {place} of the split {sample.split!r}, and had "
+        f"{sample.id!r} when the source was listed. If the source has changed, run snakemake "
+        "again. If not, the class has another order whenever it is built: have it sort what it "
+        "lists."
+    )
 
 
 def _load_by_class(samples: ClassSamples, position: int, field: Field | Scalar) -> object:
@@ -138,7 +162,7 @@ def _list_class(settings: Settings, dataset: Dataset, found: type, root: str) ->
                 collector.warn(f"{sample_id} names several samples; the first is converted")
             elif collector.is_in(sample_id, request.name):
                 collector.warn(twice(sample_id))
-            elif collector.is_known(sample_id):
+            elif collector.is_known(sample_id) and not collector.is_left_over(sample_id):
                 collector.add_again(sample_id, request.name)
             else:
                 salt = (root, request.name, str(position))

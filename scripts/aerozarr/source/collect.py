@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from fnmatch import fnmatchcase
 
 from aerozarr.config.file_patterns import Wanted, why_not_one
 from aerozarr.config.settings import Settings
@@ -25,6 +26,16 @@ from aerozarr.source.samples import (
 )
 
 _MISSING = "add what is missing, or leave its field out of the file map"
+
+
+@functools.cache
+def _pattern(text: str) -> re.Pattern[str]:
+    """Return what an entry of `exclude` matches: `*` any text, `?` a character, all else itself.
+
+    Not by `fnmatch`, to which the id `run[1]` would be a pattern for `run1`.
+    """
+    any_of = {"*": ".*", "?": "."}
+    return re.compile("".join(any_of.get(c) or re.escape(c) for c in text), re.DOTALL)
 
 
 class Collector:
@@ -57,6 +68,8 @@ class Collector:
         # By split: the ids of its samples, and where the part that is being collected begins.
         self._members: dict[str, list[str]] = {}
         self._begin = 0
+        # Those that are in any split.
+        self._taken: set[str] = set()
 
     def begin(self, split: str) -> None:
         """Begin a split, or another part of one."""
@@ -69,6 +82,10 @@ class Collector:
     def is_known(self, sample_id: str) -> bool:
         """Whether there was a sample of that id, in any split."""
         return sample_id in self._seen
+
+    def is_left_over(self, sample_id: str) -> bool:
+        """Whether a sample is in no split by now, because of `limit`."""
+        return self._seen.get(sample_id) is not None and sample_id not in self._taken
 
     def add_again(self, sample_id: str, split: str) -> None:
         """Take up a sample that is known already, in another split."""
@@ -84,6 +101,7 @@ class Collector:
         files: Mapping[str, FileInfo] | None,
         *,
         near: Mapping[str, str] | None = None,
+        spelt: str | None = None,
         position: int = -1,
         salt: tuple[str, ...] = (),
     ) -> None:
@@ -97,11 +115,13 @@ class Collector:
             Its files; None for a sample that a class loads, where there is nothing to look for.
         near
             Files that are missing, each with one that might be meant.
+        spelt
+            Of a sample of which nothing is there, a folder that might be meant.
         position, salt
             Its index in what a class brings, and what else makes it another one.
         """
         self._asked.add((sample_id, split))
-        why = self._why_skipped(sample_id, files, near or {})
+        why = self._why_skipped(sample_id, files, near or {}, spelt)
         self._seen[sample_id] = None
         if why is not None:
             kind, file, cause, remedy = why
@@ -139,15 +159,20 @@ class Collector:
         members = self._members.setdefault(split, [])
         if self._limit is None or len(members) - self._begin < self._limit:
             members.append(sample.id)
+            self._taken.add(sample.id)
 
     def _why_skipped(
-        self, sample_id: str, files: Mapping[str, FileInfo] | None, near: Mapping[str, str]
+        self,
+        sample_id: str,
+        files: Mapping[str, FileInfo] | None,
+        near: Mapping[str, str],
+        spelt: str | None,
     ) -> tuple[str, str, str, str] | None:
         """Return kind, file, cause and remedy of a sample that is skipped, else None."""
         invalid = why_invalid(sample_id)
         if invalid is not None:
             return "invalid_id", "", invalid, "rename its folder"
-        pattern = next((p for p in self._patterns if fnmatchcase(sample_id, p)), None)
+        pattern = next((p for p in self._patterns if _pattern(p).fullmatch(sample_id)), None)
         if pattern is not None:
             self._used.add(pattern)
             cause = f"the setting exclude names it ({pattern!r})"
@@ -158,6 +183,9 @@ class Collector:
         if not missing:
             return self._why_not_one_each(files)
         cause = "is not there" if len(missing) == 1 else "are not there"
+        if not files and spelt is not None:
+            cause += f"; there is a folder {spelt!a}, which is spelt in another way"
+            return "incomplete", ", ".join(missing), cause, "rename the folder, or mend the list"
         if not files:
             cause = ABSENT
         meant = [f"{near[file]} for {file}" for file in missing if file in near]
@@ -198,8 +226,10 @@ class Collector:
             sample = self._seen[sample_id]
             if sample is not None:
                 splits = tuple(of) if is_shared else ()
-                if (sample.split, sample.splits) != (of[0][0], splits):
-                    sample = replace(sample, split=of[0][0], splits=splits)
+                # A class is asked for it in the split in which it has its position.
+                split = of[0][0] if sample.position < 0 else sample.split
+                if (sample.split, sample.splits) != (split, splits):
+                    sample = replace(sample, split=split, splits=splits)
                 samples.append(sample)
         return Listing(samples, self._skipped, self.warnings, self._stamps, self._changes)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+import unicodedata
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import PurePosixPath
 
@@ -82,6 +84,7 @@ def _list_root(settings: Settings, dataset: Dataset, root: Location, base: Locat
     wanted = Wanted(dataset.all_files)
     # Behind a URL, one listing of everything is far cheaper than one a sample.
     scan = None if base.is_local else walk(base, wanted)
+    spellings = _Spellings(base, scan)
     for request in requests:
         collector.begin(request.name)
         ids = ids_of[request.name]
@@ -94,7 +97,7 @@ def _list_root(settings: Settings, dataset: Dataset, root: Location, base: Locat
             elif collector.is_known(sample_id):
                 collector.add_again(sample_id, request.name)
             else:
-                _add_of_root(collector, sample_id, request.name, base, wanted, scan)
+                _add_of_root(collector, sample_id, request.name, base, wanted, scan, spellings)
     return collector.listing()
 
 
@@ -105,6 +108,7 @@ def _add_of_root(
     base: Location,
     wanted: Wanted,
     scan: Scan | None,
+    spellings: _Spellings,
 ) -> None:
     """Take up a sample that a split of a dataset root names."""
     if why_invalid(sample_id) is not None:
@@ -113,16 +117,56 @@ def _add_of_root(
         return
     if scan is not None:
         files = scan.folders.get(sample_id, {})
-        collector.add(sample_id, split, files, near=scan.near_misses.get(sample_id))
+        near = scan.near_misses.get(sample_id, {})
+        spelt = None if files or near else spellings.of(sample_id)
+        collector.add(sample_id, split, files, near=near, spelt=spelt)
         return
     try:
         files = files_of(base, sample_id, wanted)
         missing = wanted.missing_in(files)
-        near = near_misses(names_in(base, sample_id), missing) if missing else {}
+        names = names_in(base, sample_id) if missing else []
     except OSError as error:
         skip_unreadable(collector, sample_id, split, error.strerror or type(error).__name__)
         return
-    collector.add(sample_id, split, files, near=near)
+    near = near_misses(names, missing) if missing else {}
+    spelt = None if files or names else spellings.of(sample_id)
+    collector.add(sample_id, split, files, near=near, spelt=spelt)
+
+
+class _Spellings:
+    """Folders whose names differ from an id in case, or in how Unicode composes them, alone.
+
+    A list that was made on another system names them so, and none of its samples would be found.
+    """
+
+    def __init__(self, base: Location, scan: Scan | None) -> None:
+        self._base = base
+        self._of_scan = None if scan is None else _by_spelling(scan.folders)
+        self._of_parent: dict[str, dict[str, str]] = {}
+
+    def of(self, sample_id: str) -> str | None:
+        """Return the folder that an id might mean, None where there is none."""
+        if self._of_scan is not None:
+            found = self._of_scan.get(_folded(sample_id))
+            return None if found == sample_id else found
+        parent, slash, name = sample_id.rpartition("/")
+        if parent not in self._of_parent:
+            folder = self._base.join(parent) if parent else self._base.path
+            try:
+                self._of_parent[parent] = _by_spelling(os.listdir(folder))
+            except OSError:
+                self._of_parent[parent] = {}
+        found = self._of_parent[parent].get(_folded(name))
+        # One of that very name is there, and is empty or no folder.
+        return None if found in (None, name) else f"{parent}{slash}{found}"
+
+
+def _by_spelling(names: Iterable[str]) -> dict[str, str]:
+    return {_folded(name): name for name in names}
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 def _of_categories(

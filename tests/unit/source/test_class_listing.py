@@ -7,9 +7,14 @@ from typing import Any
 
 import pytest
 
-from aerozarr.errors import SettingsError
+from aerozarr.config.load_settings import load_settings
+from aerozarr.errors import SettingsError, SourceChangedError
+from aerozarr.source.datasets import resolve_dataset
+from aerozarr.source.open_source import open_source
+from aerozarr.source.source import Source
 from unit.class_helpers import SAMPLES, Module
 from unit.listing_helpers import FILEMAP, LocalTree, ids, listing_of, skipped
+from unit.store_helpers import field_of
 
 Config = dict[str, Any]
 
@@ -133,6 +138,55 @@ def test_a_sample_known_by_its_index_is_converted_once_when_it_is_asked_for(
     listing = class_listing(name, tmp_path, splits=splits)
     assert [(s.split, s.position) for s in listing.samples] == expected
     assert len(listing.warnings) == 1
+
+
+SHARED = SAMPLES.replace('["e0", "e1"]', '["e0", "t2", "t0"]')
+
+
+@pytest.mark.parametrize(
+    ("splits", "limit"),
+    [
+        (["train[1:]", "test", "train[:1]"], None),
+        (["train", "test"], 2),  # t2 is the third of train, and the second of test
+    ],
+    ids=["parts around another split", "left out of the first split by limit"],
+)
+def test_a_sample_of_two_splits_of_a_class_is_loaded_where_it_has_its_place(
+    splits: list[str], limit: int | None, module: Module, tmp_path: Path
+) -> None:
+    settings = {"dataset": f"{module(SHARED)}.Cars", "source_root": str(tmp_path), "splits": splits}
+    source = source_of(settings | {"limit": limit})
+    names = {"train": ["t0", "t1", "t2"], "test": ["e0", "t2", "t0"]}
+    for sample in source.list().samples:
+        _, split, place, _ = source.loader(sample)(field_of("surface_pressure"))  # type: ignore[misc]
+        assert names[split][place] == sample.id
+
+
+def test_a_class_that_has_another_sample_at_the_listed_place_is_an_error(
+    module: Module, tmp_path: Path
+) -> None:
+    order = tmp_path / "order.txt"
+    order.write_text("t0 t1 t2")
+    text = SAMPLES.replace('["t0", "t1", "t2"]', f"open({str(order)!r}).read().split()")
+    settings = {
+        "dataset": f"{module(text)}.Cars",
+        "source_root": str(tmp_path),
+        "splits": ["train"],
+    }
+    source = source_of(settings)
+    samples = source.list().samples
+    order.write_text("a_new_one t0 t1 t2")
+    with pytest.raises(SourceChangedError, match="has 'a_new_one' at place 0 of the split 'train'"):
+        source.loader(samples[0])
+    order.write_text("t0 t1")
+    source.loader(samples[0])
+    with pytest.raises(SourceChangedError, match="has 'nothing' at place 2"):
+        source.loader(samples[2])
+
+
+def source_of(settings: dict[str, Any]) -> Source:
+    checked = load_settings(settings)
+    return open_source(checked, resolve_dataset(checked), str(settings["source_root"]))
 
 
 def test_of_two_samples_of_a_class_with_one_id_the_first_is_converted(

@@ -328,6 +328,34 @@ def test_excluded_samples_are_skipped_and_told(tree: Tree) -> None:
     assert ids(listed(tree, exclude="run_1,run_2")) == ["old/a", "old/b"]
 
 
+def test_an_excluded_id_with_brackets_is_that_sample_alone(tree: Tree) -> None:
+    tree.samples("run1", "run[1]", "run[2]")
+    listing = listed(tree, exclude=["run[1]"])
+    assert [row.id for row in listing.skipped] == ["run[1]"]
+    assert ids(listing) == ["run1", "run[2]"]
+    assert ids(listed(tree, exclude=["run[?]"])) == ["run1"]
+
+
+def test_a_listed_sample_that_is_spelt_in_another_way_is_told(tree: Tree) -> None:
+    composed, apart = "caf\u00e9_1", "cafe\u0301_1"
+    tree.samples(apart, "Run_2", "run_3")
+    tree.lines("ids.txt", composed, "run_2", "run_3", "run_4")
+    listing = listing_of(
+        source_root=tree.url,
+        dataset="emmi_wing",
+        split_files={"train": "ids.txt"},
+        splits=["train"],
+    )
+    assert ids(listing) == ["run_3"]
+    told = {row.id: (row.is_absent, row.cause) for row in listing.skipped}
+    assert told["run_4"][0]
+    assert told["run_2"] == (
+        False,
+        "are not there; there is a folder 'Run_2', which is spelt in another way",
+    )
+    assert "'cafe\\u0301_1'" in told[composed][1]
+
+
 # Whether a sample is still there
 
 
