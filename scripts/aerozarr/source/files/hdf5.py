@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import os
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -11,8 +12,8 @@ import numpy as np
 import torch
 
 from aerozarr.config.fields import Field
-from aerozarr.errors import SettingsError
-from aerozarr.messages import did_you_mean, how_to_install, printable
+from aerozarr.errors import BrokenSample, SettingsError
+from aerozarr.messages import did_you_mean, how_to_install, plural, printable
 from aerozarr.source.files.rows import broken
 
 SAVE_AGAIN = "write the file again"
@@ -47,7 +48,9 @@ def _load(stream: BinaryIO, field: Field) -> torch.Tensor:
         raise broken(field, "it is damaged, or no HDF5 file", SAVE_AGAIN) from None
     with file:
         try:
-            return _read(_dataset_in(file, h5py, field), field)
+            dataset = _dataset_in(file, h5py, field)
+            _check_filters(dataset, h5py, field)
+            return _read(dataset, field)
         except (OSError, RuntimeError, KeyError, ValueError) as error:
             cause = f"it is damaged: {printable(str(error))[:200]}"
             raise broken(field, cause, SAVE_AGAIN) from None
@@ -113,6 +116,39 @@ def _names_in(group: Any) -> list[str]:
     return list(group)
 
 
+def _check_filters(dataset: Any, h5py: Any, field: Field) -> None:
+    """Refuse a dataset that is packed with what is not installed here, which is not its fault."""
+    created = dataset.id.get_create_plist()
+    for number in range(created.get_nfilters()):
+        code, _, _, name = created.get_filter(number)
+        if not h5py.h5z.filter_avail(code):
+            called = printable((name or b"").decode("utf-8", "replace"))[:80]
+            raise BrokenSample(
+                field=field.canonical,
+                file=field.file,
+                cause=f"it is packed by an HDF5 filter that is not installed here: {code} {called}",
+                remedy="write it without, or packed by gzip; or set HDF5_PLUGIN_PATH to the folder "
+                "of the filter's plugin",
+                is_certain=False,
+            )
+
+
+def _check_chunks(dataset: Any, field: Field) -> None:
+    """Refuse a dataset of which chunks were never written: they would be read as zeros."""
+    if dataset.chunks is None or not dataset.size:
+        return
+    axes = zip(dataset.shape, dataset.chunks, strict=True)
+    wanted = math.prod(-(-length // chunk) for length, chunk in axes)
+    missing = wanted - int(dataset.id.get_num_chunks())
+    if missing > 0:
+        raise broken(
+            field,
+            f"{missing} of its {plural(wanted, 'chunk')} were never written, and would be read as "
+            f"{dataset.fillvalue}",
+            "write all of its values, or exclude the sample",
+        )
+
+
 def _read(dataset: Any, field: Field) -> torch.Tensor:
     dtype = dataset.dtype
     if dtype.kind not in "fiubc" or dtype.itemsize > 16 or dtype == np.longdouble:
@@ -127,6 +163,7 @@ def _read(dataset: Any, field: Field) -> torch.Tensor:
             f"is damaged ({UNPACKED} times as many are believed)",
             SAVE_AGAIN,
         )
+    _check_chunks(dataset, field)
     values = np.empty(dataset.shape, dtype.newbyteorder("="))
     if values.size:
         dataset.read_direct(values)

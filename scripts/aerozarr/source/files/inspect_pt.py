@@ -285,6 +285,11 @@ def _plain_tensor(pickle: Pickle, key: str | None) -> Tensor:
             f"it holds more than a tensor ({foreign}), which is not loaded because it could run "
             "code"
         )
+    if key is not None and not keys_of(pickle) and kind_of(pickle).endswith("dict"):
+        raise NotATensorError(
+            "it holds a dict that is empty, or whose keys are no texts",
+            "write the file again: torch.save({name: tensor})",
+        )
     if key is not None and not keys_of(pickle):
         raise NotATensorError(
             f"it holds {kind_of(pickle)}, not a dict with {key!r}",

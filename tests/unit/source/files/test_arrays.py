@@ -203,6 +203,21 @@ def unwritten(file: Any) -> None:
     file.create_dataset("points", shape=(10**9, 3), dtype="f4", chunks=(1000, 3))
 
 
+def half_written(file: Any) -> None:
+    made = file.create_dataset("points", shape=(10, 3), dtype="f4", chunks=(4, 3))
+    made[:4] = ROWS[:4, :3]
+    made[8:] = ROWS[8:10, :3]
+
+
+def packed_by_nobody(file: Any) -> None:
+    created = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    created.set_chunk((10, 3))
+    created.set_filter(32999, h5py.h5z.FLAG_OPTIONAL, ())  # as blosc's, where it is not installed
+    space = h5py.h5s.create_simple((10, 3))
+    made = h5py.h5d.create(file.id, b"points", h5py.h5t.IEEE_F32LE, space, created)
+    made.write_direct_chunk((0, 0), ROWS[:10, :3].tobytes())
+
+
 def external(file: Any) -> None:
     file["points"] = h5py.ExternalLink("/etc/passwd", "points")
 
@@ -253,12 +268,15 @@ BAD: dict[str, tuple[str, bytes, str]] = {
     "h5 cut short": ("p.h5::points", hdf5(points=ROWS)[:-100], "damaged"),
     "h5 of texts": ("p.h5::points", hdf5(points=["a", "b"]), "of no number type"),
     "h5 never written": ("p.h5::points", linked(unwritten), "it was never written"),
+    "h5 written in part": ("p.h5::points", linked(half_written), "1 of its 3 chunks were never"),
+    "h5 of a foreign filter": ("p.h5::points", linked(packed_by_nobody), "HDF5_PLUGIN_PATH"),
     "an external link": ("p.h5::points", linked(external), "a link to another file"),
     "external values": ("p.h5::points", linked(outside), "lie in other files"),
     "a link in a circle": ("p.h5::points", linked(soft), "is a link"),
     "virtual values": ("p.h5::points", linked(virtual), "lie in other files"),
     "pt without the key": ("p.pt::pionts", pt({"points": torch.ones(3)}), "Did you mean points?"),
     "pt dict without a key": ("p.pt", pt({"points": torch.ones(3)}), "it has points"),
+    "pt dict of numbers": ("p.pt::0", pt({0: torch.ones(3)}), "whose keys are no texts"),
     "pt tensor with a key": ("p.pt::points", pt(torch.ones(3, 3)), "not a dict with 'points'"),
     "pt of something else": ("p.pt::points", pt({"points": [1, 2]}), "something else at 'points'"),
 }
