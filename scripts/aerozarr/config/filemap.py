@@ -20,6 +20,8 @@ See `FilePart`. Several patches of a surface are joined with ` + `: see `join_pa
 
 
 _COLUMNS = re.compile(r"(?P<file>.+?)\s*\[:,\s*(?P<first>\d{1,6})(?::(?P<stop>\d{1,6}))?\]")
+# What is meant for columns, and is none of the two forms above: `[:, -1]`, `[0:3]`, `[..., 0]`.
+_NO_COLUMNS = re.compile(r"\[[^\]]*[:,].*\]$")
 KEY = "::"
 _OPTIONAL = "?"
 _AND = " + "
@@ -247,6 +249,13 @@ def _check_part(part: FilePart, name: str, text: object, where: str, *, is_of_cl
         raise SettingsError(
             f"{where}: {name}: {text!r} is no file name. Give the name of a file that lies "
             "directly in a sample's folder."
+        )
+    if not is_of_class and (part.file.endswith("]") or _NO_COLUMNS.search(part.key or "")):
+        # Else it would be the name of a file, or of an array, that no sample has.
+        raise SettingsError(
+            f"{where}: {name}: {text!r}: these columns cannot be read. Name one as in "
+            "points.npy[:, 3], or some that follow each other as in points.npy[:, 0:3], counted "
+            "from 0."
         )
     if part.key is not None and (not part.key.strip("/") or part.file.lower().endswith(".npy")):
         is_nothing = not part.key.strip("/")

@@ -30,7 +30,12 @@ from aerozarr.convert.permutation_file import Shuffle, spill_if_long
 from aerozarr.errors import BrokenSample, StoreError
 from aerozarr.filesystems.files import write_atomically
 from aerozarr.run_config import RunConfig
-from aerozarr.source.files.rows import columns_note, looks_transposed, outline_rows
+from aerozarr.source.files.rows import (
+    columns_note,
+    looks_transposed,
+    outline_rows,
+    whole_numbers_note,
+)
 from aerozarr.source.files.scalars import as_scalar
 from aerozarr.source.sample_table import find_sample
 from aerozarr.source.samples import UNKNOWN_SIZE, Sample, Skipped
@@ -254,12 +259,22 @@ def _write_domain(
             order = _shuffle(sample.id, domain, n_points, grid, settings.shuffle_seed)
         cast = cast_field(value, field, buffer, order.rounding_sample, order.kept_rows)
         record = _write_field(cast, field, order.perm, grid, settings, group)
-        note = columns_note(value, field)
-        fields[field.canonical] = replace(record, note=note) if note else record
+        fields[field.canonical] = replace(record, note=_note_of(value, field, record))
     if None not in transposed and len(set(transposed)) == 1:
         raise _transposed(domain.position, f"all fields of {domain.name} are", transposed[0])
     assert grid is not None and n_points is not None
     return grid, n_points, fields
+
+
+def _note_of(value: object, field: Field, record: FieldRecord) -> str:
+    """Return what the person should know of a field, the same for all samples; empty for nothing.
+
+    A text with numbers of one sample would be told once for each.
+    """
+    moments = record.moments
+    ends = [abs(end) for end in (*moments.low, *moments.high) if end is not None]
+    notes = (columns_note(value, field), whole_numbers_note(value, field, max(ends, default=0.0)))
+    return "; ".join(filter(None, notes))
 
 
 def _misaligned(
@@ -291,7 +306,12 @@ def _transposed(field: Field, subject: str, columns: int | None) -> BrokenSample
         file=field.file,
         cause=f"{subject} of shape ({field.width}, {columns}): components by points, where points "
         "by components are expected",
-        remedy="transpose: torch.save(tensor.T.contiguous(), path)",
+        remedy="transpose it, and write it again: "
+        + (
+            "torch.save(tensor.T.contiguous(), path)"
+            if field.file.endswith((".pt", ".pth"))
+            else "one row a point"
+        ),
     )
 
 

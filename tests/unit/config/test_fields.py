@@ -142,6 +142,12 @@ def test_a_key_changes_what_decides_reconversion_only_where_there_is_one() -> No
         ("::points", "is no file name"),
         ("a/all.npz::points", "is no file name"),
         ("all.npz::points[:, 0:2]", "names 2 columns, and the field has 3"),
+        ("all.npy[:, -3]", "these columns cannot be read"),
+        ("all.npy[:, -3:]?", "these columns cannot be read"),
+        ("all.npy[0:3]", "these columns cannot be read"),
+        ("all.npy[..., 0:3]", "these columns cannot be read"),
+        ("all.npy[3]", "these columns cannot be read"),
+        ("all.npz::points[:, [0, 1, 2]]", "these columns cannot be read"),
     ],
 )
 def test_a_key_that_cannot_be_is_refused(file: str, message: str) -> None:

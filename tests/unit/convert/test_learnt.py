@@ -30,6 +30,25 @@ def test_dropped_columns_are_noted(make):
     assert told_once([read, read]) == [f"{note} (2 samples)"]
 
 
+@in_a_folder
+@pytest.mark.parametrize(
+    ("dtype", "largest", "said"),
+    [
+        (torch.int64, 2048, "whole numbers from 2,048 on are rounded as float16; to keep them: "),
+        (torch.int16, -2049, "field_dtypes: {surface_pressure: float32}"),
+        (torch.int64, 2047, ""),
+        (torch.bool, 1, ""),
+        (torch.float32, 2049, ""),
+    ],
+)
+def test_whole_numbers_that_become_others_are_noted(make, dtype, largest, said):
+    tensors = shaped() | {"surface_pressure.pt": torch.ones(len(shaped()["surface_pressure.pt"]))}
+    tensors["surface_pressure.pt"][3] = largest
+    tensors["surface_pressure.pt"] = tensors["surface_pressure.pt"].to(dtype)
+    note = convert_tensors(make(), "a", tensors).fields["surface_pressure"].note
+    assert said in note if said else not note
+
+
 @each_place
 def test_the_fragment_has_size_and_checksum_of_every_file_of_the_group(make):
     run_config = make()

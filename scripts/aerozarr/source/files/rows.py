@@ -217,6 +217,33 @@ def columns_note(value: object, field: Field) -> str | None:
     )
 
 
+def whole_numbers_note(value: object, field: Field, largest: float) -> str | None:
+    """Return what to tell of whole numbers that the storage dtype does not tell apart, else None.
+
+    Parameters
+    ----------
+    value, field
+        As for `as_rows`.
+    largest
+        The greatest magnitude among the values as stored.
+    """
+    value = outline_of(value)
+    if not isinstance(value, torch.Tensor) or value.is_floating_point() or value.is_complex():
+        return None
+    # From here on neighbours are stored as the same number: what is rounded may be an id.
+    limit = 2 ** (np.finfo(field.dtype).nmant + 1)
+    if largest < limit:
+        return None
+    note = (
+        f"{field.canonical} ({field.file_and_key}): whole numbers from {limit:,} on are rounded as "
+        f"{field.dtype}"
+    )
+    wider = {"float16": "float32", "float32": "float64"}.get(field.dtype)
+    if wider is None:
+        return note
+    return f"{note}; to keep them: field_dtypes: {{{field.canonical}: {wider}}}"
+
+
 def blocks_of(
     value: object, field: Field, *, keep_mapping: bool = False
 ) -> Iterator[tuple[int, torch.Tensor]]:
