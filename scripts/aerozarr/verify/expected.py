@@ -9,17 +9,18 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict
 
 from aerozarr.convert.rounding import Rounding
 from aerozarr.errors import StoreError
-from aerozarr.filesystems.files import write_atomically
+from aerozarr.filesystems.files import read_or_none, write_atomically
 from aerozarr.messages import redacted
 from aerozarr.run_config import RunConfig
-from aerozarr.source.samples import Sample, key_of
+from aerozarr.source.samples import Sample, ids_by_split, key_of
 from aerozarr.store.format.layout import (
     CHECKSUMS,
     MANIFEST,
@@ -58,6 +59,31 @@ class Expected(BaseModel):
     objects: dict[str, tuple[int, str]]
     source: Sample | None
     is_foreign: bool = False
+
+
+class ListedSource(BaseModel):
+    """What the source holds, as it was listed for a verification.
+
+    Attributes
+    ----------
+    fingerprints
+        By the id of each sample, in sample order: what changes when one of its files does.
+    splits
+        The ids of each split, in its order.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    fingerprints: dict[str, str]
+    splits: dict[str, list[str]]
+
+    @classmethod
+    def of(cls, samples: Sequence[Sample]) -> Self:
+        """Return what a listing says of its samples."""
+        return cls(
+            fingerprints={sample.id: sample.fingerprint for sample in samples},
+            splits=ids_by_split(samples),
+        )
 
 
 class Problem(NamedTuple):
@@ -101,6 +127,9 @@ SAME_SETTINGS = (
     "verify with the settings that the store was made with, or run snakemake, which converts anew "
     "with these"
 )
+
+# Where it is written down what the source holds, in the folder of a verification.
+_SOURCE = "source.json"
 
 # Those that a repair is.
 MENDED = (CONVERT_ANEW, MERGE_ANEW, RUN)
@@ -232,9 +261,16 @@ def prepare_verification(run_config: RunConfig, *, write: bool) -> dict[str, Sam
         for expected in made:
             path = folder / "expected" / f"{key_of(expected.sample_id)}.json"
             write_atomically(path, expected.model_dump_json().encode("utf-8"))
-        listed = {"source": [sample.id for sample in source]}
-        write_atomically(folder / "source.json", json.dumps(listed).encode("utf-8"))
+        if run_config.settings.verify == "full":
+            listed = ListedSource.of(source).model_dump_json()
+            write_atomically(folder / _SOURCE, listed.encode("utf-8"))
     return {key_of(expected.sample_id): expected.source or _row_of(expected) for expected in made}
+
+
+def read_listed_source(run_config: RunConfig) -> ListedSource | None:
+    """Return what the source held when the verification began; None where it was not looked at."""
+    content = read_or_none(verification_folder(run_config) / _SOURCE)
+    return None if content is None else ListedSource.model_validate_json(content)
 
 
 def _row_of(expected: Expected) -> Sample:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from aerozarr.convert.fragment import read_fragment
 from aerozarr.convert.rounding import Rounding, rounding_warnings
 from aerozarr.errors import StoreError
 from aerozarr.filesystems.files import write_atomically
@@ -21,6 +22,7 @@ from aerozarr.store.format.layout import (
     MANIFEST,
     PROVENANCE,
     SKIPPED,
+    SPLITS,
     group_path,
     split_path,
 )
@@ -38,8 +40,10 @@ from aerozarr.verify.expected import (
     RUN,
     SAME_SETTINGS,
     Findings,
+    ListedSource,
     Problem,
     is_foreign,
+    read_listed_source,
     read_manifest,
     read_recorded,
     verification_folder,
@@ -189,7 +193,7 @@ def verify(run_config: RunConfig, *, table: Path, verdict: Path) -> None:
         )
         for sample_id in manifest.samples
     ]
-    source = json.loads((folder / "source.json").read_bytes())["source"]
+    source = read_listed_source(run_config)
     problems = [("", *problem) for problem in check_store(run_config, manifest, source)]
     problems += [(one.sample_id, *problem) for one in found for problem in one.problems]
     names = dict.fromkeys(name for one in found for name in one.rounding)
@@ -221,7 +225,9 @@ def verify(run_config: RunConfig, *, table: Path, verdict: Path) -> None:
         raise StoreError(f"not everything is as it should be; {table} has the list")
 
 
-def check_store(run_config: RunConfig, manifest: Manifest, source: list[str]) -> Iterable[Problem]:
+def check_store(
+    run_config: RunConfig, manifest: Manifest, source: ListedSource | None
+) -> Iterable[Problem]:
     """Yield what is wrong with a store besides its samples.
 
     Parameters
@@ -231,7 +237,7 @@ def check_store(run_config: RunConfig, manifest: Manifest, source: list[str]) ->
     manifest
         The store's manifest.
     source
-        Ids of the samples that the source holds; empty where it was not looked at.
+        What the source holds; None where it was not looked at.
     """
     settings, store = run_config.settings, run_config.store
     name = settings.dataset_name or run_config.dataset.name
@@ -258,11 +264,10 @@ def check_store(run_config: RunConfig, manifest: Manifest, source: list[str]) ->
     listed = set(manifest.samples)
     for sample_id in sorted(_samples_of(recorded) - listed):
         yield Problem(sample_id, f"is in {CHECKSUMS} and not in {MANIFEST}", MERGE_ANEW)
-    skipped = _skipped(store)
-    known = listed | (skipped or set())
-    for sample_id in source if skipped is not None else ():
-        if sample_id not in known:
-            yield Problem(sample_id, f"is in the source and not in {MANIFEST}", RUN)
+    if source is not None:
+        yield from _check_samples(run_config, manifest, source)
+    if source is not None and recorded:  # or another program's, which may have another order
+        yield from _check_order(store, manifest, source)
     # Lists that training code opens may be the person's own; see `merge_manifest`.
     own = {*recorded, *always_there(run_config.dataset.rule), CHECKSUMS, PROVENANCE}
     orphans: dict[str, int] = {}
@@ -283,16 +288,80 @@ def check_store(run_config: RunConfig, manifest: Manifest, source: list[str]) ->
         yield Problem(group_path(sample_id), what, remedy)
 
 
+def _check_samples(
+    run_config: RunConfig, manifest: Manifest, source: ListedSource
+) -> Iterable[Problem]:
+    """Yield the samples of the source that the store should have, and does not list."""
+    skipped = _skipped(run_config.store)
+    if skipped is None:
+        return
+    for sample_id, fingerprint in source.fingerprints.items():
+        if sample_id in manifest.samples:
+            continue
+        if sample_id not in skipped:
+            yield Problem(sample_id, f"is in the source and not in {MANIFEST}", RUN)
+        elif not skipped[sample_id]:
+            # Else the listing would have skipped it for that, once more.
+            what = f"is complete in the source, and {SKIPPED} says that it was skipped"
+            yield Problem(sample_id, what, RUN)
+        elif _has_changed(run_config, sample_id, fingerprint):
+            what = f"was broken, as {SKIPPED} says, and its files have changed since"
+            yield Problem(sample_id, what, RUN)
+
+
+def _check_order(store: StoreRoot, manifest: Manifest, source: ListedSource) -> Iterable[Problem]:
+    """Yield where order and splits of the samples that are listed are not those of the source."""
+    order = [sample_id for sample_id in source.fingerprints if sample_id in manifest.samples]
+    if order != [sample_id for sample_id in manifest.samples if sample_id in source.fingerprints]:
+        yield Problem(MANIFEST, "its samples are not in the order of the source", RUN)
+    found = _json_object(store.read(SPLITS))
+    if found is None:
+        return  # which is told of the file itself
+    splits = {
+        split: [sample_id for sample_id in ids if sample_id in manifest.samples]
+        for split, ids in source.splits.items()
+    }
+    for split in dict.fromkeys([*splits, *found]):
+        if found.get(split, []) != splits.get(split, []):
+            what = f"the split {printable(split)!r} is not that of source and settings"
+            yield Problem(SPLITS, what, RUN)
+
+
+def _has_changed(run_config: RunConfig, sample_id: str, fingerprint: str) -> bool:
+    """Whether the files of a broken sample are others by now, as far as the work folder knows."""
+    try:
+        fragment = read_fragment(run_config.fragment(key_of(sample_id)))
+    except StoreError:
+        return False
+    is_of_it = fragment.sample_id == sample_id and fragment.status == "broken"
+    return is_of_it and fragment.fingerprint not in ("", fingerprint)
+
+
+def _json_object(content: bytes | None) -> dict[str, object] | None:
+    """Return what a file of JSON holds; None for one that is not there, or is damaged."""
+    try:
+        found = json.loads(content or b"null")
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
 def _samples_of(recorded: Iterable[str]) -> set[str]:
     return {place[0] for place in map(split_path, recorded) if place is not None}
 
 
-def _skipped(store: StoreRoot) -> set[str] | None:
-    """Return the ids of the skipped samples; None where the table of them is damaged."""
+def _skipped(store: StoreRoot) -> dict[str, bool] | None:
+    """Return the skipped samples, by id; None where the table of them is damaged.
+
+    True for one with a field that could not be converted, False for one that was skipped when the
+    source was listed.
+    """
     content = store.read(SKIPPED)
     if content is None:
-        return set()
+        return {}
     try:
-        return {row["id"] for row in read_table(content, SKIPPED, ["id"])}
+        return {
+            row["id"]: bool(row["field"]) for row in read_table(content, SKIPPED, ["id", "field"])
+        }
     except StoreError:
         return None  # which is told of the file itself
