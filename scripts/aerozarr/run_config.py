@@ -36,7 +36,7 @@ from aerozarr.store.format.layout import (
     FORMAT_VERSION,
 )
 from aerozarr.store.write import open_root
-from aerozarr.store.write.records import check_lease, end_lease
+from aerozarr.store.write.records import check_lease, check_lease_can_be_taken, end_lease
 from aerozarr.store.write.root import StoreRoot
 
 # Of the fragments; raise by hand when what they record changes.
@@ -203,13 +203,19 @@ class RunConfig:
     def check_lease(self) -> None:
         """Check that no other run has taken the store over since this one began.
 
+        A run that found nothing to write has taken no lease; what it writes all the same, because a
+        rule or a file was forced, it may write while no other run is at work.
+
         Raises
         ------
         StoreError
-            When one has.
+            When one has, or is.
         """
-        for token in self.lease_tokens[:1]:
-            check_lease(self.store, token)
+        tokens = self.lease_tokens
+        if tokens:
+            check_lease(self.store, tokens[0])
+        else:
+            check_lease_can_be_taken(self.store, (), take_over=self.settings.take_over)
 
     def end_lease(self) -> None:
         """Let other runs write to the store: this one has written all."""

@@ -18,14 +18,17 @@ from aerozarr.filesystems.location import is_url
 from aerozarr.merge.summary import digest_of
 from aerozarr.messages import first_lines, plural, printable, redacted
 from aerozarr.run_config import LEASE_TOKEN, MERGED, WRITER, RunConfig
+from aerozarr.source.splits import parse_split
 from aerozarr.store.format.layout import (
     MANIFEST,
     PARTIAL_FOLDER,
     RECORDS_FOLDER,
     ROOT_METADATA,
     group_path,
+    id_list_name,
     is_beside_the_groups,
     is_foreign_in_group,
+    is_id_list,
 )
 from aerozarr.store.format.manifest import Manifest
 from aerozarr.store.write.records import (
@@ -60,6 +63,8 @@ def check_store_is_ours(run_config: RunConfig, state: State, plan: Plan) -> Writ
     """
     settings, store = run_config.settings, run_config.store
     written = read_written(store)
+    # A run of this work folder merged here before, and its record was lost.
+    is_first = written is None and state.summary is None
     is_merged_here = (
         state.summary is not None
         and state.manifest is not None
@@ -80,6 +85,8 @@ def check_store_is_ours(run_config: RunConfig, state: State, plan: Plan) -> Writ
     _check_groups(run_config, visible - known)
     _check_files_in_groups(run_config, state, wanted)
     _check_no_folders(run_config)
+    if is_first:
+        _check_no_files(run_config, state)
     return Written(settings.dataset, sources_of(run_config), frozenset(known | wanted))
 
 
@@ -160,6 +167,32 @@ def _check_no_folders(run_config: RunConfig) -> None:
             f"store: {place} is a folder, where aerozarr keeps a file of that name. Move it away, "
             "or set store to a place of its own."
         )
+
+
+def _check_no_files(run_config: RunConfig, state: State) -> None:
+    """Check that no file of somebody's own is where a first run would put one of that name.
+
+    Later runs know by the last merge what is theirs.
+    """
+    settings, location = run_config.settings, run_config.store.location
+    if settings.take_over:
+        return
+    if location.is_local:
+        names = os.listdir(location.path) if os.path.isdir(location.path) else []
+    else:
+        names = [path for path in state.files if "/" not in path]
+    # Lists of other splits stay as they are.
+    asked = [parse_split(text).name for text in settings.splits] if settings.source_root else []
+    lists = {id_list_name(split) for split in asked}
+    wanted = {name for name in names if is_beside_the_groups(name)} - {RECORDS_FOLDER}
+    foreign = sorted(name for name in wanted if not is_id_list(name) or name in lists)
+    if foreign:
+        head = (
+            f"store: {redacted(settings.store)!r} holds {plural(len(foreign), 'file')} that no run "
+            "of this store wrote, where this run would write. Set store to a place of its own; if "
+            "they may be replaced, set take_over: true."
+        )
+        raise SettingsError("\n".join([head, *first_lines(map(printable, foreign))]))
 
 
 def sources_of(run_config: RunConfig) -> tuple[str, ...]:

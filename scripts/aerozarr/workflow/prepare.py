@@ -20,7 +20,16 @@ from aerozarr.filesystems.files import check_writable, lock, write_atomically
 from aerozarr.filesystems.location import Location
 from aerozarr.merge.summary import digest_of_tables
 from aerozarr.messages import did_you_mean, plural, redacted
-from aerozarr.run_config import EXPECTED_TABLES, HANDED_OVER, RunConfig
+from aerozarr.run_config import (
+    EXPECTED_TABLES,
+    HANDED_OVER,
+    INCOMPLETE,
+    MERGED,
+    REPORT,
+    RUN_JSON,
+    SAMPLES,
+    RunConfig,
+)
 from aerozarr.source.samples import Listing
 from aerozarr.store.write.local_files import LocalFiles
 from aerozarr.verify.repair import Planned, begin_repair
@@ -37,6 +46,14 @@ from aerozarr.workflow.state import State
 # Kept for the life of the process: closing the file gives the lock up.
 _locks: list[IO[str]] = []
 
+
+# The lock of the work folder, which is there from its first run on.
+_LOCK = ".lock"
+# What runs remove from the work folder, or write anew, whatever it holds.
+_REPLACED = (
+    *(SAMPLES, INCOMPLETE, MERGED, REPORT, RUN_JSON, "fragments", "estimate"),
+    *("verification", "verify.tsv", "repair.tsv", "adoption", "adopt.tsv"),
+)
 
 # Targets that convert and merge nothing, whatever is out of step.
 _LEAVE_STORE = frozenset({"estimate", "remove_orphans"})
@@ -205,14 +222,31 @@ def acquire_workdir(run_config: RunConfig) -> list[str]:
     Raises
     ------
     SettingsError
-        When the folder cannot be written.
+        When the folder cannot be written, or holds what runs would replace and none wrote.
     StoreError
         When another run is at work in it, or jobs that one left cannot be ended.
     """
     check_writable("workdir", Path(run_config.workdir))
+    _check_workdir_is_ours(run_config)
     Path(run_config.workdir).mkdir(parents=True, exist_ok=True)
-    _locks.append(lock(run_config.place(".lock")))
+    _locks.append(lock(run_config.place(_LOCK)))
     return end_left_jobs(Path(run_config.workdir))
+
+
+def _check_workdir_is_ours(run_config: RunConfig) -> None:
+    """Check that a folder without a run's lock holds nothing that a run removes or replaces.
+
+    It may be any folder: the working directory, with tables and results of somebody's own.
+    """
+    if run_config.place(_LOCK).exists():
+        return
+    found = [name for name in _REPLACED if run_config.place(name).exists()]
+    if found:
+        raise SettingsError(
+            f"workdir: {run_config.workdir!r} holds {', '.join(found)}, which runs would replace, "
+            "and no run has been at work there. Set workdir to a folder of its own. (If it is a "
+            f"work folder that was copied without hidden files, make an empty {_LOCK} in it.)"
+        )
 
 
 def listing_messages(listing: Listing, run_config: RunConfig) -> list[str]:

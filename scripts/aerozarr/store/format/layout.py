@@ -42,6 +42,7 @@ LEASE = f"{RECORDS_FOLDER}/lease.json"
 
 
 GROUP_SUFFIX = ".zarr"
+_LIST_SUFFIX = "_design_ids.txt"
 
 # File names are cut at so many characters, and made distinct by a hash.
 LONGEST_NAME = 180
@@ -213,7 +214,12 @@ def statistics_name(split: str | None = None) -> str:
 
 def id_list_name(split: str) -> str:
     """Return the name of the file with the ids of a split, one a line."""
-    return f"{safe_name(split)}_design_ids.txt"
+    return f"{safe_name(split)}{_LIST_SUFFIX}"
+
+
+def is_id_list(name: str) -> bool:
+    """Whether a name is that of a file with the ids of some split."""
+    return name.endswith(_LIST_SUFFIX)
 
 
 _BESIDE = frozenset(
@@ -225,9 +231,7 @@ def is_beside_the_groups(name: str) -> bool:
     """Whether a name at the root is that of a file, or of a folder of records, of a store."""
     if name in _BESIDE:
         return True
-    return name.endswith("_design_ids.txt") or (
-        name.startswith("statistics.") and name.endswith(".json")
-    )
+    return is_id_list(name) or (name.startswith("statistics.") and name.endswith(".json"))
 
 
 def stays_inside(path: str) -> bool:
