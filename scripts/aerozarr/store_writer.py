@@ -168,13 +168,13 @@ class StoreWriter:
         # Before the group, so that it is known as ours should this process be killed.
         write_atomically(row, json.dumps({"id": sample_id, "split": split or ""}).encode())
         sample = Sample(key, sample_id, split or "", -1, (), (), "")
+        fragment = config.fragment(key)
+        fragment.unlink(missing_ok=True)  # should this be killed, it would speak of another group
         load = _loader(arrays, given)
         made = convert(
             sample, load, config.domains, config.settings, config.store, config.dataset.scalars
         )
-        fragment = config.fragment(key)
         if made.skipped is not None:
-            fragment.unlink(missing_ok=True)
             row.unlink()
             skipped = made.skipped
             raise BrokenSample(
@@ -212,7 +212,8 @@ class StoreWriter:
             Sample(key_of(row["id"]), row["id"], row["split"], -1, (), (), "") for row in rows
         ]
         any_config = self._base()
-        samples = [each for each in samples if any_config.fragment(each.key).exists()]
+        begun = samples
+        samples = [each for each in begun if any_config.fragment(each.key).exists()]
         if not samples:
             raise StoreError(
                 "no sample was written, so there is nothing to list. Write some first."
@@ -245,6 +246,11 @@ class StoreWriter:
             count = plural(len(summary.orphans), "group")
             lines.insert(0, f"{count} in the store that the manifest does not list:")
             lines[1:1] = first_lines(map(printable, summary.orphans))
+        if lost := [printable(each.id) for each in begun if each not in samples]:
+            # Their process was killed, or could not write.
+            why = f"its writing did not end ({plural(len(lost), 'sample')})"
+            head = f"warning: not listed, because {why}; write it again:"
+            lines = [head, *first_lines(lost), *lines]
         return lines
 
     def _check_ours(self) -> None:
@@ -326,6 +332,11 @@ class StoreWriter:
         for name in names:
             attribute = attribute_named(name)
             if attribute is not None:
+                if attribute in filemap:
+                    raise SettingsError(
+                        f"{name!r} and {filemap[attribute]!r} are two names of one field. Give it "
+                        "once."
+                    )
                 filemap[attribute] = name
             elif name not in self._settings.fields:
                 known = [*ATTRIBUTES, *self._settings.fields]
@@ -393,7 +404,8 @@ def _loader(arrays: Mapping[str, Any], scalars: Mapping[str, Any]) -> Any:
             return array.detach().cpu()
         if not isinstance(array, np.ndarray):
             return array  # which is told of
-        if array.dtype.kind not in "fiubc":
+        # numpy's longdouble has more digits than any dtype of torch.
+        if array.dtype.kind not in "fiubc" or array.dtype.type in (np.longdouble, np.clongdouble):
             raise BrokenSample(
                 field=field.canonical,
                 file=field.file,

@@ -16,7 +16,16 @@ import numpy as np
 import pytest
 import torch
 
-from aerozarr import BrokenSample, ChunkDataset, SettingsError, Store, StoreError, StoreWriter
+from aerozarr import (
+    BrokenSample,
+    ChunkDataset,
+    SettingsError,
+    Store,
+    StoreError,
+    StoreWriter,
+    store_writer,
+)
+from aerozarr.filesystems.files import write_atomically
 from workflow.harness import FILEMAP, REPOSITORY, Workspace, digests, tensors, write_sample
 
 SETTINGS = {"chunk_points": 16, "shard_points": 32}
@@ -168,12 +177,47 @@ def test_a_writer_that_is_killed_leaves_nothing_half_written(tmp_path: Path) -> 
         store.read(sample)
 
 
+def test_what_was_not_written_to_its_end_is_told_and_not_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = StoreWriter(tmp_path / "store", SETTINGS)
+    for sample in "ab":
+        writer.write(sample, arrays_of(1))
+    writer.finish()
+
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:  # the group is there, and its record is not
+        patched.setattr(store_writer, "write_atomically", killed_at_the_second(killed))
+        with pytest.raises(KeyboardInterrupt):
+            writer.write("b", arrays_of(2))
+    told = "\n".join(writer.finish())
+    assert Store(tmp_path / "store").samples == ["a"]
+    assert "its writing did not end (1 sample); write it again:\n  b" in told
+    writer.write("b", arrays_of(2))
+    assert "did not end" not in "\n".join(writer.finish())
+    assert Store(tmp_path / "store").samples == ["a", "b"]
+
+
+def killed_at_the_second(killed: Any) -> Any:
+    """What writes the sample's row, and is killed before its fragment."""
+    calls: list[object] = []
+
+    def write(*given: Any, **options: Any) -> None:
+        calls.append(given)
+        (killed if len(calls) > 1 else write_atomically)(*given, **options)
+
+    return write
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"surface_pressure": torch.ones(41)}, "it has 41 rows"),
         ({"surface_pressure": torch.full((40,), 1e9)}, "too large for float16"),
         ({"surface_pressure": np.array(["a"] * 40)}, "of no number type"),
+        ({"surface_pressure": np.zeros(40, np.longdouble)}, "of no number type"),
         ({"surface_pressure": np.array([object()] * 40)}, "of no number type"),
         ({"surface_pressure": [1.0] * 40}, "it holds a list"),
         ({"surface_pressure": torch.ones(40, 2)}, "has 2 columns"),
@@ -235,6 +279,9 @@ def test_names_that_are_no_field_or_id(tmp_path: Path) -> None:
         writer.write("a", {**arrays_of(1), "surface_presure": torch.ones(40)})
     with pytest.raises(SettingsError, match="has volume_velocity but no position"):
         writer.write("a", {"volume_velocity": torch.ones(40, 3)})
+    doubled = {"volume_sdf": torch.ones(40), "volume_distance_to_surface": torch.zeros(40)}
+    with pytest.raises(SettingsError, match="are two names of one field"):
+        writer.write("a", {**arrays_of(1), **doubled})
     for sample_id in ("../a", "", "a.zarr/b", "/etc/passwd"):
         with pytest.raises(StoreError, match="cannot be a sample's id"):
             writer.write(sample_id, arrays_of(1))
