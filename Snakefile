@@ -43,7 +43,7 @@ onstart:
 
 onsuccess:
     OUTCOME.ended = "done"
-    end_run(Path(WORKDIR))
+    RUN.end()
 
 
 onerror:

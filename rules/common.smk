@@ -18,7 +18,6 @@ from aerozarr.garbage import no_garbage_collection
 from aerozarr.source.sample_table import read_samples
 from aerozarr.workflow.resources import arrays_of, memory_mb, runtime_minutes
 from aerozarr.workflow.start_run import start_run
-from aerozarr.workflow.slurm import end_run
 from aerozarr.workflow.snakemake_internals.cluster import jobs_in_group
 from aerozarr.workflow.snakemake_internals.modules import checkpoint_output
 from aerozarr.workflow.terminal import Outcome

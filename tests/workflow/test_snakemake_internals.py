@@ -51,6 +51,7 @@ if workflow.is_main_process:
     note("targets", lambda: sorted(invocation.targets(options)))
     note("forced_rules", lambda: sorted(invocation.forced_rules(options)))
     note("last_rules", lambda: sorted(invocation.last_rules(options)))
+    note("leaves_out_hooks", invocation.leaves_out_hooks, options)
     note("only_looks", invocation.only_looks, options)
     note("runs_jobs", invocation.runs_jobs, workflow)
     note("has_scheduler before", jobs.has_scheduler, workflow)
@@ -118,6 +119,7 @@ onstart:
     note("run_name", cluster.run_name, workflow)
     note("has_scheduler", jobs.has_scheduler, workflow)
     note("had_nothing_to_do", jobs.had_nothing_to_do, workflow)
+    note("only_touches", invocation.only_touches, workflow)
     keep()
 
 onerror:
@@ -130,7 +132,9 @@ EXPECTED = {
     "targets": ["all"],
     "forced_rules": ["good"],
     "last_rules": [],
+    "leaves_out_hooks": False,
     "only_looks": False,
+    "only_touches": False,
     "runs_jobs": True,
     "has_scheduler before": False,
     "is_dry_run": False,

@@ -20,7 +20,7 @@ from aerozarr.workflow.direct_jobs import DirectJobs, request_of
 from aerozarr.workflow.display import NoDisplay
 from aerozarr.workflow.entry_point import server_command
 from aerozarr.workflow.ownership import let_go
-from aerozarr.workflow.slurm import prepare_submission
+from aerozarr.workflow.slurm import end_run, prepare_submission
 from aerozarr.workflow.snakemake_internals import commands, invocation, scheduling
 from aerozarr.workflow.snakemake_internals.attributes import Workflow
 
@@ -123,6 +123,8 @@ class Run:
 
     def begin(self) -> None:
         """Set what no option of Snakemake can, before the first job starts."""
+        if invocation.only_touches(self.workflow):
+            return  # there are no jobs, and nothing in the work folder is this run's
         if self.config.settings.on_broken_sample == "fail":
             scheduling.stop_at_first_failure(self.workflow)
             # Nor would the sample be less broken when it is tried again.
@@ -165,9 +167,15 @@ class Run:
             commands.forget_conda(self.workflow)
         snakemake_shortcuts.take_shortcuts()
 
+    def end(self) -> None:
+        """Forget what was written down of the jobs of this run: all of them are done."""
+        if not invocation.only_touches(self.workflow):
+            end_run(Path(self.config.workdir))
+
     def give_up(self) -> None:
         """Let other runs write to the store: this one has failed."""
-        let_go(self.config)
+        if not invocation.only_touches(self.workflow):
+            let_go(self.config)
 
 
 def start_fork_server(scripts: Path, targets: Collection[str]) -> None:

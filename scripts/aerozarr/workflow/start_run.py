@@ -168,6 +168,11 @@ def _start(
     runs_jobs = invocation.runs_jobs(workflow)
     verifies = "verify" in targets
     adopts = "adopt" in targets
+    if runs_jobs and invocation.leaves_out_hooks(options):
+        raise SettingsError(
+            "--no-hooks leaves out what aerozarr does before the first job and after the last. "
+            "Leave it out; an importing workflow can do without hooks of its own."
+        )
     check_targets(targets, rule, is_imported=modules.is_imported(workflow))
     if runs_jobs and (verifies or adopts or not _is_merged(config)):
         # There will be jobs: torch is imported while the samples are listed.

@@ -21,8 +21,11 @@ TARGETS = (
     *("all", "verify", "repair", "estimate", "remove_orphans", "adopt"),
     *("make_example", "list_samples", "merge_manifest"),
 )
-# Those that do not go with others.
-_ALONE = ("adopt", "repair")
+# Those that do not go with others: a run that verifies prepares no conversion; orphans would be
+# removed before the manifest lists what the same run converts; an estimate takes its listing.
+_ALONE = ("adopt", "repair", "verify", "remove_orphans", "estimate")
+# Of these, an importing workflow's own targets may be others.
+_BESIDE_FOREIGN = ("verify", "remove_orphans", "estimate")
 
 
 def own_names(given: Iterable[str], rule: Callable[[str], str]) -> frozenset[str]:
@@ -73,7 +76,10 @@ def check_targets(
                 f"there is no target {printable(name)!r}.{did_you_mean(name, TARGETS)} "
                 "snakemake --list names all."
             )
-        if name in _ALONE and len(targets) > 1:
+        others = {*targets} - {name}
+        if is_imported and name in _BESIDE_FOREIGN:
+            others &= {*TARGETS, "default"}
+        if name in _ALONE and others:
             raise SettingsError(
                 f"{rule(name)} is a target of its own. Give it alone on the command line."
             )

@@ -25,6 +25,7 @@ from aerozarr.merge.remove_orphans import foreign_files, kept_groups, orphans_of
 from aerozarr.merge.summary import read_summary
 from aerozarr.messages import first_lines, plural, printable, redacted, tell
 from aerozarr.run_config import MERGED, REPORT, RUN_JSON, RunConfig
+from aerozarr.store.format.layout import MANIFEST
 from aerozarr.verify.repair import outcome_path as repaired_path
 from aerozarr.verify.store import read_verdict
 from aerozarr.workflow.run import Run
@@ -72,6 +73,9 @@ class Outcome:
             if invocation.is_dry_run(run.workflow):
                 tell(*forecast_lines(run))
                 return
+            if invocation.only_touches(run.workflow):
+                tell(*([] if run.is_imported else [_TOUCHED]))
+                return
             nothing_to_do = jobs.had_nothing_to_do(run.workflow)
             if not self.ended and nothing_to_do:
                 self.ended = "nothing to do"
@@ -86,6 +90,12 @@ class Outcome:
             except OSError as error:
                 tell(f"{run.config.place(RUN_JSON)} cannot be written: {error.strerror}")
 
+
+# What a run with `--touch` comes to, whatever its target.
+_TOUCHED = (
+    "--touch gave files in the work folder new times, and nothing was listed, converted or looked "
+    "at: what a run does is not decided by times. Give the same command without --touch"
+)
 
 # Of this process's runs.
 _outcomes: list[Outcome] = []
@@ -143,7 +153,19 @@ def result_lines(run: Run) -> list[str]:
         return [*_written(repaired_path(run.config)), *lines[:-1], check, *lines[-1:]]
     if "remove_orphans" in run.targets:
         return [*_log_lines(run.config, "remove_orphans"), *lines[-1:]]
+    if summary is None:
+        return [_not_merged(run)]
     return [*lines[:-1], *_next_lines(run), *lines[-1:]]
+
+
+def _not_merged(run: Run) -> str:
+    """Return what a run came to that ended well before its merge: it was told to."""
+    store = redacted(run.config.settings.store).rstrip("/")
+    return (
+        "nothing was merged: by its targets, or --until, --omit-from or --batch, this run was to "
+        f"end before. {store}/{MANIFEST} is that of an earlier run, or not there; snakemake with "
+        "the other options goes on from here"
+    )
 
 
 def _next_lines(run: Run) -> list[str]:

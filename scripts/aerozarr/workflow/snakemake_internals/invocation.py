@@ -88,6 +88,16 @@ def is_dry_run(workflow: Workflow) -> bool:
     return bool(workflow.dryrun)
 
 
+def only_touches(workflow: Workflow) -> bool:
+    """Whether `--touch` is given, which runs no command of any job (`touch`, since 5)."""
+    return bool(workflow.touch)
+
+
+def leaves_out_hooks(options: Namespace | None) -> bool:
+    """Whether `--no-hooks` leaves out `onstart`, `onsuccess`, `onerror` (`no_hooks`, since 5)."""
+    return options is not None and bool(options.no_hooks)
+
+
 def is_usual(workflow: Workflow) -> bool:
     """Whether this is a run or a dry run of all, without Snakemake's own report of all jobs."""
     options = command_line()
