@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from aerozarr.config.settings import load_settings
+from aerozarr.config.load_settings import load_settings
 from aerozarr.errors import SettingsError, StoreError
 from aerozarr.run_config import RunConfig
 from aerozarr.store.write.records import Lease, take_lease
