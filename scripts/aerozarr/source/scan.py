@@ -25,7 +25,7 @@ Folders = dict[str, dict[str, FileInfo]]
 # Folders that systems and tools make, which hold copies of samples or nothing of the dataset.
 _IGNORED = re.compile(
     r"\.snapshots?|\.zfs|\.git|\.Trash(-\d+)?|\.ipynb_checkpoints|@eaDir|#recycle|lost\+found"
-    r"|__MACOSX|\$RECYCLE\.BIN"
+    r"|__MACOSX|\$RECYCLE\.BIN|\.snakemake"
 )
 # What programs put behind the name of a file that is not finished, or packed.
 _UNFINISHED = re.compile(

@@ -255,7 +255,7 @@ def test_a_source_that_may_not_be_read_is_refused(
         listed(local)
 
 
-JUNK = (".snapshot", ".Trash-1000", ".git", "@eaDir", "lost+found", "__MACOSX")
+JUNK = (".snapshot", ".Trash-1000", ".git", "@eaDir", "lost+found", "__MACOSX", ".snakemake")
 JUNK += (".ipynb_checkpoints",)
 
 
