@@ -19,7 +19,10 @@ _CREDENTIALS = re.compile(r"(?<=://)[^/]*@")
 
 def did_you_mean(name: object, known: Iterable[str]) -> str:
     """Return ` Did you mean X?` for the known name nearest to `name`, else an empty text."""
-    near = difflib.get_close_matches(str(name), list(known), n=1, cutoff=0.5)
+    names = list(known)
+    # Cd before Cl for CD: another case is a slip, another letter may be another quantity.
+    same = [one for one in names if one.casefold() == str(name).casefold()]
+    near = same or difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
     return f" Did you mean {near[0]}?" if near else ""
 
 
@@ -33,11 +36,11 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def first_lines(items: Iterable[str]) -> list[str]:
+def first_lines(items: Iterable[str], most: int = SHOWN) -> list[str]:
     """Return the first few of some lines, indented, and how many more there are."""
     shown = [f"  {item}" for item in items]
-    more = len(shown) - SHOWN
-    return shown if more <= 0 else [*shown[:SHOWN], f"  … and {more} more"]
+    more = len(shown) - most
+    return shown if more <= 0 else [*shown[:most], f"  … and {more} more"]
 
 
 def plural(number: int, noun: str) -> str:

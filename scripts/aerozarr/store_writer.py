@@ -23,6 +23,7 @@ from aerozarr.config.filemap import ATTRIBUTES, KNOWN, attribute_named
 from aerozarr.config.load_settings import load_settings
 from aerozarr.config.scalars import Scalar, scalars_of
 from aerozarr.convert.fragment import read_fragment
+from aerozarr.convert.kept import Kept
 from aerozarr.convert.sample import convert
 from aerozarr.errors import BrokenSample, SettingsError, StoreError
 from aerozarr.filesystems.files import write_atomically
@@ -148,7 +149,8 @@ class StoreWriter:
         Raises
         ------
         BrokenSample
-            When an array or a scalar cannot be stored: then nothing of the sample is in the store.
+            When an array or a scalar cannot be stored: then what was written of the sample before
+            stays as it is.
         StoreError
             When its id cannot be a place in the store, or a group is there that is not ours.
         SettingsError
@@ -165,17 +167,27 @@ class StoreWriter:
         row = self._row(config, key)
         if not row.exists() and config.store.has_group(sample_id):
             self._check_group(config, sample_id)
+        before = row.read_bytes() if row.exists() else None
         # Before the group, so that it is known as ours should this process be killed.
         write_atomically(row, json.dumps({"id": sample_id, "split": split or ""}).encode())
         sample = Sample(key, sample_id, split or "", -1, (), (), "")
         fragment = config.fragment(key)
-        fragment.unlink(missing_ok=True)  # should this be killed, it would speak of another group
-        load = _loader(arrays, given)
+        kept = _set_aside(config, key)
         made = convert(
-            sample, load, config.domains, config.settings, config.store, config.dataset.scalars
+            sample,
+            _loader(arrays, given),
+            config.domains,
+            config.settings,
+            config.store,
+            config.dataset.scalars,
+            kept,
         )
         if made.skipped is not None:
-            row.unlink()
+            if kept is not None and before is not None:  # all is as it was
+                write_atomically(row, before)
+                kept.record.replace(fragment)
+            else:
+                row.unlink()
             skipped = made.skipped
             raise BrokenSample(
                 field=skipped.field, file=sample_id, cause=skipped.cause, remedy=skipped.remedy
@@ -361,6 +373,22 @@ class StoreWriter:
             dataset = Dataset("custom", filemap, scalars=self._scalars)
             self._configs[key] = RunConfig(settings, dataset, domains)
         return self._configs[key]
+
+
+def _set_aside(config: RunConfig, key: str) -> Kept | None:
+    """Set aside what is recorded of a sample that is written again; None when nothing is.
+
+    Should this process be killed, it would speak of another group.
+    """
+    fragment, record = config.fragment(key), config.set_aside(key)
+    try:
+        former = read_fragment(fragment)
+    except StoreError:
+        fragment.unlink(missing_ok=True)
+        return None
+    record.parent.mkdir(exist_ok=True)
+    fragment.replace(record)
+    return Kept(former, frozenset(), record)
 
 
 def _own_scalars(said: Any) -> Any:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import pytest
 import torch
 
 from aerozarr import Store
-from workflow.harness import Workspace, digests, write_sample
+from workflow.harness import FILEMAP, Workspace, digests, write_sample
 
 GONE = "aerozarr_test_code_ran"
 
@@ -78,13 +79,12 @@ def test_each_is_listed_with_field_file_cause_and_remedy_and_the_others_convert(
     assert workspace.run().nothing_to_do
 
 
-def test_one_that_is_mended_is_converted_and_one_that_breaks_leaves_no_group(
+def test_one_that_breaks_is_not_listed_and_one_that_is_mended_is_converted(
     converted: Workspace,
 ) -> None:
     write_sample(converted.source / "b", 1, U=torch.full((70, 3), 1e5))
     converted.run()
     assert converted.listed() == ["a", "deep/c"]
-    assert converted.groups() == ["a", "deep/c"]
     # The remedy that the table names:
     converted.config["field_dtypes"] = {"volume_velocity": "float32"}
     converted.run()
@@ -102,6 +102,37 @@ def test_when_all_are_broken_the_run_fails_and_there_is_no_manifest(workspace: W
     assert "every sample is broken (3)" in run.output
     assert not (workspace.store / "manifest.json").exists()
     assert workspace.groups() == []
+
+
+@pytest.mark.parametrize("others", [{}, {"shuffle_seed": 7}], ids=["one field", "all fields"])
+def test_a_mistake_in_the_settings_costs_no_group(
+    converted: Workspace, others: dict[str, object]
+) -> None:
+    """Whatever of the groups would be converted anew, and whether a run before failed, too."""
+    before, settings = digests(converted.store), {**converted.config}
+    wrong = {**FILEMAP, "surface_pressure": "U.pt", "volume_velocity": "p.pt"}
+    converted.config |= {"filemap": wrong, **others}
+    for _ in range(2):
+        run = converted.run(ok=False)
+        assert "every sample is broken (3)" in run.output
+        assert digests(converted.store) == before, "and the manifest still lists them"
+    converted.config = settings
+    assert converted.run().converted == []
+    assert digests(converted.store) == before
+
+
+def test_the_group_of_a_broken_sample_waits_for_its_file(converted: Workspace) -> None:
+    place = converted.source / "b" / "p.pt"
+    good, times = place.read_bytes(), place.stat()
+    place.write_bytes(good[:-100])
+    run = converted.run()
+    assert converted.listed() == ["a", "deep/c"]
+    assert converted.groups() == ["a", "b", "deep/c"]
+    assert "the former group of 1 broken sample stays" in run.output
+    place.write_bytes(good)
+    os.utime(place, ns=(times.st_atime_ns, times.st_mtime_ns))
+    converted.run()
+    assert converted.listed() == ["a", "b", "deep/c"]
 
 
 def test_fail_stops_at_the_first(workspace: Workspace) -> None:

@@ -240,5 +240,5 @@ def _refuse_overflow(value: object, stored: Rows, field: Field, kept_rows: KeptR
             field=field.canonical,
             file=field.file,
             cause=f"a value of {largest:.6g} is too large for {field.dtype}",
-            remedy=f"set field_dtypes: {{{field.canonical}: {wider}}}",
+            remedy=f"set field_dtypes: {{{field.canonical}: {wider}}}, beside those that it has",
         )

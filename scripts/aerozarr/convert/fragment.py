@@ -66,7 +66,7 @@ class Fragment(
     sample_id
         The sample's id.
     status
-        `converted`, or `broken`: then there is no group.
+        `converted`, or `broken`: then it says nothing of a group that may be there from before.
     fragment_version
         Version of this record.
     fingerprint, stored_as

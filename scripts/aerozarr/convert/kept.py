@@ -31,9 +31,10 @@ class Kept:
     fragment
         What is recorded of the group.
     fields
-        Canonical names of the fields that hold.
+        Canonical names of the fields that hold; none where all are converted anew.
     record
-        The fragment's file. It goes before the group changes, since it says nothing of the new one.
+        The fragment's file. It goes before the group changes, since it says nothing of the new one;
+        of a sample that turns out to be broken, both stay.
     """
 
     fragment: Fragment
@@ -49,16 +50,6 @@ class Kept:
         """Return how many points such a domain has in the source."""
         is_kept = self.grid_of(domain) is not None
         return self.fragment.points_in_source(domain.name) if is_kept else None
-
-    def is_true_without(self, name: str) -> bool:
-        """Whether the group is what it was but for a field that it never had, and all of it holds.
-
-        Parameters
-        ----------
-        name
-            Canonical name of the field.
-        """
-        return name not in self.fragment.fields and self.fragment.fields.keys() <= self.fields
 
     def take(self, field: Field, group: GroupWriter) -> FieldRecord:
         """Have a group keep a field's shards; return what was learnt of it."""
@@ -138,8 +129,7 @@ def find_kept(
 ) -> Kept | None:
     """Return what a job keeps of the sample's group: what the run set its fragment aside for.
 
-    None when there is nothing: then the whole sample is converted. `changes` is as for
-    `held_fields`.
+    None when there is no such group, or it is not whole. `changes` is as for `held_fields`.
     """
     record = run_config.set_aside(sample.key)
     try:
@@ -147,14 +137,12 @@ def find_kept(
     except StoreError:
         record.unlink(missing_ok=True)
         return None
-    fields = frozenset[str]()
-    if fragment.sample_id == sample.id:
-        fields = held_fields(run_config, sample, fragment, changes)
-    there = store.files_of(sample.id) if fields else {}
+    there = store.files_of(sample.id)
     is_whole = all(
         there.get(path, -1) in (size, None) for path, (size, _) in fragment.objects.items()
     )
-    if fields and is_whole:
+    if fragment.sample_id == sample.id and fragment.status == "converted" and is_whole:
+        fields = held_fields(run_config, sample, fragment, changes)
         return Kept(fragment, fields, record)
     record.unlink()
     return None

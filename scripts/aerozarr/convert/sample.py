@@ -76,8 +76,7 @@ def convert(
     Returns
     -------
     Fragment
-        For a broken sample one that says what is wrong; then no group is left in the store, or
-        the former one, if it only lacks the field that is wrong.
+        For a broken sample one that says what is wrong; then a group of before stays as it is.
 
     Raises
     ------
@@ -94,15 +93,8 @@ def convert(
                 sample, load, domains, settings, group, kept
             )
         except BrokenSample as error:
-            # Of scalars it is not known whether they hold.
-            if kept is None or scalars or not kept.is_true_without(error.field):
-                if kept is not None:
-                    kept.end()
-                if store.has_group(sample.id):
-                    store.withdraw_manifest()
-                    store.remove_group(sample.id)
-            # Else all that the group has is as the source has it: it stays, and so does its record,
-            # for a run that leaves the added field out, or has a better file.
+            # The group of before is as it was, and so is its record: neither a mistake in the
+            # settings nor a file that is broken now may cost what was converted.
             return Fragment(
                 sample_id=sample.id,
                 status="broken",
@@ -395,7 +387,7 @@ def convert_from_source(
     made = convert(sample, load, run_config.domains, run_config.settings, store, scalars, kept)
     source_bytes = made.source_bytes
     if UNKNOWN_SIZE in sample.sizes:
-        before = kept.fragment.source_bytes if kept is not None else 0
+        before = kept.fragment.source_bytes if kept is not None and kept.fields else 0
         source_bytes = max(before, sum(read_sizes.values()))
     made = replace(
         made,

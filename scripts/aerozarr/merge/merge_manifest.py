@@ -71,7 +71,7 @@ def merge_fragments(
     skipped = sorted([*skipped, *broken], key=lambda row: (row.split, row.id))
     if broken and (settings.on_broken_sample == "fail" or not converted):
         _withdraw_if_wrong(store)
-        raise StoreError(_why_failed(broken, converted))
+        raise StoreError(_why_failed(broken, converted, store))
     there = store.all_files()
     if isinstance(there, LocalFiles):
         there.take(looking.whole())
@@ -91,7 +91,8 @@ def merge_fragments(
         "source_bytes": sum(fragment.source_bytes for fragment in converted),
         "stored_bytes": sum(fragment.stored_bytes for fragment in converted),
     }
-    waiting = _waiting(run_config, samples, fragments)
+    groups = store.groups_among(there)
+    waiting = groups & _waiting(run_config, samples, fragments)
     adopted = sum(fragment.adopted for fragment in converted)
     if adopted:  # settings and versions are not those that wrote these
         counts["adopted"] = adopted
@@ -114,11 +115,7 @@ def merge_fragments(
         absent=sum(row.is_absent for row in skipped),
         unreadable=[str(row) for row in skipped if row.kind == "unreadable"],
         kinds=dict(Counter(row.kind for row in skipped)),
-        orphans=sorted(
-            (store.groups_among(there) & ours)
-            - {fragment.sample_id for fragment in converted}
-            - waiting
-        ),
+        orphans=sorted((groups & ours) - {fragment.sample_id for fragment in converted} - waiting),
         source_bytes=counts["source_bytes"],
         stored_bytes=counts["stored_bytes"],
         manifest_digest=digest_of(manifest),
@@ -161,7 +158,8 @@ def _waiting(run_config: RunConfig, samples: list[Sample], fragments: list[Fragm
 def _told_of_waiting(count: int) -> str:
     return (
         f"the former group of {plural(count, 'broken sample')} stays in the store and is not "
-        "listed; without the field that is wrong, or with a better file, it is used again"
+        "listed; with the files and settings of before it is used again, and what is converted "
+        "later takes its place"
     )
 
 
@@ -173,12 +171,13 @@ def _how_bad(row: Skipped) -> tuple[int, str, str]:
 
 def _not_finite(fragment: Fragment) -> str:
     """Return a sample's id and its fields that hold NaN or infinite values; empty if none does."""
-    names = [
-        name
-        for name, record in fragment.fields.items()
-        if any(record.moments.nans) or any(record.moments.infinities)
-    ]
-    return f"{fragment.sample_id}: {', '.join(names)}" if names else ""
+    told = []
+    for name, record in fragment.fields.items():
+        moments = record.moments
+        if any(moments.nans) or any(moments.infinities):
+            count = sum(moments.nans) + sum(moments.infinities)
+            told.append(f"{name} ({count} of {moments.rows * len(moments.nans)} values)")
+    return f"{fragment.sample_id}: {', '.join(told)}" if told else ""
 
 
 def _placeholders(
@@ -239,13 +238,16 @@ def _publish(
     return files
 
 
-def _why_failed(broken: list[Skipped], converted: list[Fragment]) -> str:
+def _why_failed(broken: list[Skipped], converted: list[Fragment], store: StoreRoot) -> str:
     head = (
         f"{plural(len(broken), 'broken sample')}, and on_broken_sample is fail"
         if converted
         else f"every sample is broken ({len(broken)}), so there is nothing to list"
     )
-    return "\n".join([f"{head}:", *first_lines(map(str, broken))])
+    stays = store.read(MANIFEST) is not None
+    what = f"{redacted(store.location.url)}/{MANIFEST} and the groups that it lists are as before"
+    lines = first_lines(map(str, broken))
+    return "\n".join([f"{head}{f' ({what})' if stays else ''}:", *lines])
 
 
 def _check_fragments(samples: list[Sample], fragments: list[Fragment]) -> None:

@@ -97,7 +97,10 @@ class Summary:
         if self.not_finite:
             have = "has" if len(self.not_finite) == 1 else "have"
             number = plural(len(self.not_finite), "sample")
-            lines.append(f"warning: {number} {have} values that are not finite, kept as they are:")
+            lines.append(
+                f"warning: {number} {have} values that are not finite, kept as they are; to leave "
+                "a sample out, name it in the setting exclude:"
+            )
             lines += first_lines(map(printable, self.not_finite))
         lines += [printable(f"warning: {note}") for note in self.notes]
         if self.orphans:

@@ -162,6 +162,7 @@ def plan_run(
     convert: dict[str, str] = {}
     forget: list[str] = []
     in_part: dict[str, frozenset[str]] = {}
+    aside: set[str] = set()
     for sample in state.samples:
         why = _why_convert(sample, state.fragments, run_config.stored_as_digest, files)
         if sample.key in damaged:
@@ -170,10 +171,13 @@ def plan_run(
             convert[sample.key] = why
             if sample.key in state.fragments:
                 forget.append(sample.key)
-            if why in (CHANGED, OTHER_SETTINGS):
-                others = _not_kept(run_config, sample, state, files)
-                if others is not None:
-                    in_part[sample.key] = others
+            fragment = state.fragments.get(sample.key)
+            if why in (CHANGED, OTHER_SETTINGS) and fragment and _is_whole_group(fragment, files):
+                aside.add(sample.key)
+                held = held_fields(run_config, sample, fragment, state.changes.get(sample.id, {}))
+                if held:
+                    names = run_config.field_texts.keys() | fragment.fields.keys()
+                    in_part[sample.key] = frozenset(names) - held
     # Of those that this run does not list (limit, splits), the next one that does is to know.
     forget += sorted(frozenset(damaged) - {sample.key for sample in state.samples})
     lost = sum(why == GONE for why in convert.values())
@@ -184,6 +188,7 @@ def plan_run(
         if sample.key in convert or sample.key in is_forced
     }
     in_part = {key: names for key, names in in_part.items() if key not in is_forced}
+    aside -= is_forced  # of which nothing is to be kept
     if last and set(last) <= _BEFORE_CONVERSION:
         convert = {}
     list_anew = any(state.found_tables[name] != content for name, content in state.tables.items())
@@ -238,6 +243,7 @@ def plan_run(
         merge_anew,
         messages,
         in_part,
+        aside,
         restored,
         state.set_aside,
         doubtful,
@@ -256,16 +262,9 @@ def _forced_keys(
     }
 
 
-def _not_kept(
-    run_config: RunConfig, sample: Sample, state: State, files: Mapping[str, int | None]
-) -> frozenset[str] | None:
-    """Return the fields that differ of a sample converted in part; None when all of it is."""
-    fragment = state.fragments[sample.key]
-    if fragment is None or not is_whole(fragment, files):
-        return None
-    held = held_fields(run_config, sample, fragment, state.changes.get(sample.id, {}))
-    names = run_config.field_texts.keys() | fragment.fields.keys()
-    return frozenset(names) - held if held else None
+def _is_whole_group(fragment: Fragment, files: Mapping[str, int | None]) -> bool:
+    """Whether a fragment is of a group, and the store holds all of it."""
+    return fragment.status == "converted" and is_whole(fragment, files)
 
 
 def renewed_fragments(run_config: RunConfig, state: State, plan: Plan) -> dict[str, Fragment]:
@@ -347,16 +346,16 @@ def forget(run_config: RunConfig, plan: Plan) -> None:
         run_config.set_aside(key).replace(run_config.fragment(key))
     for key in plan.forget:
         path, aside = run_config.fragment(key), run_config.set_aside(key)
-        if key not in plan.in_part:
+        if key not in plan.aside:
             path.unlink(missing_ok=True)
             aside.unlink(missing_ok=True)
         elif key in plan.set_aside:
             path.unlink(missing_ok=True)  # it says that the sample is broken
         elif path.exists():
-            # Its job keeps by it what holds of the group.
+            # Its job keeps by it what holds of the group, which stays if the sample is broken.
             aside.parent.mkdir(exist_ok=True)
             path.replace(aside)
-    for key in plan.convert.keys() - plan.in_part.keys():
+    for key in plan.convert.keys() - {*plan.aside}:
         run_config.set_aside(key).unlink(missing_ok=True)
     if plan.writes:
         for doubtful in plan.doubtful:

@@ -101,6 +101,9 @@ class Plan:
         What the person should know.
     in_part
         Of samples that are converted in part: by key, the fields that are not kept.
+    aside
+        Keys of the fragments to set aside and not to remove: their groups are whole, and stay until
+        the new ones are.
     restored
         Keys of fragments that were set aside and hold after all.
     set_aside
@@ -116,6 +119,7 @@ class Plan:
     merge_anew: bool
     messages: Sequence[str] = field(default_factory=list)
     in_part: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    aside: Collection[str] = ()
     restored: Collection[str] = ()
     set_aside: Collection[str] = ()
     doubtful: Sequence[str] = ()

@@ -23,7 +23,7 @@ from aerozarr.errors import AerozarrError
 from aerozarr.filesystems.files import read_or_none, write_atomically
 from aerozarr.merge.remove_orphans import foreign_files, kept_groups, orphans_of
 from aerozarr.merge.summary import read_summary
-from aerozarr.messages import first_lines, plural, printable, redacted, tell
+from aerozarr.messages import SHOWN, first_lines, plural, printable, redacted, tell
 from aerozarr.run_config import MERGED, REPORT, RUN_JSON, RunConfig
 from aerozarr.store.format.layout import MANIFEST
 from aerozarr.verify.repair import outcome_path as repaired_path
@@ -189,9 +189,11 @@ def failure_lines(run: Run) -> list[str]:
             return ["interrupted; nothing came of it, and the same command begins anew"]
         return ["interrupted; what is converted is kept: the same command goes on from here"]
     told = [[f"{one.rule}: {one.reason[0]}", *one.reason[1:]] for one in failed]
+    # What a single job says has a head, and tells itself how much more there is.
+    most = SHOWN + 2 if len(failed) == 1 else SHOWN
     return [
         *([f"{plural(len(failed), 'job')} failed:"] if failed else []),
-        *first_lines(printable(line) for lines in sorted(told) for line in lines),
+        *first_lines((printable(line) for lines in sorted(told) for line in lines), most),
         (
             f"not finished; more is above, and in {run.config.workdir}/logs. What is converted is "
             "kept: once the cause is mended, the same command goes on from here."
