@@ -191,7 +191,15 @@ def _rows_of_json(text: str) -> Iterator[_Row]:
     if isinstance(content, dict):
         for family, splits in content.items():
             if not isinstance(splits, dict):
-                raise ValueError(f"{family}: {_shown(splits)} is no object with a list a split")
+                hint = ""
+                if isinstance(splits, list):
+                    hint = (
+                        ". If these are splits without a family, put them in one: {'mine': "
+                        f"{{{family!r}: […]}}}}, and name them by it, as in splits: [mine/{family}]"
+                    )
+                raise ValueError(
+                    f"{family}: {_shown(splits)} is no object with a list a split{hint}"
+                )
             for split, ids in splits.items():
                 yield f"{family}/{split}", family, split, _as_list(ids, f"{family}/{split}")
         return

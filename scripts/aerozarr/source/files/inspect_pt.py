@@ -48,6 +48,9 @@ _LEGACY_PICKLES = 5
 _READ_PROTOCOL = 2
 
 
+_SAVE_ARRAY = "if it is a NumPy array, save a tensor: torch.save(torch.from_numpy(array), path)"
+
+
 class NotATensorError(Exception):
     """A file that is not one plain tensor of torch.save: what it is, and what to do."""
 
@@ -283,7 +286,8 @@ def _plain_tensor(pickle: Pickle, key: str | None) -> Tensor:
     if foreign is not None:
         raise NotATensorError(
             f"it holds more than a tensor ({foreign}), which is not loaded because it could run "
-            "code"
+            "code",
+            _SAVE_ARRAY if foreign.startswith("numpy") else SAVE_AGAIN,
         )
     if key is not None and not keys_of(pickle) and kind_of(pickle).endswith("dict"):
         raise NotATensorError(
@@ -306,7 +310,8 @@ def _plain_tensor(pickle: Pickle, key: str | None) -> Tensor:
         raise NotATensorError(
             f"it holds {kind_of(pickle)}, not a tensor of plain values; it has "
             f"{_named(keys_of(pickle))}",
-            f"name the tensor in filemap after the file, as in file.pt::name, or {SAVE_AGAIN}",
+            "name the tensor in filemap after the file, as in file.pt::name, if it is so in all "
+            f"samples; otherwise {SAVE_AGAIN}",
         )
     if tensor is None:
         what = kind_of(pickle) if key is None else f"something else at {key!r}"

@@ -204,7 +204,9 @@ def kind_of(pickle: Pickle) -> str:
     """Return what a pickle holds that is no plain tensor, as people call it, e.g. `a dict`."""
     value = pickle.value
     if isinstance(value, Call):
-        return _ODD.get(value.function) or _DATA.get(value.function) or f"a {value.function}"
+        odd = _ODD.get(value.function) or _DATA.get(value.function)
+        is_tensor = value.function in _PLAIN
+        return odd or ("a tensor" if is_tensor else f"a {value.function}")
     if isinstance(value, Name):
         return "a dtype" if value.text.startswith("torch.") else f"a {value.text}"
     kind = value.kind if isinstance(value, _Container) else type(value).__name__

@@ -168,10 +168,11 @@ def as_rows(value: object, field: Field) -> torch.Tensor:
     rows = tensor.unsqueeze(1) if tensor.ndim == 1 else tensor
     first, stop = field.columns or (0, field.width)
     if rows.shape[1] < stop:
-        wanted = f"{field.name} has {field.width}"
+        wanted, remedy = f"{field.name} has {field.width}", one_tensor
         if field.columns:
             wanted = f"the file map asks for column {stop - 1}, counted from 0"
-        raise broken(field, f"its shape {shape} has too few columns: {wanted}", one_tensor)
+            remedy = "name columns in filemap that all samples have, or exclude this one"
+        raise broken(field, f"its shape {shape} has too few columns: {wanted}", remedy)
     is_row = rows.shape[0] == 1 and rows.shape[1] > _MOST_COLUMNS
     if field.width == 1 and rows.shape[1] > 1 and not field.columns and not is_row:
         raise broken(
