@@ -22,6 +22,7 @@ from aerozarr import __version__
 from aerozarr.config.load_settings import load_settings
 from aerozarr.config.settings_documents import settings_schema
 from aerozarr.errors import SettingsError
+from aerozarr.run_config import RunConfig
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 README = (REPOSITORY / "README.md").read_text("utf-8")
@@ -163,7 +164,11 @@ def test_the_schema_takes_all_settings_that_the_documents_show() -> None:
         ({"exclude": "run_12"}, True),
         ({"dataset_name": 2024}, True),
         ({"scalars": {"drag": "forces.csv::Cd"}, "source_url": "x"}, True),
-        ({"scalars": {"drag": {"unit": "N"}}, "source_url": "x"}, False),
+        ({"scalars": {"drag": {"unit": "N"}}, "source_url": "x", "dataset": "ahmedml"}, False),
+        (
+            {"scalars": {"drag": {"table": "f.csv::Cd", "id_column": "run"}}, "source_url": "x"},
+            True,
+        ),
         ({"fields": {"surface_T": {"file": "T.pt", "witdh": 3}}, "source_url": "x"}, False),
         ({"limit": 0}, False),
         ({"values_dtype": "float8"}, False),
@@ -177,7 +182,7 @@ def test_the_schema_says_what_the_settings_do(settings: dict[str, object], is_fi
         load_settings(settings)
     else:
         with pytest.raises(SettingsError):
-            load_settings(settings)
+            RunConfig.of(load_settings(settings))
 
 
 def test_the_containers_steps_are_the_documented_ones() -> None:

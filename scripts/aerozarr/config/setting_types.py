@@ -196,7 +196,12 @@ class ScalarSetting(BaseModel):
         What the group says of it as `units` and `long_name`, after the CF conventions.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        # One of them; see `scalars_of`.
+        json_schema_extra={"oneOf": [{"required": ["file"]}, {"required": ["table"]}]},
+    )
 
     file: Text | None = None
     table: Text | None = None
