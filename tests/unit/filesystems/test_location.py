@@ -27,7 +27,7 @@ class Vault(MemoryFileSystem):  # type: ignore[misc]
     protocol = "vault"
     cachable = False
     store: dict[str, Any] = {}  # noqa: RUF012 - MemoryFileSystem keeps its files in the class
-    pseudo_dirs = [""]  # noqa: RUF012
+    pseudo_dirs = [""]  # noqa: RUF012 - likewise
 
     def __init__(self, token: str = "", fails_at: str = "", **options: Any) -> None:
         super().__init__(**options)

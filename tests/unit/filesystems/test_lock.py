@@ -24,7 +24,7 @@ HOLDER = """
     from aerozarr.filesystems.files import lock
     held = lock(Path(sys.argv[1]))
     print("held", flush=True)
-    time.sleep(120)
+    time.sleep(120)  # the test ends it long before
 """
 
 

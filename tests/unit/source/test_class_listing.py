@@ -158,7 +158,7 @@ def test_a_sample_of_two_splits_of_a_class_is_loaded_where_it_has_its_place(
     source = source_of(settings | {"limit": limit})
     names = {"train": ["t0", "t1", "t2"], "test": ["e0", "t2", "t0"]}
     for sample in source.list().samples:
-        _, split, place, _ = source.loader(sample)(field_of("surface_pressure"))  # type: ignore[misc]
+        _, split, place, _ = source.loader(sample)(field_of("surface_pressure"))  # type: ignore[misc] # what the class here gives
         assert names[split][place] == sample.id
 
 

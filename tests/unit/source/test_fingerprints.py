@@ -124,13 +124,13 @@ def test_an_object_that_is_written_anew_with_the_same_size_is_noticed(memory: Me
     assert after["b"] != before["b"]
 
 
-class Stamped(MemoryFileSystem):  # type: ignore[misc]
+class Stamped(MemoryFileSystem):  # type: ignore[misc] # fsspec has no types
     """A store that names what changes with an object in a way of its own."""
 
     protocol = "stamped"
     cachable = False
     store: dict[str, Any] = {}  # noqa: RUF012 - MemoryFileSystem keeps its files in the class
-    pseudo_dirs = [""]  # noqa: RUF012
+    pseudo_dirs = [""]  # noqa: RUF012 - likewise
 
     def __init__(self, name: str, value: str, **options: Any) -> None:
         super().__init__(**options)
