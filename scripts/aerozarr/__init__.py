@@ -15,7 +15,7 @@ if TYPE_CHECKING:
         StoreError,
     )
     from aerozarr.store.read.store import Store
-    from aerozarr.store_writer import StoreWriter
+    from aerozarr.store_writer.writer import StoreWriter
     from aerozarr.training.dataset import ChunkDataset
     from aerozarr.training.normalizer import Normalizer
     from aerozarr.training.prefetch import LookAhead
@@ -37,7 +37,7 @@ __all__ = [
 # Where each public name is; imported when it is first asked for, because the reader needs torch.
 _MODULES = {
     "Store": "store.read.store",
-    "StoreWriter": "store_writer",
+    "StoreWriter": "store_writer.writer",
     "ChunkDataset": "training.dataset",
     "LookAhead": "training.prefetch",
     "Normalizer": "training.normalizer",

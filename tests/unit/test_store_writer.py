@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import os
 import re
+import resource
 import shutil
 import signal
 import time
@@ -23,9 +24,9 @@ from aerozarr import (
     Store,
     StoreError,
     StoreWriter,
-    store_writer,
 )
 from aerozarr.filesystems.files import write_atomically
+from aerozarr.store_writer import sample_record
 from workflow.harness import FILEMAP, REPOSITORY, Workspace, digests, tensors, write_sample
 
 SETTINGS = {"chunk_points": 16, "shard_points": 32}
@@ -189,7 +190,7 @@ def test_what_was_not_written_to_its_end_is_told_and_not_listed(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:  # the group is there, and its record is not
-        patched.setattr(store_writer, "write_atomically", killed_at_the_second(killed))
+        patched.setattr(sample_record, "write_atomically", killed_at_the_second(killed))
         with pytest.raises(KeyboardInterrupt):
             writer.write("b", arrays_of(2))
     told = "\n".join(writer.finish())
@@ -198,6 +199,30 @@ def test_what_was_not_written_to_its_end_is_told_and_not_listed(
     writer.write("b", arrays_of(2))
     assert "did not end" not in "\n".join(writer.finish())
     assert Store(tmp_path / "store").samples == ["a", "b"]
+
+
+def test_when_no_file_can_be_written_the_sample_of_before_stays_in_its_split(
+    tmp_path: Path,
+) -> None:
+    writer = StoreWriter(tmp_path / "store", SETTINGS)
+    writer.write("a", arrays_of(1), split="train")
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200, limit[1]))  # rows fit, shards do not
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            writer.write("a", arrays_of(2), split="test")
+        with pytest.raises(OSError, match="File too large"):
+            writer.write("new", arrays_of(2), split="test")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    told = "\n".join(writer.finish())
+    assert "its writing did not end (1 sample); write it again:\n  new" in told
+    store = Store(tmp_path / "store")
+    assert store.splits == {"train": ("a",)}
+    stored = store.read("a", fields=["surface_pressure"])["surface_pressure"]
+    assert sorted(stored[:, 0].tolist()) == sorted(
+        arrays_of(1)["surface_pressure"].to(torch.float16).flatten().tolist()
+    )
 
 
 def killed_at_the_second(killed: Any) -> Any:

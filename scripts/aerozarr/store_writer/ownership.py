@@ -1,0 +1,89 @@
+"""Whose a StoreWriter's store is: what another program, or one with another workdir, has there."""
+
+from __future__ import annotations
+
+from aerozarr.errors import SettingsError, StoreError
+from aerozarr.messages import printable, redacted
+from aerozarr.run_config import RunConfig
+from aerozarr.source.samples import key_of
+from aerozarr.store.format.layout import MANIFEST
+from aerozarr.store.format.manifest import Manifest
+from aerozarr.store.write.records import Written, read_written
+from aerozarr.store_writer.given import ORIGIN
+from aerozarr.store_writer.sample_record import row_of
+
+
+def check_store(config: RunConfig) -> None:
+    """Refuse a store that no StoreWriter wrote, or one with another workdir.
+
+    Raises
+    ------
+    SettingsError
+        When it is so, and `take_over` is not set.
+    """
+    written = read_written(config.store)
+    check_workdir(config, written)
+    if written is None or written.dataset == ORIGIN or config.settings.take_over:
+        return
+    raise SettingsError(
+        f"store: {redacted(config.settings.store)!r} holds "
+        f"{printable(written.dataset or 'a dataset that is not known')}, which no StoreWriter "
+        "wrote. Give a place of its own; if what is there may be replaced, set take_over: true."
+    )
+
+
+def check_workdir(config: RunConfig, written: Written | None) -> None:
+    """Refuse a store that was finished with another workdir, whose samples this one lacks.
+
+    Raises
+    ------
+    SettingsError
+        When it is so, and `take_over` is not set.
+    """
+    if written is None or written.dataset != ORIGIN or config.settings.take_over:
+        return
+    if written.writer in ("", ORIGIN):
+        # Earlier versions did not say which workdir it was: what the manifest lists has to do.
+        is_known = _knows_all_listed(config)
+    else:
+        is_known = written.writer == config.writer
+    if is_known:
+        return
+    raise SettingsError(
+        f"workdir: {config.workdir!r} is not the one that "
+        f"{redacted(config.settings.store)!r} was finished with, or the store had another name "
+        "then, so this StoreWriter would take out of the manifest what it does not know. Give "
+        "the workdir of before (into it, the folders rows and fragments of another may be "
+        "copied); to list what is written with this one alone, set take_over: true."
+    )
+
+
+def check_group(config: RunConfig, sample_id: str) -> None:
+    """Refuse to replace a group that no StoreWriter wrote.
+
+    Raises
+    ------
+    SettingsError
+        When one with another workdir finished meanwhile.
+    StoreError
+        When the group is not ours, and `take_over` is not set.
+    """
+    written = read_written(config.store)
+    check_workdir(config, written)
+    if config.settings.take_over or (written is not None and sample_id in written.groups):
+        return
+    raise StoreError(
+        f"store: {redacted(config.settings.store)!r} holds a group of {printable(sample_id)} "
+        "that no StoreWriter wrote. Give a place of its own, or set take_over: true."
+    )
+
+
+def _knows_all_listed(config: RunConfig) -> bool:
+    content = config.store.read(MANIFEST)
+    if content is None:
+        return True
+    try:
+        listed = Manifest.parse(content, MANIFEST).samples
+    except StoreError:
+        return False
+    return all(row_of(config, key_of(sample_id)).exists() for sample_id in listed)

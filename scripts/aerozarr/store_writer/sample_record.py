@@ -1,0 +1,101 @@
+"""What a StoreWriter's workdir says of a sample: the row with its split, and its fragment.
+
+The fragment is there when the sample is written, and speaks of the group that is in the store. The
+row is there from the moment that the group may be: so it is known as ours, and as one whose writing
+did not end, should the process be killed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from aerozarr.convert.fragment import Fragment, read_fragment
+from aerozarr.convert.kept import Kept
+from aerozarr.errors import BrokenSample, StoreError
+from aerozarr.filesystems.files import write_atomically
+from aerozarr.run_config import RunConfig
+from aerozarr.source.samples import Sample, key_of
+
+
+def row_of(config: RunConfig, key: str) -> Path:
+    """Return where the row of a sample is, given its key."""
+    return config.place(f"rows/{key}.json")
+
+
+def sample_of(sample_id: str, split: str) -> Sample:
+    """Return the sample of a row: it has no files."""
+    return Sample(key_of(sample_id), sample_id, split, -1, (), (), "")
+
+
+def read_rows(config: RunConfig) -> list[Sample]:
+    """Return the samples that were begun, in the order of the setting `splits`, then of ids."""
+    rows = [json.loads(path.read_bytes()) for path in config.place("rows").glob("*.json")]
+    order = {name: number for number, name in enumerate(config.settings.splits)}
+    rows.sort(key=lambda row: (order.get(row["split"], len(order)), row["split"], row["id"]))
+    return [sample_of(row["id"], row["split"]) for row in rows]
+
+
+class SampleRecord:
+    """The record of a sample that is about to be written.
+
+    Parameters
+    ----------
+    config
+        The configuration.
+    sample
+        The sample.
+
+    Attributes
+    ----------
+    is_known
+        Whether it was written before, or begun.
+    """
+
+    def __init__(self, config: RunConfig, sample: Sample) -> None:
+        self._sample = sample
+        self._row = row_of(config, sample.key)
+        self._fragment = config.fragment(sample.key)
+        self._aside = config.set_aside(sample.key)
+        self.is_known = self._row.exists()
+
+    @contextmanager
+    def replaced(self) -> Iterator[Kept | None]:
+        """Set what is recorded aside while the group is written anew; yield it.
+
+        Should this process be killed, it would speak of another group. If the group cannot be
+        written and is as it was, so is the record.
+        """
+        if not self.is_known:
+            self._write_row()
+        kept = self._set_aside()
+        try:
+            yield kept
+        except BaseException as error:
+            if kept is not None and self._aside.exists():  # the group is as it was
+                self._aside.replace(self._fragment)
+            elif kept is None and not self.is_known and isinstance(error, BrokenSample):
+                self._row.unlink()  # and no group was there
+            raise
+
+    def end(self, fragment: Fragment) -> None:
+        """Record that the group is written."""
+        if self.is_known:
+            self._write_row()  # not before: the group of before has the split of before
+        write_atomically(self._fragment, fragment.to_json())
+
+    def _write_row(self) -> None:
+        row = {"id": self._sample.id, "split": self._sample.split}
+        write_atomically(self._row, json.dumps(row).encode())
+
+    def _set_aside(self) -> Kept | None:
+        try:
+            former = read_fragment(self._fragment)
+        except StoreError:
+            self._fragment.unlink(missing_ok=True)
+            return None
+        self._aside.parent.mkdir(exist_ok=True)
+        self._fragment.replace(self._aside)
+        return Kept(former, frozenset(), self._aside)

@@ -1,0 +1,213 @@
+"""Writing a store from arrays in memory: what a solver's exporter or a script of one's own calls.
+
+It is the code of the workflow's jobs: a sample becomes visible whole or not at all, and the
+manifest lists what is on the disk.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from msgspec import structs
+
+from aerozarr.convert.fragment import Fragment, read_fragment
+from aerozarr.convert.sample import convert
+from aerozarr.errors import BrokenSample, StoreError
+from aerozarr.filesystems.files import write_atomically
+from aerozarr.merge.merge_manifest import merge_fragments
+from aerozarr.merge.summary import Summary
+from aerozarr.messages import first_lines, plural, printable
+from aerozarr.run_config import WRITER, RunConfig
+from aerozarr.source.samples import Sample, why_invalid
+from aerozarr.store.write.records import (
+    Written,
+    check_lease_can_be_taken,
+    read_written,
+    record_written,
+)
+from aerozarr.store_writer.configs import Configs
+from aerozarr.store_writer.given import ORIGIN, check_scalars, loader, settings_of
+from aerozarr.store_writer.ownership import check_group, check_store, check_workdir
+from aerozarr.store_writer.sample_record import SampleRecord, read_rows, sample_of
+
+
+class StoreWriter:
+    """Writes samples to a store, from one process or many, and then its manifest.
+
+    Parameters
+    ----------
+    place
+        The store: a folder or any fsspec URL.
+    settings
+        Those of config.yaml that decide what is stored: `dataset_name`, `chunk_points`,
+        `compression`, `field_dtypes`, `fields` and `scalars` (without files), `storage_options` …;
+        by default theirs.
+    workdir
+        A folder of this machine, or one that all processes share, for what is recorded until the
+        store is finished, and by which it is extended later: a store has one. By default it is in
+        the store's own folder of records; a store behind a URL needs one.
+
+    Raises
+    ------
+    SettingsError
+        When a setting cannot be used, or the store holds what another program wrote, or a
+        StoreWriter with another workdir finished, and `take_over` is not set.
+    """
+
+    def __init__(
+        self,
+        place: str | Path,
+        settings: Mapping[str, Any] | None = None,
+        *,
+        workdir: str | Path | None = None,
+    ) -> None:
+        self._configs = Configs(settings_of(place, dict(settings or {}), workdir))
+        check_store(self._configs.base)
+
+    def write(
+        self,
+        sample_id: str,
+        arrays: Mapping[str, Any],
+        *,
+        split: str | None = None,
+        scalars: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Write a sample, in place of one of that id that was written before.
+
+        Parameters
+        ----------
+        sample_id
+            The sample's id: its path in the store, without `.zarr`.
+        arrays
+            By the name of the field (`surface_position`, `volume_velocity` …, or one of the setting
+            `fields`), an array of numpy or tensor of torch, real, of shape (points, components), or
+            (points,) for one component. All fields of a domain have as many points. They are cast
+            and shuffled as the workflow does it.
+        split
+            The split that it belongs to.
+        scalars
+            By name, every scalar of the setting `scalars`: a number, a text, true or false, or a
+            list, array or tensor of numbers; NaN where the sample has none.
+
+        Raises
+        ------
+        BrokenSample
+            When an array or a scalar cannot be stored. Then, and when the disk is full, what was
+            written of the sample before stays as it is.
+        StoreError
+            When its id cannot be a place in the store, or a group is there that is not ours.
+        SettingsError
+            When there is no such field or scalar, a scalar is missing, or a domain lacks its
+            positions.
+        """
+        why = why_invalid(sample_id)
+        if why is not None:
+            raise StoreError(f"{printable(sample_id)!r} cannot be a sample's id: {why}.")
+        given = dict(scalars or {})
+        check_scalars(given, self._configs.scalars)
+        config = self._configs.of_fields(arrays)
+        sample = sample_of(sample_id, split or "")
+        record = SampleRecord(config, sample)
+        if not record.is_known and config.store.has_group(sample_id):
+            check_group(config, sample_id)
+        with record.replaced() as kept:
+            made = convert(
+                sample,
+                loader(arrays, given),
+                config.domains,
+                config.settings,
+                config.store,
+                config.dataset.scalars,
+                kept,
+            )
+            if made.skipped is not None:
+                told = made.skipped
+                raise BrokenSample(
+                    field=told.field, file=sample_id, cause=told.cause, remedy=told.remedy
+                )
+        size = sum(int(array.nbytes) for array in arrays.values())
+        stored_as = config.stored_as_digest
+        record.end(structs.replace(made, stored_as=stored_as, source_bytes=size))
+
+    def finish(self) -> list[str]:
+        """Write the manifest and the files beside it, of all samples that were written.
+
+        Called once, when every process has written its samples; writing more and finishing again
+        extends the store.
+
+        Returns
+        -------
+        list of str
+            What there is to tell: fields that lose much by rounding, values that are not finite,
+            and as the last line where the store is.
+
+        Raises
+        ------
+        StoreError
+            When no sample was written, samples have different fields, or another run is at work in
+            the store.
+        SettingsError
+            When a StoreWriter with another workdir has finished meanwhile.
+        """
+        base = self._configs.base
+        begun = read_rows(base)
+        samples = [sample for sample in begun if base.fragment(sample.key).exists()]
+        if not samples:
+            raise StoreError(
+                "no sample was written, so there is nothing to list. Write some first."
+            )
+        fragments = [read_fragment(base.fragment(sample.key)) for sample in samples]
+        config = self._configs.of_fields(fragments[0].fields)
+        _check_alike(fragments, config)
+        _record_ownership(config, samples)
+        summary, _ = merge_fragments(config, samples, [])
+        lost = [printable(sample.id) for sample in begun if sample not in samples]
+        return _lines(summary, lost)
+
+
+def _check_alike(fragments: list[Fragment], config: RunConfig) -> None:
+    """Check that all samples were written with the fields and settings of a configuration."""
+    first = fragments[0]
+    for fragment in fragments:
+        if fragment.stored_as == config.stored_as_digest:
+            continue
+        if fragment is first:  # the fields are its own
+            raise StoreError(
+                f"{printable(first.sample_id)} was written with other settings than those of "
+                "this StoreWriter. Finish with the settings that all samples were written with, "
+                "or write it again."
+            )
+        raise StoreError(
+            f"{printable(fragment.sample_id)} was written with other fields or settings than "
+            f"{printable(first.sample_id)}. Write all samples with the same."
+        )
+
+
+def _record_ownership(config: RunConfig, samples: list[Sample]) -> None:
+    """Have the store say whose it is, and which groups are ours."""
+    store = config.store
+    check_lease_can_be_taken(store, (), take_over=config.settings.take_over)
+    written = read_written(store)
+    check_workdir(config, written)
+    if not config.writer:
+        write_atomically(config.place(WRITER), uuid.uuid4().hex.encode(), durable=True)
+    groups = {*(written.groups if written else ()), *(sample.id for sample in samples)}
+    record_written(store, Written(ORIGIN, (ORIGIN,), frozenset(groups), config.writer))
+
+
+def _lines(summary: Summary, lost: list[str]) -> list[str]:
+    """Return what there is to tell, the worst first; `lost` are ids of samples not listed."""
+    lines = replace(summary, orphans=[]).lines()
+    if summary.orphans:
+        count = plural(len(summary.orphans), "group")
+        lines.insert(0, f"{count} in the store that the manifest does not list:")
+        lines[1:1] = first_lines(map(printable, summary.orphans))
+    if lost:  # their process was killed, or could not write
+        why = f"its writing did not end ({plural(len(lost), 'sample')})"
+        head = f"warning: not listed, because {why}; write it again:"
+        lines = [head, *first_lines(lost), *lines]
+    return lines
