@@ -5,6 +5,8 @@ One of each kind: what is said of each setting is tested in `unit/config`.
 
 from __future__ import annotations
 
+import subprocess
+
 import pytest
 
 from workflow.harness import FILEMAP, Workspace, write_sample
@@ -73,3 +75,16 @@ def test_a_requested_split_that_the_dataset_lacks_is_a_warning(workspace: Worksp
     assert "aerozarr: warning: splits: shapenet_car has no split 'val'" in run.output
     assert workspace.listed() == ["param0/y", "param1/x"]
     assert workspace.manifest()["dataset_name"] == "shapenet_car"
+
+
+def test_a_setting_that_stands_in_a_file_twice(workspace: Workspace) -> None:
+    write_sample(workspace.source / "a", 1)
+    workspace.config["field_dtypes"] = {"surface_pressure": "float32"}
+    command = workspace.command()
+    with (workspace.root / "settings.yaml").open("a") as file:
+        file.write("field_dtypes: {surface_position: float64}\n")
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert run.returncode == 1
+    assert "settings.yaml: field_dtypes stands there twice, on lines 7 and 9" in run.stderr
+    assert "Job stats" not in run.stderr
+    assert not (workspace.root / "results").exists()

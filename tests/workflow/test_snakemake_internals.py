@@ -48,6 +48,7 @@ def keep():
 if workflow.is_main_process:
     options = invocation.command_line()
     note("command_line", lambda: options is not None)
+    note("config_files", lambda: [path.name for path in invocation.config_files(workflow)])
     note("targets", lambda: sorted(invocation.targets(options)))
     note("forced_rules", lambda: sorted(invocation.forced_rules(options)))
     note("last_rules", lambda: sorted(invocation.last_rules(options)))
@@ -129,6 +130,7 @@ onerror:
 
 EXPECTED = {
     "command_line": True,
+    "config_files": ["given.yaml"],
     "targets": ["all"],
     "forced_rules": ["good"],
     "last_rules": [],
@@ -188,8 +190,9 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[object]]:
     folder = tmp_path_factory.mktemp("internals")
     text = SNAKEFILE.format(scripts=str(REPOSITORY / "scripts"), shortcuts=SHORTCUTS)
     (folder / "Snakefile").write_text(text)
+    (folder / "given.yaml").write_text("key: value\n")
     options = ["--cores", "1", "--retries", "2", "--forcerun", "good", "--keep-going"]
-    options += ["--quiet", "host", "reason"]
+    options += ["--quiet", "host", "reason", "--configfile", "given.yaml"]
     groups = ["--groups", "good=g", "--group-components", "g=7"]
     done = subprocess.run(
         [sys.executable, "-m", "snakemake", "all", *options, *groups],

@@ -16,6 +16,7 @@ from typing import Any
 
 import yaml
 
+from aerozarr.config.repeated_keys import check_no_key_twice
 from aerozarr.errors import AerozarrError, SettingsError
 from aerozarr.run_config import INCOMPLETE, MERGED, REPORT, SAMPLES, RunConfig
 from aerozarr.workflow.entry_point import in_this_process
@@ -54,6 +55,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def _settings(files: Sequence[Path], texts: Sequence[str]) -> dict[str, Any]:
     """Return what files and `key=value` say, the later in place of the earlier."""
+    check_no_key_twice(files)
     settings: dict[str, Any] = {}
     for file in files:
         try:

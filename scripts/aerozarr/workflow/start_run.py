@@ -13,6 +13,7 @@ from typing import Any
 import snakemake
 
 from aerozarr.adopt.expected import adoption_folder
+from aerozarr.config.repeated_keys import check_no_key_twice
 from aerozarr.convert.fragment import says_broken
 from aerozarr.environment import TERM
 from aerozarr.errors import AerozarrError, SettingsError
@@ -61,6 +62,8 @@ def start_run(workflow: Workflow, config: dict[str, Any], scripts: Path) -> Run:
         forkserver_client.become_parent()
         make = _maker(workflow, scripts)
         if workflow.is_main_process:
+            if not modules.is_imported(workflow):  # else much of a file is not ours
+                check_no_key_twice(invocation.config_files(workflow))
             run_config = RunConfig.from_config(config)
             display = _display_of(workflow, run_config, make.keywords["rule"])
             run = _start(make, workflow, run_config, scripts, display)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from argparse import Namespace
+from pathlib import Path
 from types import FrameType
 
 from aerozarr.workflow.snakemake_internals.attributes import Workflow
@@ -35,6 +36,11 @@ def command_line() -> Namespace | None:
 def targets(options: Namespace | None) -> frozenset[str]:
     """Return the targets that the command line asks for (`targets`, since 5)."""
     return frozenset() if options is None else frozenset(map(str, options.targets or ()))
+
+
+def config_files(workflow: Workflow) -> list[Path]:
+    """Return the Snakefile's files of settings, and `--configfile`'s (`configfiles`, since 5)."""
+    return [Path(path) for path in workflow.configfiles]
 
 
 # Options with which Snakemake does something else than run jobs, by their names since 8.0.
