@@ -7,7 +7,6 @@ what `storage_options` does not set.
 
 from __future__ import annotations
 
-import copy
 import functools
 import importlib
 import logging
@@ -219,11 +218,19 @@ def tune(fs: AbstractFileSystem) -> None:
 
 
 def _merged(defaults: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(copy.deepcopy(defaults))
+    """Return options with defaults beside them, and mappings of their own.
+
+    A library may write into a mapping that it is given. What else there is stays the same object:
+    by it, fsspec knows a file system again that is open already.
+    """
+    merged = dict(defaults)
     for name, value in options.items():
         both = isinstance(value, Mapping) and isinstance(merged.get(name), Mapping)
         merged[name] = {**merged[name], **value} if both else value
-    return merged
+    return {
+        name: _merged({}, value) if isinstance(value, Mapping) else value
+        for name, value in merged.items()
+    }
 
 
 @functools.cache
