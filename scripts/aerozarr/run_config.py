@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from aerozarr.config.fields import Domain, domains_of
+from aerozarr.config.filemap import is_optional
 from aerozarr.config.load_settings import load_settings
 from aerozarr.config.settings import EXAMPLE, Settings, settings_from_json, settings_to_json
 from aerozarr.environment import SETTINGS, STARTED
@@ -68,11 +69,15 @@ class RunConfig:
     ----------
     settings, dataset, domains
         The settings, the dataset that they name, and its domains.
+    in_no_sample
+        Optional fields of the setting `filemap` that no sample of the source has; known to the
+        main process.
     """
 
     settings: Settings
     dataset: Dataset
     domains: tuple[Domain, ...]
+    in_no_sample: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, settings: Settings) -> RunConfig:
@@ -99,9 +104,12 @@ class RunConfig:
         dataset = resolve_dataset(settings)
         source = settings.source_url or settings.source_root
         settled = settings if source is None else settle_optional(settings, dataset, source)
+        said = settings.filemap or {}
+        asked = {name for name, text in said.items() if is_optional(text)}
         if settled is not settings:
             settings, dataset = settled, resolve_dataset(settled)
-        run_config = cls(settings, dataset, domains_of(dataset.filemap, settings))
+        in_no_sample = tuple(sorted(asked - dataset.filemap.keys()))
+        run_config = cls(settings, dataset, domains_of(dataset.filemap, settings), in_no_sample)
         os.environ[SETTINGS] = settings_to_json(settings)
         os.environ.setdefault(STARTED, datetime.now(UTC).isoformat(timespec="seconds"))
         return run_config

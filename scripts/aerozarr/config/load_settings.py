@@ -11,7 +11,13 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from aerozarr.config.setting_types import Compression, FieldSetting, ScalarSetting, SplitManifest
-from aerozarr.config.settings import EXAMPLE, Settings, default_of, expectation_of
+from aerozarr.config.settings import (
+    DEFAULT_SPLITS,
+    EXAMPLE,
+    Settings,
+    default_of,
+    expectation_of,
+)
 from aerozarr.errors import SettingsError
 from aerozarr.messages import did_you_mean
 
@@ -54,6 +60,11 @@ def load_settings(config: Mapping[str, Any]) -> Settings:
     problems += _contradictions(settings)
     if problems:
         raise _cannot_be_used(problems)
+    if settings.split_files and settings.splits == DEFAULT_SPLITS:
+        # Whoever names an id list means its samples; in the usual order as far as there is one.
+        named = sorted(settings.split_files, key=lambda name: name not in DEFAULT_SPLITS)
+        usual = [name for name in DEFAULT_SPLITS if name in named]
+        return settings.model_copy(update={"splits": [*usual, *named[len(usual) :]]})
     return settings
 
 

@@ -34,6 +34,10 @@ from aerozarr.config.setting_types import (
 EXAMPLE = "example"
 
 
+# Of which many datasets lack one.
+DEFAULT_SPLITS = ["train", "test", "val"]
+
+
 def _setting(default: Any, means: str, expects: str) -> Any:
     """Declare a setting: what it means (documentation) and what it expects (error messages)."""
     return Field(default=default, description=means, json_schema_extra={"expects": expects})
@@ -95,10 +99,11 @@ class Settings(BaseModel):
         "Give the dataset's folder",
     )
     splits: Texts = _setting(
-        ["train", "test", "val"],
+        DEFAULT_SPLITS,
         "For `source_root`: the splits to convert, in this order; a part of one is written like a "
         "Python slice, in quotes: `'train[:50]'`, `'test[3]'`, `'train[10:90:2]'`. Splits of "
-        "`split_manifest` are `baseline/train`.",
+        "`split_manifest` are `baseline/train`. By default those of these three that there are, or "
+        "all of `split_files`; others that are not there are an error.",
         "Give a list such as [train, test]",
     )
     split_files: dict[str, Text] = _setting(

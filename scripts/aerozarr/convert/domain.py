@@ -147,11 +147,12 @@ def _misaligned(
 
 
 def _transposed(field: Field, subject: str, columns: int | None) -> BrokenSample:
+    rows = "columns" if field.columns else field.width
     return BrokenSample(
         field=field.canonical,
         file=field.file,
-        cause=f"{subject} of shape ({field.width}, {columns}): components by points, where points "
-        "by components are expected",
+        cause=f"{subject} of shape ({rows}, {columns}): components by points, where points by "
+        "components are expected",
         remedy="transpose it, and write it again: "
         + (
             "torch.save(tensor.T.contiguous(), path)"

@@ -60,6 +60,8 @@ class Location:
         The setting that it comes from, for messages.
     traits
         What is known of its file system.
+    archive_stamp
+        What changes with the archive that it lies in, where that has to be known; else empty.
     """
 
     fs: AbstractFileSystem
@@ -67,6 +69,7 @@ class Location:
     url: str
     key: str = ""
     traits: BackendTraits = UNKNOWN
+    archive_stamp: str = ""
 
     @property
     def is_local(self) -> bool:
@@ -331,8 +334,6 @@ def open_location(url: str, options: StorageOptions, *, key: str) -> Location:
             own = {name: with_defaults(name, values) for name, values in given.items()}
             traits = BackendTraits(has_folders=traits.has_folders)
         fs, path = open_fs(url, own)
-        if fs.protocol == "zip" and key in _SOURCES:
-            fs = with_inner_archives(fs)
     except ImportError as error:
         hint = f"the fsspec package for {protocol}:// ({error})"
         if traits.package:
@@ -349,6 +350,26 @@ def open_location(url: str, options: StorageOptions, *, key: str) -> Location:
         ) from None
     except Exception as error:  # noqa: BLE001 - of a foreign package, such as a missing profile
         raise to_user_error(f"{key}: {shown!r}", error) from None
+    archive_stamp = _stamp_of_archive(fs) if fs.protocol == "tar" and key in _SOURCES else ""
+    if fs.protocol == "zip" and key in _SOURCES:
+        try:
+            fs = with_inner_archives(fs)
+        except RemoteError as error:
+            raise RemoteError(f"{key}: {shown!r}: {error}") from None
     if fs.protocol == "tar" and not path.strip("/") and fs.isdir("."):
         path = "."  # as `tar cf x.tar .` names everything
-    return Location(fs, path.rstrip("/"), url.rstrip("/"), key, traits)
+    return Location(fs, path.rstrip("/"), url.rstrip("/"), key, traits, archive_stamp)
+
+
+def _stamp_of_archive(fs: AbstractFileSystem) -> str:
+    """Return what changes when an archive is written anew; empty where that is not told.
+
+    A tar archive says of its members no more than size and time, and programs that make the same
+    archive of the same files give all of them one time.
+    """
+    try:
+        info = fs.fo.fs.info(fs.fo.path)
+    except (AttributeError, OSError):
+        return ""
+    told = (info.get(name) for name in ("size", "ETag", "etag", "mtime", "LastModified", "ino"))
+    return " ".join(str(each) for each in told if each is not None)

@@ -30,13 +30,46 @@ def with_inner_archives(fs: AbstractFileSystem) -> AbstractFileSystem:
     ----------
     fs
         fsspec's `ZipFileSystem`, which is returned as it is where the archive holds none.
+
+    Raises
+    ------
+    RemoteError
+        When the archive is not whole, or two things in it would be the same folder.
     """
-    inner = {
-        entry.filename[: -len(_SUFFIX)]: entry
-        for entry in fs.zip.infolist()
-        if _is_archive(entry.filename)
-    }
+    if not _is_whole(fs.zip):
+        raise RemoteError(
+            "the archive was cut short: its end is that of an archive within it. Get it again. "
+            "(If it unpacks itself, take its program away: zip -J.)"
+        )
+    inner: dict[str, zipfile.ZipInfo] = {}
+    for entry in fs.zip.infolist():
+        if not _is_archive(entry.filename):
+            continue
+        other = inner.setdefault(entry.filename[: -len(_SUFFIX)], entry)
+        if other is not entry:
+            raise _same_folder(entry.filename, other.filename)
+    for name in fs.zip.namelist() if inner else ():
+        for folder in _folders_of(name):
+            if folder in inner:
+                raise _same_folder(name, inner[folder].filename)
     return NestedZipFileSystem(fs, inner) if inner else fs
+
+
+def _is_whole(archive: zipfile.ZipFile) -> bool:
+    """Whether an archive begins where its file does.
+
+    The directory is found from a file's end. Of one that was cut short, the last archive within it
+    (a `.pt` file is one, too) would be taken for the whole, and all that lies before for a program.
+    """
+    begins = [entry.header_offset for entry in archive.infolist()]
+    return min(begins, default=archive.start_dir) == 0
+
+
+def _same_folder(one: str, other: str) -> RemoteError:
+    return RemoteError(
+        f"the archive holds {printable(one)!r} and {printable(other)!r}, which would be one "
+        "folder. Take one of them out: zip -d."
+    )
 
 
 def _is_archive(name: str) -> bool:
@@ -118,6 +151,10 @@ class NestedZipFileSystem(AbstractArchiveFileSystem):  # type: ignore[misc] # fs
         }
         return found if detail else list(found)
 
+    def empty_folders(self) -> list[str]:
+        """Return the folders of inner archives in which there is no file."""
+        return [folder for folder in self._inner if not self.find(folder)]
+
     def _open(self, path: str, mode: str = "rb", **_: Any) -> Any:
         if mode != "rb":
             raise OSError("an archive of archives is only read")
@@ -142,13 +179,23 @@ class NestedZipFileSystem(AbstractArchiveFileSystem):  # type: ignore[misc] # fs
                     f"{printable(entry.filename)!r} in the source's archive is damaged, or no zip "
                     "archive. Get the archive again, or take that file out of it: zip -d."
                 ) from None
-            files = [one for one in archive.infolist() if not one.is_dir()]
+            if not _is_whole(archive):
+                raise RemoteError(
+                    f"{printable(entry.filename)!r} in the source's archive was cut short. Get the "
+                    "archive again, or take that file out of it: zip -d."
+                )
+            # Some programs of Windows part folders by what no other does.
+            files = {
+                one.filename.replace("\\", "/"): one
+                for one in archive.infolist()
+                if not one.is_dir()
+            }
             own = f"{folder.rpartition('/')[2]}/"
-            names = [one.filename for one in files if not one.filename.startswith(_MAC_FOLDER)]
+            names = [name for name in files if not name.startswith(_MAC_FOLDER)]
             cut = len(own) if names and all(name.startswith(own) for name in names) else 0
             members = {
-                one.filename if one.filename.startswith(_MAC_FOLDER) else one.filename[cut:]: one
-                for one in files
+                name if name.startswith(_MAC_FOLDER) else name[cut:]: one
+                for name, one in files.items()
             }
             self._last = folder, archive, members
         return self._last[1], self._last[2]

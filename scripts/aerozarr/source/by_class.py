@@ -8,7 +8,7 @@ from typing import Any
 from aerozarr.config.fields import Domain, Field
 from aerozarr.config.filemap import FileMap
 from aerozarr.config.scalars import Scalar
-from aerozarr.config.settings import Settings
+from aerozarr.config.settings import DEFAULT_SPLITS, Settings
 from aerozarr.errors import BrokenSample, SettingsError, SkipSample, SourceChangedError
 from aerozarr.filesystems.location import Location
 from aerozarr.source.class_samples import ClassSamples
@@ -143,11 +143,19 @@ def _list_class(settings: Settings, dataset: Dataset, found: type, root: str) ->
         try:
             ids = class_ids(found, root, request.name, dataset.filemap, settings.dataset_args)
         except (ValueError, KeyError) as error:
-            # What a class says to a split that it does not know.
-            failed.append(f"{request.name}: {type(error).__name__}: {error}")
-            ids = []
+            # What a class says to a split that it does not know; and many a fault of its own.
+            why = f"{type(error).__name__}: {_first_line(error)}"
+            if settings.splits != DEFAULT_SPLITS or request.name not in str(error):
+                raise SettingsError(
+                    f"dataset: {settings.dataset!r} cannot be built for the split "
+                    f"{request.name!r}: {why}. Mend what it says, here maybe in dataset_args; if "
+                    "the dataset has no such split, set splits to those that it has."
+                ) from error
+            failed.append(f"{request.name}: {why}")
+            collector.warn(f"{no_split(request, dataset.name, settings)} ({why})")
+            continue
         if not ids:
-            collector.warn(no_split(request, dataset.name))
+            collector.warn(no_split(request, dataset.name, settings))
             continue
         positions = request.of([str(position) for position in range(len(ids))])
         for position in map(int, positions):

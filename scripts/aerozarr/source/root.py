@@ -81,6 +81,9 @@ def _list_root(settings: Settings, dataset: Dataset, root: Location, base: Locat
             + (f": {families.place} lists {families.names}." if families else ".")
         )
     collector = Collector(settings, dataset)
+    for name in settings.split_files:
+        if name not in ids_of:
+            collector.warn(f"split_files: {name!r} is not in splits, so its samples are left out")
     wanted = Wanted(dataset.all_files)
     # Behind a URL, one listing of everything is far cheaper than one a sample.
     scan = None if base.is_local else walk(base, wanted)
@@ -89,8 +92,11 @@ def _list_root(settings: Settings, dataset: Dataset, root: Location, base: Locat
         collector.begin(request.name)
         ids = ids_of[request.name]
         if ids is None:
-            collector.warn(no_split(request, dataset.name))
+            there = [*settings.split_files, *(name for name in ids_of if ids_of[name])]
+            collector.warn(no_split(request, dataset.name, settings, there))
             continue
+        if not ids:
+            collector.warn(f"splits: {request.name!r} of {dataset.name} lists no sample")
         for sample_id in request.of(ids):
             if collector.is_in(sample_id, request.name):
                 collector.warn(twice(sample_id))

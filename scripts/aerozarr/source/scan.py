@@ -17,6 +17,7 @@ from fsspec.implementations.local import LocalFileSystem
 from aerozarr.config.file_patterns import Wanted, is_pattern
 from aerozarr.errors import SettingsError
 from aerozarr.filesystems.location import Location
+from aerozarr.filesystems.nested_zip import NestedZipFileSystem
 from aerozarr.source.samples import UNKNOWN_SIZE, FileInfo, why_invalid
 
 Folders = dict[str, dict[str, FileInfo]]
@@ -114,7 +115,7 @@ def files_of(base: Location, folder: str, wanted: Collection[str] | Wanted) -> d
         entries = base.entries(folder)
     except (FileNotFoundError, NotADirectoryError):
         return {}
-    return {name: _info(e) for name, e in entries.items() if name in wanted and _is_file(e)}
+    return {name: _info(e, base) for name, e in entries.items() if name in wanted and _is_file(e)}
 
 
 def names_in(base: Location, folder: str) -> list[str]:
@@ -144,9 +145,14 @@ def walk(source: Location, wanted: Collection[str] | Wanted) -> Scan:
             continue
         names.setdefault(folder, []).append(name)
         if name in wanted:
-            scan.folders.setdefault(folder, {})[name] = _info(entry)
+            scan.folders.setdefault(folder, {})[name] = _info(entry, source)
     for folder, there in names.items():
         _note_near(scan, folder, there, wanted)
+    if isinstance(source.fs, NestedZipFileSystem):
+        start = f"{source.path}/".lstrip("/")
+        for folder in source.fs.empty_folders():
+            if folder.startswith(start):
+                scan.folders.setdefault(folder.removeprefix(start), {})
     scan.ignored = list(ignored)
     _drop_within_samples(scan)
     return scan
@@ -256,8 +262,9 @@ _STAMPS = (
 )
 
 
-def _info(entry: dict[str, Any]) -> FileInfo:
+def _info(entry: dict[str, Any], source: Location) -> FileInfo:
     """Return size and stamp of a listed object; a web server may not tell the size."""
     stamp = next((str(entry[name]) for name in _STAMPS if entry.get(name) is not None), "")
+    stamp += source.archive_stamp and f" {source.archive_stamp}"
     size = entry.get("size")
     return FileInfo(UNKNOWN_SIZE if size is None else int(size), stamp)

@@ -7,6 +7,7 @@ of a split in the split's own order, or None when the dataset does not have that
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Annotated, Literal
@@ -14,9 +15,10 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from aerozarr.config.setting_types import SplitManifest
-from aerozarr.config.settings import Settings
+from aerozarr.config.settings import DEFAULT_SPLITS, Settings
 from aerozarr.errors import SettingsError
 from aerozarr.filesystems.location import Location
+from aerozarr.messages import did_you_mean
 from aerozarr.source.named_files import normal_id, read_named
 from aerozarr.source.scan import is_ignored
 from aerozarr.source.split_manifest import Families, read_families
@@ -202,9 +204,29 @@ Rule = Annotated[
 ]
 
 
-def no_split(request: SplitRequest, dataset_name: str) -> str:
-    """Return the warning of a split that a dataset does not have."""
-    return f"splits: {dataset_name} has no split {request.name!r}; it is skipped"
+def no_split(
+    request: SplitRequest, dataset_name: str, settings: Settings, known: Iterable[str] = ()
+) -> str:
+    """Return the warning of a split that a dataset does not have.
+
+    Parameters
+    ----------
+    request
+        Who asks for it.
+    dataset_name, settings
+        The dataset's name, and the settings.
+    known
+        Splits that it has, as far as that is known.
+
+    Raises
+    ------
+    SettingsError
+        When a person asked for it: the default names splits that many datasets lack.
+    """
+    what = f"splits: {dataset_name} has no split {request.name!r}"
+    if settings.splits == DEFAULT_SPLITS:
+        return f"{what}; it is skipped"
+    raise SettingsError(f"{what}.{did_you_mean(request.name, known)} Take it out of splits.")
 
 
 def twice(sample_id: str) -> str:

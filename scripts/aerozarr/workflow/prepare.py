@@ -249,9 +249,29 @@ def _check_workdir_is_ours(run_config: RunConfig) -> None:
         )
 
 
+def _in_no_sample(listing: Listing, run_config: RunConfig) -> list[str]:
+    """Return what to tell of optional fields and scalars that the settings name in vain."""
+    told = []
+    for name in run_config.in_no_sample:
+        file = (run_config.settings.filemap or {}).get(name, name)
+        told.append(f"filemap: no sample has {name} ({file}), so the store is without")
+    asked = [scalar for scalar in run_config.dataset.scalars if scalar.is_optional]
+    if asked and listing.samples:
+        there = {
+            scalar for sample in listing.samples for scalar in run_config.source.scalars_of(sample)
+        }
+        told += [
+            f"scalars: no sample has {scalar.name} ({scalar.file}), so the store is without"
+            for scalar in asked
+            if scalar not in there
+        ]
+    return told
+
+
 def listing_messages(listing: Listing, run_config: RunConfig) -> list[str]:
     """Return what the person should know of a listing, and how many samples it has."""
     messages = [f"warning: {warning}" for warning in listing.warnings]
+    messages += [f"warning: {each}" for each in _in_no_sample(listing, run_config)]
     skipped = f", {len(listing.skipped)} skipped" if listing.skipped else ""
     name = run_config.settings.dataset_name or run_config.dataset.name
     messages.append(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from aerozarr.errors import RemoteError
+from aerozarr.errors import RemoteError, SettingsError
 from aerozarr.filesystems.location import Location, open_location
 from unit.listing_helpers import FILES, ids, listing_of, skipped
 
@@ -108,3 +108,47 @@ def test_an_archive_without_any_is_read_as_ever(tmp_path: Path) -> None:
     path = tmp_path / "plain.zip"
     path.write_bytes(zipped(sample("1", "run_1/")))
     assert type(opened(f"zip://::file://{path}").fs).__name__ == "ZipFileSystem"
+
+
+@pytest.mark.parametrize("cut", [1, 10, 100, 700])
+def test_an_archive_that_was_cut_short_is_not_taken_for_the_last_one_within_it(
+    tmp_path: Path, cut: int
+) -> None:
+    path = tmp_path / "scans.zip"
+    content = zipped({f"run_{n}.zip": zipped(sample(str(n))) for n in range(4)})
+    path.write_bytes(content[:-cut])
+    with pytest.raises((RemoteError, SettingsError), match="source_url"):
+        listing_of(source_url=f"zip://::file://{path}")
+
+
+def test_neither_is_an_inner_one(tmp_path: Path) -> None:
+    path = tmp_path / "scans.zip"
+    inner = zipped({"a": b"a", "b.pt": zipped(sample("2"))})
+    path.write_bytes(zipped({"run_1.zip": zipped(sample("1")), "run_2.zip": inner[:-60]}))
+    with pytest.raises(RemoteError, match=r"'run_2\.zip' in the source's archive was cut short"):
+        opened(f"zip://::file://{path}").files()
+
+
+@pytest.mark.parametrize(
+    "outer",
+    [
+        {"run_1.zip": zipped(sample("1")), f"run_1/{FILES[0]}": b"x"},
+        {f"a/run_1/{FILES[0]}": b"x", "a/run_1.zip": zipped(sample("1"))},
+        {"run_1.zip": zipped(sample("1")), "run_1.ZIP": zipped(sample("2"))},
+    ],
+)
+def test_two_things_that_would_be_one_folder_are_refused(
+    tmp_path: Path, outer: dict[str, bytes]
+) -> None:
+    path = tmp_path / "scans.zip"
+    path.write_bytes(zipped(outer))
+    with pytest.raises(RemoteError, match="source_url: .* would be one folder"):
+        opened(f"zip://::file://{path}")
+
+
+def test_folders_as_some_programs_of_windows_part_them(tmp_path: Path) -> None:
+    path = tmp_path / "scans.zip"
+    path.write_bytes(
+        zipped({"run_1.zip": zipped(sample("1", "run_1\\")), "b.zip": zipped(sample("2", "x\\"))})
+    )
+    assert ids(listing_of(source_url=f"zip://::file://{path}")) == ["b/x", "run_1"]

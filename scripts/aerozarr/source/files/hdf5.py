@@ -42,7 +42,9 @@ def _load(stream: BinaryIO, field: Field) -> torch.Tensor:
     h5py = _import_h5py(field)
     try:
         file = h5py.File(stream, "r")
-    except (OSError, RuntimeError, ValueError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
         raise broken(field, "it is damaged, or no HDF5 file", SAVE_AGAIN) from None
@@ -51,7 +53,9 @@ def _load(stream: BinaryIO, field: Field) -> torch.Tensor:
             dataset = _dataset_in(file, h5py, field)
             _check_filters(dataset, h5py, field)
             return _read(dataset, field)
-        except (OSError, RuntimeError, KeyError, ValueError) as error:
+        except (BrokenSample, MemoryError):
+            raise
+        except Exception as error:  # noqa: BLE001 - h5py meets odd files with many kinds of error
             cause = f"it is damaged: {printable(str(error))[:200]}"
             raise broken(field, cause, SAVE_AGAIN) from None
 
@@ -113,7 +117,11 @@ def _dataset_in(file: Any, h5py: Any, field: Field) -> Any:
 
 
 def _names_in(group: Any) -> list[str]:
-    return list(group)
+    # A name that is no UTF-8 comes as bytes.
+    return [
+        name if isinstance(name, str) else name.decode("utf-8", "backslashreplace")
+        for name in group
+    ]
 
 
 def _check_filters(dataset: Any, h5py: Any, field: Field) -> None:

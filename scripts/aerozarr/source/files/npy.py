@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 import os
+import zipfile
 import zlib
 from dataclasses import dataclass
 from functools import partial
@@ -99,15 +100,26 @@ def load_by_numpy(source: Path | BinaryIO, field: Field) -> torch.Tensor:
     """Return an array as numpy itself loads it, from a file that was looked into before.
 
     What verification compares with: none of it is read by the code of this module.
+
+    Raises
+    ------
+    BrokenSample
+        When numpy does not take it.
     """
     # Mapped copy-on-write where it can be, since torch has no tensors that cannot be written to.
     mode: Literal["c"] | None = "c" if isinstance(source, Path) else None
-    loaded = np.load(source, mmap_mode=mode, allow_pickle=False)
-    if isinstance(loaded, np.ndarray):
-        array = loaded
-    else:
-        with loaded:
-            array = loaded[loaded.files[0] if field.key is None else field.key]
+    try:
+        loaded = np.load(source, mmap_mode=mode, allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            array = loaded
+        else:
+            with loaded:
+                # By the member's own name: one that is called as the key is another.
+                key = loaded.files[0] if field.key is None else field.key
+                array = loaded[f"{key}{_SUFFIX}"]
+    except (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        cause = f"numpy cannot read it: {printable(str(error))[:200]}"
+        raise broken(field, cause, SAVE_AGAIN) from None
     return torch.from_numpy(np.asarray(array, array.dtype.newbyteorder("=")))
 
 

@@ -197,9 +197,11 @@ def outline_rows(value: object, field: Field) -> torch.Tensor:
 def looks_transposed(value: object, field: Field) -> int | None:
     """Return the length of the second axis when a value looks like (components, points)."""
     value = outline_of(value)
-    if not isinstance(value, torch.Tensor) or value.ndim != 2 or field.columns:
+    if not isinstance(value, torch.Tensor) or value.ndim != 2:
         return None
     rows, columns = value.shape
+    if field.columns:  # of a cloud that lies on its side, they are as many rows
+        return columns if columns > _MOST_COLUMNS * rows else None
     return columns if rows == field.width and columns > _MOST_COLUMNS else None
 
 

@@ -229,12 +229,26 @@ def _json_value(text: str, scalar: Scalar) -> object:
         content = json.loads(
             text,
             object_pairs_hook=one_of_each,
-            parse_float=lambda number: _checked_float(float(number), number, scalar),
+            parse_float=_float_or_text,
+            parse_int=lambda number: int(number) if len(number) <= 400 else _Beyond(number),
         )
     except (ValueError, RecursionError) as error:
         cause = f"it is damaged, or no JSON: {printable(str(error))[:100]}"
         raise _broken(scalar, cause, "write the file again") from None
-    return content if scalar.key is None else _at_key(content, scalar, dict)
+    found = content if scalar.key is None else _at_key(content, scalar, dict)
+    for number in found if isinstance(found, list) else [found]:
+        if isinstance(number, _Beyond):
+            raise _too_large(number, scalar)
+    return found
+
+
+class _Beyond(str):
+    """A number of a JSON file that float64 does not reach: wrong only if it is asked for."""
+
+
+def _float_or_text(text: str) -> float | _Beyond:
+    number = float(text)
+    return _Beyond(text) if math.isinf(number) else number
 
 
 def _csv_value(text: str, scalar: Scalar) -> object:
@@ -321,9 +335,13 @@ def _cell(text: str, scalar: Scalar) -> object:
 def _checked_float(number: float, text: str, scalar: Scalar) -> float:
     """Refuse a number that float64 has made infinite."""
     if math.isinf(number) and not _INFINITE.fullmatch(text):
-        cause = f"it holds {printable(text)[:40]}, which is beyond float64"
-        raise _broken(scalar, cause, "write it as a text, or in another unit")
+        raise _too_large(text, scalar)
     return number
+
+
+def _too_large(text: str, scalar: Scalar) -> BrokenSample:
+    cause = f"it holds {printable(text)[:40]}, which is beyond float64"
+    return _broken(scalar, cause, "write it as a text, or in another unit")
 
 
 # Files of torch.save
