@@ -257,8 +257,10 @@ class Cars(Base):
         "source_root": "source",
         "splits": ["test", "train[1:]", "val"],
     }
-    run = workspace.run()
-    assert "has no split 'val'" in run.output
+    run = workspace.run(ok=False)
+    assert "cannot be built for the split 'val': KeyError: 'val'" in run.output
+    workspace.config["splits"] = ["test", "train[1:]"]
+    workspace.run()
     assert workspace.listed() == ["test/run 0", "train/run 1", "train/run 2"]
     group = zarr.open_group(workspace.store / "train/run 2.zarr", mode="r")
     assert sorted(group["surface/pressure"][:, 0].tolist()) == [200.0, 203.0, 206.0, 209.0]

@@ -62,19 +62,26 @@ def test_a_setting_that_cannot_be_used(
     assert not (workspace.root / "results").exists()
 
 
-def test_a_requested_split_that_the_dataset_lacks_is_a_warning(workspace: Workspace) -> None:
+def test_a_split_that_the_dataset_lacks_is_a_warning_unless_it_was_asked_for(
+    workspace: Workspace,
+) -> None:
     write_sample(workspace.source / "preprocessed" / "param1" / "x", 1)
     write_sample(workspace.source / "preprocessed" / "param0" / "y", 2)
     workspace.config = {
         "dataset": "shapenet_car",
         "filemap": FILEMAP,
         "source_root": "source",
-        "splits": "test,train,val",
     }
     run = workspace.run()
     assert "aerozarr: warning: splits: shapenet_car has no split 'val'" in run.output
-    assert workspace.listed() == ["param0/y", "param1/x"]
+    assert workspace.listed() == ["param1/x", "param0/y"]
     assert workspace.manifest()["dataset_name"] == "shapenet_car"
+    workspace.config["splits"] = "test,train,val"
+    run = workspace.run(ok=False)
+    assert "splits: shapenet_car has no split 'val'. Take it out of splits." in run.output
+    workspace.config["splits"] = "test,train"
+    workspace.run()
+    assert workspace.listed() == ["param0/y", "param1/x"]
 
 
 def test_a_setting_that_stands_in_a_file_twice(workspace: Workspace) -> None:

@@ -16,7 +16,7 @@ from aerozarr.source.collect import Collector
 from aerozarr.source.datasets import Dataset
 from aerozarr.source.samples import Listing, Sample
 from aerozarr.source.source import Loader, Source
-from aerozarr.source.splits import check_categories, no_split, parse_split, twice
+from aerozarr.source.splits import check_categories, empty, no_split, parse_split, twice
 
 
 class ClassSource(Source):
@@ -145,7 +145,8 @@ def _list_class(settings: Settings, dataset: Dataset, found: type, root: str) ->
         except (ValueError, KeyError) as error:
             # What a class says to a split that it does not know; and many a fault of its own.
             why = f"{type(error).__name__}: {_first_line(error)}"
-            if settings.splits != DEFAULT_SPLITS or request.name not in str(error):
+            is_about_splits = request.name in str(error) or "split" in str(error).lower()
+            if settings.splits != DEFAULT_SPLITS or not is_about_splits:
                 raise SettingsError(
                     f"dataset: {settings.dataset!r} cannot be built for the split "
                     f"{request.name!r}: {why}. Mend what it says, here maybe in dataset_args; if "
@@ -155,7 +156,7 @@ def _list_class(settings: Settings, dataset: Dataset, found: type, root: str) ->
             collector.warn(f"{no_split(request, dataset.name, settings)} ({why})")
             continue
         if not ids:
-            collector.warn(no_split(request, dataset.name, settings))
+            collector.warn(empty(request, dataset.name))
             continue
         positions = request.of([str(position) for position in range(len(ids))])
         for position in map(int, positions):

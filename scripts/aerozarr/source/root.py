@@ -22,6 +22,7 @@ from aerozarr.source.splits import (
     IdListsRule,
     category_of,
     check_categories,
+    empty,
     families_of,
     no_split,
     parse_split,
@@ -81,9 +82,6 @@ def _list_root(settings: Settings, dataset: Dataset, root: Location, base: Locat
             + (f": {families.place} lists {families.names}." if families else ".")
         )
     collector = Collector(settings, dataset)
-    for name in settings.split_files:
-        if name not in ids_of:
-            collector.warn(f"split_files: {name!r} is not in splits, so its samples are left out")
     wanted = Wanted(dataset.all_files)
     # Behind a URL, one listing of everything is far cheaper than one a sample.
     scan = None if base.is_local else walk(base, wanted)
@@ -96,7 +94,7 @@ def _list_root(settings: Settings, dataset: Dataset, root: Location, base: Locat
             collector.warn(no_split(request, dataset.name, settings, there))
             continue
         if not ids:
-            collector.warn(f"splits: {request.name!r} of {dataset.name} lists no sample")
+            collector.warn(empty(request, dataset.name))
         for sample_id in request.of(ids):
             if collector.is_in(sample_id, request.name):
                 collector.warn(twice(sample_id))

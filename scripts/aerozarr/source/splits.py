@@ -229,6 +229,11 @@ def no_split(
     raise SettingsError(f"{what}.{did_you_mean(request.name, known)} Take it out of splits.")
 
 
+def empty(request: SplitRequest, dataset_name: str) -> str:
+    """Return the warning of a split without a sample."""
+    return f"splits: {request.name!r} of {dataset_name} lists no sample"
+
+
 def twice(sample_id: str) -> str:
     """Return the warning of a sample that one split was asked for twice."""
     return f"{sample_id} is asked for twice; it is converted once"

@@ -142,7 +142,7 @@ def test_two_things_that_would_be_one_folder_are_refused(
 ) -> None:
     path = tmp_path / "scans.zip"
     path.write_bytes(zipped(outer))
-    with pytest.raises(RemoteError, match="source_url: .* would be one folder"):
+    with pytest.raises(RemoteError, match=r"source_url: .* would be one folder"):
         opened(f"zip://::file://{path}")
 
 

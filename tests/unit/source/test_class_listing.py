@@ -68,7 +68,7 @@ def test_a_split_that_a_class_does_not_know_is_a_warning(
     listing = class_listing(module(text), tmp_path)
     assert ids(listing) == ["t0", "t1", "t2", "e0", "e1"]
     [warning] = listing.warnings
-    assert "'val'" in warning
+    assert "'val'; it is skipped" in warning and f"{error}: " in warning
 
 
 def test_an_empty_split_of_a_class_is_a_warning(module: Module, tmp_path: Path) -> None:
@@ -80,8 +80,26 @@ def test_an_empty_split_of_a_class_is_a_warning(module: Module, tmp_path: Path) 
 
 
 def test_a_class_that_knows_none_of_the_splits_is_refused(module: Module, tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match=r"none of the splits.*validation.*Set splits"):
-        class_listing(module(SAMPLES), tmp_path, splits=["validation", "training"])
+    text = SAMPLES.replace("train", "learn").replace("test", "check")
+    with pytest.raises(SettingsError, match=r"none of the splits.*train: KeyError.*Set splits"):
+        class_listing(module(text), tmp_path)
+
+
+def test_a_split_that_was_asked_for_by_name_has_to_be_there(module: Module, tmp_path: Path) -> None:
+    told = r"for the split 'validation': KeyError: 'validation'.*set splits to those that it has"
+    with pytest.raises(SettingsError, match=told):
+        class_listing(module(SAMPLES), tmp_path, splits=["train", "validation"])
+
+
+def test_a_fault_of_a_class_is_not_taken_for_an_unknown_split(
+    module: Module, tmp_path: Path
+) -> None:
+    text = SAMPLES.replace(
+        "self.root,", "if split == 'test': import json; json.loads('')\n        self.root,", 1
+    )
+    told = r"cannot be built for the split 'test': JSONDecodeError: Expecting value"
+    with pytest.raises(SettingsError, match=told):
+        class_listing(module(text), tmp_path)
 
 
 def test_another_error_of_a_class_is_not_taken_for_an_unknown_split(

@@ -148,6 +148,21 @@ def test_a_split_without_a_file_is_one_that_the_dataset_lacks(tree: Tree) -> Non
     wings(tree)
     listing = wing(tree, split_files={"test": "test.txt"})
     assert ids(listing) == ["run_4"]
-    assert len(listing.warnings) == 2
-    for split, warning in zip(["train", "val"], listing.warnings, strict=True):
-        assert repr(split) in warning
+    assert listing.warnings == []
+    with pytest.raises(SettingsError, match=r"has no split 'vali'\. Take it out of splits"):
+        wing(tree, split_files={"test": "test.txt"}, splits=["test", "vali"])
+
+
+def test_all_of_split_files_is_meant_where_no_splits_are_named(tree: Tree) -> None:
+    wings(tree)
+    listing = wing(tree, split_files={"more": "test.txt", "train": "lists/train.txt"})
+    assert {sample.split for sample in listing.samples} == {"train", "more"}
+    assert listing.samples[0].split == "train"
+
+
+def test_a_split_without_any_sample_is_a_warning(tree: Tree) -> None:
+    wings(tree)
+    tree.lines("none.txt", "")
+    listing = wing(tree, split_files={"test": "test.txt", "val": "none.txt"})
+    assert ids(listing) == ["run_4"]
+    assert "'val' of emmi_wing lists no sample" in listing.warnings[0]

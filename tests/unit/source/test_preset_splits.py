@@ -77,10 +77,11 @@ def test_shapenet_car_passes_over_files_beside_the_cars(tree: Tree) -> None:
 def test_shapenet_car_whose_test_folder_is_missing_has_no_test_split(tree: Tree) -> None:
     expected = shapenet_car(tree, "preprocessed/")["train"]
     tree.remove("preprocessed/param0")
-    listing = listing_of(dataset="shapenet_car", source_root=tree.url, splits=["train", "test"])
+    listing = listing_of(dataset="shapenet_car", source_root=tree.url)
     assert ids(listing) == expected
-    [warning] = listing.warnings
-    assert "'test'" in warning
+    assert ["'test'" in warning for warning in listing.warnings] == [True, False]  # and 'val'
+    with pytest.raises(SettingsError, match=r"shapenet_car has no split 'test'\. Take it out"):
+        listing_of(dataset="shapenet_car", source_root=tree.url, splits=["train", "test"])
 
 
 def test_shapenet_car_may_be_made_of_links(local: LocalTree, tmp_path: Path) -> None:

@@ -119,7 +119,8 @@ def load_by_numpy(source: Path | BinaryIO, field: Field) -> torch.Tensor:
                 array = loaded[f"{key}{_SUFFIX}"]
     except (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         cause = f"numpy cannot read it: {printable(str(error))[:200]}"
-        raise broken(field, cause, SAVE_AGAIN) from None
+        again = SAVEZ_AGAIN if field.file.lower().endswith(".npz") else SAVE_AGAIN
+        raise broken(field, cause, again) from None
     return torch.from_numpy(np.asarray(array, array.dtype.newbyteorder("=")))
 
 

@@ -230,7 +230,7 @@ def _json_value(text: str, scalar: Scalar) -> object:
             text,
             object_pairs_hook=one_of_each,
             parse_float=_float_or_text,
-            parse_int=lambda number: int(number) if len(number) <= 400 else _Beyond(number),
+            parse_int=lambda number: int(number) if len(number) <= 4000 else _Beyond(number),
         )
     except (ValueError, RecursionError) as error:
         cause = f"it is damaged, or no JSON: {printable(str(error))[:100]}"
