@@ -70,8 +70,8 @@ class RunConfig:
     settings, dataset, domains
         The settings, the dataset that they name, and its domains.
     in_no_sample
-        Optional fields of the setting `filemap` that no sample of the source has; known to the
-        main process.
+        Optional fields of the setting `filemap` that no sample of the source has, each with what
+        the setting says; known to the main process.
     """
 
     settings: Settings
@@ -105,10 +105,12 @@ class RunConfig:
         source = settings.source_url or settings.source_root
         settled = settings if source is None else settle_optional(settings, dataset, source)
         said = settings.filemap or {}
-        asked = {name for name, text in said.items() if is_optional(text)}
+        asked = [name for name, text in said.items() if is_optional(text)]
         if settled is not settings:
             settings, dataset = settled, resolve_dataset(settled)
-        in_no_sample = tuple(sorted(asked - dataset.filemap.keys()))
+        in_no_sample = tuple(
+            f"{name} ({said[name]})" for name in asked if name not in dataset.filemap
+        )
         run_config = cls(settings, dataset, domains_of(dataset.filemap, settings), in_no_sample)
         os.environ[SETTINGS] = settings_to_json(settings)
         os.environ.setdefault(STARTED, datetime.now(UTC).isoformat(timespec="seconds"))

@@ -139,11 +139,16 @@ def test_an_optional_field_is_one_of_all_samples_or_of_none(workspace: Workspace
     }
     for seed, sample in enumerate(("a", "b")):
         write(w.source / sample, arrays_of(seed))
-    w.run()
+    w.config["scalars"] = {"drag": "forces.csv::Cd?"}
+    told = "filemap: no sample has surface_area (area.npy?), so the store is without"
+    assert f"aerozarr: warning: {told}" in (run := w.run()).output
+    assert "scalars: no sample has drag (forces.csv), so the store is without" in run.output
     assert Store(w.store).fields == ["surface_position", "surface_pressure"]
     assert w.run().nothing_to_do
     np.save(w.source / "b/area.npy", np.ones(40, np.float32))
-    assert w.run().converted == ["b"]
+    (w.source / "b/forces.csv").write_text("Cd\n0.3\n")
+    assert (run := w.run()).converted == ["b"]
+    assert "so the store is without" not in run.output
     assert Store(w.store).fields == ["surface_position", "surface_pressure", "surface_area"]
     assert w.listed() == ["b"]
     assert "area.npy" in w.skipped().set_index("id").loc["a", "file"]

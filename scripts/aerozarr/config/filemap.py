@@ -135,7 +135,8 @@ def read_filemap(
 def _unknown(key: object, known: Iterable[str], where: str) -> SettingsError:
     return SettingsError(
         f"{where}: {key!r} is no attribute of a file map.{did_you_mean(key, known)} "
-        f"The attributes are {', '.join(known)}."
+        f"The attributes are {', '.join(known)}. A field of your own goes into the setting fields: "
+        f"{{{key}: {{file: …}}}}."
     )
 
 

@@ -166,7 +166,7 @@ class NestedZipFileSystem(AbstractArchiveFileSystem):  # type: ignore[misc] # fs
         name = path[len(folder) + 1 :]
         if name not in members:
             raise FileNotFoundError(path)
-        return archive.open(members[name])
+        return _opened(archive, members[name])
 
     def _open_inner(self, folder: str) -> tuple[zipfile.ZipFile, dict[str, zipfile.ZipInfo]]:
         """Open an inner archive; return it, and its files by their path below its folder."""
@@ -204,13 +204,23 @@ class NestedZipFileSystem(AbstractArchiveFileSystem):  # type: ignore[misc] # fs
         """Return an inner archive as a file that can be moved in."""
         if entry.compress_type != zipfile.ZIP_STORED or entry.flag_bits & 1:
             # Each move back unpacks it from its beginning.
-            return self._outer.zip.open(entry)
+            return _opened(self._outer.zip, entry)
         self.fo.seek(entry.header_offset)
         header = self.fo.read(_LOCAL_HEADER)
         if len(header) < _LOCAL_HEADER or header[:4] != b"PK\x03\x04":
             raise zipfile.BadZipFile("header")
         start = entry.header_offset + _LOCAL_HEADER + sum(struct.unpack("<HH", header[26:30]))
         return io.BufferedReader(_Window(self.fo, start, entry.file_size))
+
+
+def _opened(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> Any:
+    try:
+        return archive.open(entry)
+    except (NotImplementedError, RuntimeError):
+        raise RemoteError(
+            f"{printable(entry.filename)!r} in the source's archive is packed in a way that is not "
+            "read here, or encrypted. Unpack the archive, and pack it anew: zip -r."
+        ) from None
 
 
 def _folders_of(path: str) -> list[str]:

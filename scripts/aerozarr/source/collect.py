@@ -24,6 +24,7 @@ from aerozarr.source.samples import (
     stamp_of,
     why_invalid,
 )
+from aerozarr.source.scan import NO_FILES
 
 _MISSING = "add what is missing, or leave its field out of the file map"
 
@@ -193,6 +194,8 @@ class Collector:
         if meant:
             cause += f"; there is {', '.join(meant)}"
             remedy = "rename or finish these files, or name them in filemap"
+            if all(near[file] in NO_FILES for file in missing if file in near):
+                remedy = "move that away, and write the file"
         return "incomplete", ", ".join(missing), cause, remedy
 
     def _why_not_one_each(self, files: Mapping[str, FileInfo]) -> tuple[str, str, str, str] | None:

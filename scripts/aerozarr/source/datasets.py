@@ -321,6 +321,9 @@ def _filemap_objects(module: ModuleType) -> Iterator[tuple[str, object]]:
 
 def _lacks(found: type) -> str:
     """Return what a class lacks to bring its own samples, besides carrying a file map."""
-    wanted = {"__len__": "a length (__len__)", "_load": "_load(index, file name)"}
+    load = "_load(index, file name)"
+    if hasattr(found, "__getitem__"):
+        load += ", which may be: def _load(self, index, name): return self[index][name]"
+    wanted = {"__len__": "a length (__len__)", "_load": load}
     lacking = [what for name, what in wanted.items() if not callable(getattr(found, name, None))]
-    return " and ".join(lacking)
+    return " and no ".join(lacking)

@@ -17,7 +17,7 @@ from aerozarr.source.collect import Collector
 from aerozarr.source.datasets import Dataset
 from aerozarr.source.folders import FolderSource, skip_unreadable
 from aerozarr.source.samples import Listing, why_invalid
-from aerozarr.source.scan import Scan, files_of, names_in, near_misses, walk
+from aerozarr.source.scan import Scan, files_of, names_in, near_misses, no_files, walk
 from aerozarr.source.splits import (
     IdListsRule,
     category_of,
@@ -57,11 +57,16 @@ class RootSource(FolderSource):
 
 def _list_root(settings: Settings, dataset: Dataset, root: Location, base: Location) -> Listing:
     if dataset.rule is None and not settings.split_files and settings.split_manifest is None:
+        if dataset.lacks:
+            raise SettingsError(
+                f"source_root: the class {dataset.name} brings no samples of its own: it has no "
+                f"{dataset.lacks}. Add that. (For a folder of files, set split_files or "
+                "split_manifest, or list every sample with source_url; then the class's file map "
+                "alone is used.)"
+            )
         raise SettingsError(
-            f"source_root: dataset {dataset.name!r} brings no split rule"
-            + (f", nor its own samples: the class has no {dataset.lacks}" if dataset.lacks else "")
-            + ". Set split_files, e.g. {train: train_ids.txt}, or split_manifest, or list every "
-            "sample with source_url."
+            f"source_root: dataset {dataset.name!r} brings no split rule. Set split_files, e.g. "
+            "{train: train_ids.txt}, or split_manifest, or list every sample with source_url."
         )
     check_categories(settings, dataset.rule, dataset.name)
     _check_root(settings, dataset, base)
@@ -133,6 +138,8 @@ def _add_of_root(
         skip_unreadable(collector, sample_id, split, error.strerror or type(error).__name__)
         return
     near = near_misses(names, missing) if missing else {}
+    if names:
+        near |= no_files(base.join(sample_id), missing)
     spelt = None if files or names else spellings.of(sample_id)
     collector.add(sample_id, split, files, near=near, spelt=spelt)
 

@@ -28,6 +28,8 @@ _IGNORED = re.compile(
     r"\.snapshots?|\.zfs|\.git|\.Trash(-\d+)?|\.ipynb_checkpoints|@eaDir|#recycle|lost\+found"
     r"|__MACOSX|\$RECYCLE\.BIN|\.snakemake"
 )
+# What may be in a file's place.
+NO_FILES = ("a folder", "a link that leads nowhere")
 # What programs put behind the name of a file that is not finished, or packed.
 _UNFINISHED = re.compile(
     r"(\.(part|partial|tmp|temp|crdownload|download|filepart|aria2|gz|xz|bz2|zst|zip|bak|orig|old)"
@@ -116,6 +118,18 @@ def files_of(base: Location, folder: str, wanted: Collection[str] | Wanted) -> d
     except (FileNotFoundError, NotADirectoryError):
         return {}
     return {name: _info(e, base) for name, e in entries.items() if name in wanted and _is_file(e)}
+
+
+def no_files(folder: str, missing: Iterable[str]) -> dict[str, str]:
+    """Return by name what is in a local folder in place of files that are missing."""
+    found = {}
+    for name in missing:
+        path = os.path.join(folder, name)
+        if os.path.isdir(path):
+            found[name] = NO_FILES[0]
+        elif os.path.islink(path):
+            found[name] = NO_FILES[1]
+    return found
 
 
 def names_in(base: Location, folder: str) -> list[str]:
@@ -223,6 +237,10 @@ def _walk_local(root: str, wanted: Wanted) -> Scan:
             scan.folders[folder] = dict(_local_files(entries, wanted))
         if wanted.missing_in(names):
             _note_near(scan, folder, names, wanted)
+        if folder in scan.folders:
+            odd = no_files(path, wanted.missing_in(scan.folders[folder]))
+            if odd:
+                scan.near_misses.setdefault(folder, {}).update(odd)
     _drop_within_samples(scan)
     return scan
 

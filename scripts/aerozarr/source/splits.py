@@ -223,10 +223,12 @@ def no_split(
     SettingsError
         When a person asked for it: the default names splits that many datasets lack.
     """
-    what = f"splits: {dataset_name} has no split {request.name!r}"
     if settings.splits == DEFAULT_SPLITS:
-        return f"{what}; it is skipped"
-    raise SettingsError(f"{what}.{did_you_mean(request.name, known)} Take it out of splits.")
+        return f"splits: {dataset_name} has no split {request.name!r}; it is skipped"
+    raise SettingsError(
+        f"splits: {dataset_name} has no split {request.name!r}."
+        f"{did_you_mean(request.name, known)} Take it out of splits."
+    )
 
 
 def empty(request: SplitRequest, dataset_name: str) -> str:

@@ -251,10 +251,10 @@ def _check_workdir_is_ours(run_config: RunConfig) -> None:
 
 def _in_no_sample(listing: Listing, run_config: RunConfig) -> list[str]:
     """Return what to tell of optional fields and scalars that the settings name in vain."""
-    told = []
-    for name in run_config.in_no_sample:
-        file = (run_config.settings.filemap or {}).get(name, name)
-        told.append(f"filemap: no sample has {name} ({file}), so the store is without")
+    told = [
+        f"filemap: no sample has {name}, so the store is without"
+        for name in run_config.in_no_sample
+    ]
     asked = [scalar for scalar in run_config.dataset.scalars if scalar.is_optional]
     if asked and listing.samples:
         there = {

@@ -57,6 +57,17 @@ def test_fields_that_lie_on_their_side_are_broken(make, shapes, file, subject):
 
 
 @in_a_folder
+def test_a_cloud_of_columns_that_lies_on_its_side_is_broken(make):
+    filemap = {"surface_position": "c.npy[:, 0:3]", "surface_pressure": "c.npy[:, 3]"}
+    config = make(filemap=filemap)
+    told = convert_tensors(config, "a", {"c.npy": torch.rand(7, 5000)}).skipped
+    assert told is not None
+    assert told.cause.startswith("all fields of surface are of shape (columns, 5000)")
+    assert convert_tensors(config, "a", {"c.npy": torch.rand(5000, 7)}).status == "converted"
+    assert convert_tensors(config, "a", {"c.npy": torch.rand(7, 9)}).status == "converted"
+
+
+@in_a_folder
 def test_three_points_are_a_sample(make):
     tensors = {name: tensor[:3] for name, tensor in shaped().items()}
     assert convert_tensors(make(), "a", tensors).status == "converted"

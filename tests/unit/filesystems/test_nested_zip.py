@@ -152,3 +152,23 @@ def test_folders_as_some_programs_of_windows_part_them(tmp_path: Path) -> None:
         zipped({"run_1.zip": zipped(sample("1", "run_1\\")), "b.zip": zipped(sample("2", "x\\"))})
     )
     assert ids(listing_of(source_url=f"zip://::file://{path}")) == ["b/x", "run_1"]
+
+
+def test_an_inner_archive_without_a_file_is_an_empty_folder(tmp_path: Path) -> None:
+    path = tmp_path / "scans.zip"
+    path.write_bytes(
+        zipped({"a/run_1.zip": zipped(sample("1")), "a/run_2.zip": zipped({}), "b.zip": zipped({})})
+    )
+    listing = listing_of(source_url=f"zip://::file://{path}")
+    assert ids(listing) == ["a/run_1"]
+    assert sorted(skipped(listing)) == ["a/run_2", "b"]
+    assert sorted(skipped(listing_of(source_url=f"zip://a::file://{path}"))) == ["run_2"]
+
+
+def test_a_way_of_packing_that_is_not_read_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "scans.zip"
+    inner = bytearray(zipped(sample("1")))
+    inner[8] = inner[inner.index(b"PK\x01\x02") + 10] = 9  # Deflate64, as Windows packs
+    path.write_bytes(zipped({"run_1.zip": bytes(inner)}))
+    with pytest.raises(RemoteError, match="packed in a way that is not read here, or encrypted"):
+        opened(f"zip://::file://{path}").read(f"run_1/{sorted(FILES)[0]}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from aerozarr.errors import SettingsError
 from aerozarr.source.by_class import ClassSamples
 from aerozarr.source.datasets import import_class
 from unit.class_helpers import SAMPLES, Module, resolve
-from unit.listing_helpers import FILEMAP
+from unit.listing_helpers import FILEMAP, listing_of
 
 
 def build(dotted: str, root: str = "/root", split: str = "train") -> ClassSamples:
@@ -260,10 +261,14 @@ def test_what_a_class_loads_by_is_its_own_business(module: Module) -> None:
         resolve(f"{name}.Cars")
 
 
-def test_a_class_that_cannot_load_a_field_is_told_what_it_lacks(module: Module) -> None:
+def test_a_class_that_cannot_load_a_field_is_told_what_it_lacks(
+    module: Module, tmp_path: Path
+) -> None:
     name = module(SAMPLES.replace("_load", "__getitem__"))
     found = resolve(f"{name}.Cars", source_root="/data", source_url=None)
-    assert found.lacks == "_load(index, file name)"
+    assert found.lacks.startswith("_load(index, file name), which may be: def _load(")
+    with pytest.raises(SettingsError, match=r"it has no _load\(index, file name\).*Add that"):
+        listing_of(dataset=f"{name}.Cars", filemap=None, source_root=str(tmp_path))
 
 
 @pytest.mark.parametrize("lacking", ["__len__", "_load"])

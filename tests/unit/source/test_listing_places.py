@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import functools
 import http.server
+import io
 import subprocess
+import tarfile
 import threading
 import zipfile
 from pathlib import Path
@@ -82,6 +84,24 @@ def test_a_tar_file_is_a_source_however_it_was_packed(
     assert ids(listing) == ["a/run_1", "run_2"]
     base = open_location(f"tar://::{archive}", {}, key="source_url")
     assert base.below("a/run_1").read("points.pt") == b"content"
+
+
+def test_a_tar_file_of_other_content_is_another_whatever_its_times(tmp_path: Path) -> None:
+    archive = tmp_path / "cars.tar"
+
+    def prints(content: bytes) -> list[str]:
+        with tarfile.open(tmp_path / "new.tar", "w") as stream:
+            for file in FILES:
+                entry = tarfile.TarInfo(f"run_1/{file}")  # of time 0, as some programs set it
+                entry.size = len(content)
+                stream.addfile(entry, io.BytesIO(content))
+        (tmp_path / "new.tar").replace(archive)
+        listing = listing_of(source_url=f"tar://::{archive}")
+        return [sample.fingerprint for sample in listing.samples]
+
+    first = prints(b"one")
+    assert [one.fingerprint for one in listing_of(source_url=f"tar://::{archive}").samples] == first
+    assert prints(b"two") != first
 
 
 def test_all_of_a_file_system_is_a_source(memory: MemoryTree) -> None:

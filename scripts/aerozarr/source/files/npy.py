@@ -119,9 +119,13 @@ def load_by_numpy(source: Path | BinaryIO, field: Field) -> torch.Tensor:
                 array = loaded[f"{key}{_SUFFIX}"]
     except (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         cause = f"numpy cannot read it: {printable(str(error))[:200]}"
-        again = SAVEZ_AGAIN if field.file.lower().endswith(".npz") else SAVE_AGAIN
-        raise broken(field, cause, again) from None
+        raise broken(field, cause, _again(field)) from None
     return torch.from_numpy(np.asarray(array, array.dtype.newbyteorder("=")))
+
+
+def _again(field: Field) -> str:
+    """Return how a field's file is written again."""
+    return SAVEZ_AGAIN if field.file.lower().endswith(".npz") else SAVE_AGAIN
 
 
 def _record_of(stream: BinaryIO, size: int, field: Field) -> Record:
@@ -153,7 +157,7 @@ def _record_of(stream: BinaryIO, size: int, field: Field) -> Record:
             field,
             f"it would unpack to {record.size / size:.0f} times its size; "
             f"{UNPACKED} times are believed",
-            SAVE_AGAIN,
+            SAVEZ_AGAIN,
         )
     return record
 
@@ -170,7 +174,8 @@ def _unpacked(stream: BinaryIO, record: Record, field: Field) -> torch.Tensor:
         for piece in pieces_of(stream, record):
             content += piece
     except DamagedZipError:
-        raise broken(field, TRUNCATED, SAVE_AGAIN) from None
+        what = f"{TRUNCATED}, or packed by something else than deflate"
+        raise broken(field, what, SAVEZ_AGAIN) from None
     if record.crc and zlib.crc32(content) != record.crc:
         raise damaged(field, record)
     header = _read_header(io.BytesIO(content), len(content), field)
@@ -190,13 +195,13 @@ def _read_header(stream: BinaryIO, size: int, field: Field) -> _Header:
             raise broken(
                 field,
                 f"its format has version {'.'.join(map(str, version))}; 1.0 and 2.0 are read",
-                SAVE_AGAIN,
+                _again(field),
             )
         shape, is_fortran, dtype = read(stream, max_header_size=_LONGEST_HEADER)
     except (OSError, BrokenSample):
         raise
     except Exception:  # noqa: BLE001 - numpy meets hostile headers with many kinds of error
-        raise broken(field, f"{TRUNCATED}, or no NumPy array (.npy)", SAVE_AGAIN) from None
+        raise broken(field, f"{TRUNCATED}, or no NumPy array (.npy)", _again(field)) from None
     if dtype.hasobject:
         raise broken(
             field,
@@ -211,7 +216,7 @@ def _read_header(stream: BinaryIO, size: int, field: Field) -> _Header:
             field,
             f"{TRUNCATED}: it claims {'×'.join(map(str, shape))} values of {dtype}, and holds "
             f"{max(0, size - header.length)} bytes",
-            SAVE_AGAIN,
+            _again(field),
         )
     return header
 

@@ -146,17 +146,21 @@ def as_rows(value: object, field: Field) -> torch.Tensor:
         outline_rows(value, field)  # before anything is read
         value = torch.from_numpy(np.concatenate([block.copy() for block in value.blocks(BLOCK)]))
     value = outline_of(value)
-    noun = "tensor" if field.file.endswith((".pt", ".pth")) else "array"
+    article, noun = ("a", "tensor") if field.file.endswith((".pt", ".pth")) else ("an", "array")
     one_tensor = f"save one {noun} of shape (n, {field.width})"
     if not isinstance(value, torch.Tensor):
-        raise broken(field, f"it holds a {type(value).__name__}, not a {noun}", one_tensor)
+        raise broken(field, f"it holds a {type(value).__name__}, not {article} {noun}", one_tensor)
     if value.layout != torch.strided or value.is_nested or value.is_quantized or value.is_meta:
         cause = "it holds a sparse, nested, quantized or empty-handed tensor"
-        raise broken(field, cause, one_tensor)
+        raise broken(field, cause, f"{one_tensor}: tensor.to_dense() or tensor.dequantize()")
     # Torch may keep a sign apart from the values, which are then read with the other one.
     tensor = value.detach().resolve_neg()
     if tensor.is_complex():
-        raise broken(field, f"its values are complex ({tensor.dtype})", f"save a real {noun}")
+        raise broken(
+            field,
+            f"its values are complex ({tensor.dtype})",
+            f"save {article} {noun} of real numbers",
+        )
     if tensor.dtype not in _REAL:
         cause = f"its values are of no number type ({tensor.dtype})"
         raise broken(field, cause, f"save a float {noun}")

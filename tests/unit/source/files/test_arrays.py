@@ -218,6 +218,19 @@ def packed_by_nobody(file: Any) -> None:
     made.write_direct_chunk((0, 0), ROWS[:10, :3].tobytes())
 
 
+def short_integers(file: Any) -> None:
+    of_24_bits = h5py.h5t.STD_I32LE.copy()  # which numpy has not
+    of_24_bits.set_size(3)
+    of_24_bits.set_precision(24)
+    space = h5py.h5s.create_simple((10, 3))
+    h5py.h5d.create(file.id, b"points", of_24_bits, space)
+
+
+def named_in_latin_1(file: Any) -> None:
+    space = h5py.h5s.create_simple((10, 3))
+    h5py.h5d.create(file.id, "pression_é".encode("latin-1"), h5py.h5t.IEEE_F32LE, space)
+
+
 def external(file: Any) -> None:
     file["points"] = h5py.ExternalLink("/etc/passwd", "points")
 
@@ -270,6 +283,8 @@ BAD: dict[str, tuple[str, bytes, str]] = {
     "h5 never written": ("p.h5::points", linked(unwritten), "it was never written"),
     "h5 written in part": ("p.h5::points", linked(half_written), "1 of its 3 chunks were never"),
     "h5 of a foreign filter": ("p.h5::points", linked(packed_by_nobody), "HDF5_PLUGIN_PATH"),
+    "h5 of 24 bits": ("p.h5::points", linked(short_integers), "not understood"),
+    "h5 of odd names": ("p.h5::pression", linked(named_in_latin_1), r"it has pression_\xe9"),
     "an external link": ("p.h5::points", linked(external), "a link to another file"),
     "external values": ("p.h5::points", linked(outside), "lie in other files"),
     "a link in a circle": ("p.h5::points", linked(soft), "is a link"),
@@ -280,6 +295,28 @@ BAD: dict[str, tuple[str, bytes, str]] = {
     "pt tensor with a key": ("p.pt::points", pt(torch.ones(3, 3)), "not a dict with 'points'"),
     "pt of something else": ("p.pt::points", pt({"points": [1, 2]}), "something else at 'points'"),
 }
+
+
+def test_an_array_that_has_rotted_is_broken_for_verification_too(tmp_path: Path) -> None:
+    field, content = field_at("p.npz::points"), bytearray(npz(points=ROWS, other=OTHER))
+    content[content.index(ROWS.tobytes()) + 5] ^= 1
+    path = tmp_path / "p.npz"
+    path.write_bytes(content)
+    folder = open_location(str(tmp_path), {}, key="source_url")
+    load = by_library(lambda one: load_file(folder, one.file, None, one), lambda _: path)
+    with pytest.raises(BrokenSample, match=r"numpy cannot read it: Bad CRC-32.*numpy\.savez"):
+        load(field)
+
+
+def test_a_member_that_is_called_as_the_key_is_another_array() -> None:
+    field, stream = field_at("p.npz::a"), io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        archive.writestr("a", npy(ROWS * 2))
+        archive.writestr("a.npy", npy(ROWS))
+    content = stream.getvalue()
+    load = by_library(lambda one: load_bytes(content, one), lambda _: io.BytesIO(content))
+    for value in (load_bytes(content, field), load(field)):
+        np.testing.assert_array_equal(as_rows(value, field).numpy(), ROWS[:, :3])
 
 
 @each_place

@@ -88,6 +88,16 @@ def test_not_a_number_in_json_is_a_word_or_what_python_writes(kind: str, tmp_pat
         assert isinstance(found, float) and math.isnan(found)
 
 
+@pytest.mark.parametrize("other", ["1e999", "-1e999", "7" * 5000, "[1e999]"])
+def test_a_number_that_nobody_asks_for_may_be_beyond_float64(
+    kind: str, tmp_path: Path, other: str
+) -> None:
+    content = f'{{"residual": {other}, "a": 0.5}}'.encode()
+    assert read(kind, tmp_path, "c.json::a", content) == 0.5
+    with pytest.raises(BrokenSample, match="which is beyond float64"):
+        read(kind, tmp_path, "c.json::residual", content)
+
+
 def test_a_json_file_may_hold_one_value_alone(kind: str, tmp_path: Path) -> None:
     assert read(kind, tmp_path, "drag.json", b"0.25\n") == 0.25
 
