@@ -13,6 +13,7 @@ from aerozarr.messages import did_you_mean, plural, printable
 from aerozarr.source.datasets import Dataset
 from aerozarr.source.samples import (
     ABSENT,
+    ABSENT_ONE,
     FileInfo,
     Listing,
     Sample,
@@ -26,6 +27,7 @@ from aerozarr.source.samples import (
 )
 from aerozarr.source.scan import NO_FILES
 
+_NOTHING = "add its folder, exclude it, or mend the list that names it"
 _MISSING = "add what is missing, or leave its field out of the file map"
 
 
@@ -188,9 +190,9 @@ class Collector:
             cause += f"; there is a folder {spelt!a}, which is spelt in another way"
             return "incomplete", ", ".join(missing), cause, "rename the folder, or mend the list"
         if not files:
-            cause = ABSENT
+            cause = ABSENT_ONE if len(missing) == 1 else ABSENT
         meant = [f"{near[file]} for {file}" for file in missing if file in near]
-        remedy = _MISSING
+        remedy = _MISSING if files or meant else _NOTHING
         if meant:
             cause += f"; there is {', '.join(meant)}"
             remedy = "rename or finish these files, or name them in filemap"
@@ -211,6 +213,9 @@ class Collector:
         """Return what was collected."""
         unused = [pattern for pattern in self._patterns if pattern not in self._used]
         for pattern in unused:
+            if any(character in pattern for character in "*?["):
+                self.warn(f"exclude: {pattern!r} fits the id of no sample.")
+                continue
             near = did_you_mean(pattern, self._seen)
             self.warn(f"exclude: {pattern!r} is the id of no sample.{near}")
         if self._is_untold:

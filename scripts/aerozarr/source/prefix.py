@@ -14,9 +14,16 @@ class PrefixSource(FolderSource):
 
     def _list(self, place: Location) -> Listing:
         scan = walk(place, self.dataset.all_files)
-        scan.folders.pop("", None)  # the place itself is not a sample
+        beside = scan.folders.pop("", {})  # the place itself is not a sample
         collector = Collector(self.settings, self.dataset)
         collector.begin("")
+        if beside:
+            names = sorted(beside)
+            shown = ", ".join(names[:3]) + (" …" if len(names) > 3 else "")
+            collector.warn(
+                f"{shown} in the source itself {'are' if len(names) > 1 else 'is'} not converted: "
+                "a sample is a folder, so give each one of its own"
+            )
         for sample_id in sorted(scan.folders):
             collector.add(
                 sample_id, "", scan.folders[sample_id], near=scan.near_misses.get(sample_id)

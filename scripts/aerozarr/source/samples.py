@@ -165,6 +165,7 @@ class Sample:
 
 # The cause of an incomplete sample of which nothing is there.
 ABSENT = "are not there, nor is any other file of the sample"
+ABSENT_ONE = "is not there, nor is any other file of the sample"
 
 
 @dataclass(frozen=True)
@@ -196,7 +197,7 @@ class Skipped:
     @property
     def is_absent(self) -> bool:
         """Whether nothing of the sample is there: a split may list what was never downloaded."""
-        return self.kind == "incomplete" and self.cause == ABSENT
+        return self.kind == "incomplete" and self.cause in (ABSENT, ABSENT_ONE)
 
     def __str__(self) -> str:
         where = ": ".join(part for part in (self.id, self.field, self.file) if part)

@@ -190,13 +190,18 @@ class Source(ABC):
         return {}
 
     def _why_none(self, listing: Listing) -> str:
-        name, files = self.dataset.name, ", ".join(self.dataset.files)
+        name = self.settings.dataset_name or self.dataset.name
+        files = ", ".join(self.dataset.files)
+        told = "".join(f" {warning}." for warning in listing.warnings[:1])
         if listing.skipped:
             return (
                 f"{len(listing.skipped)} were skipped; the first: {listing.skipped[0]}. "
-                f"A sample of {name} is a folder with {files}."
+                f"A sample of {name} is a folder with {files}.{told}"
             )
-        return f"A sample of {name} is a folder below it with {files}; check dataset and filemap."
+        return (
+            f"A sample of {name} is a folder below it with {files}; check dataset and "
+            f"filemap.{told}"
+        )
 
 
 def _check_there(place: Location) -> None:

@@ -451,3 +451,24 @@ def test_listing_reads_no_file_of_a_sample(tree: Tree, monkeypatch: pytest.Monke
         monkeypatch.setattr(type(location.fs), name, refuse)
     settings = load_settings({"source_url": tree.url, "filemap": FILEMAP})
     assert ids(open_source(settings, resolve_dataset(settings), tree.url).list()) == ["a", "b"]
+
+
+def test_files_in_the_source_itself_are_told(tree: Tree) -> None:
+    tree.sample("whole")
+    for file in FILES:
+        tree.put(file)
+    [warning] = listed(tree).warnings
+    assert warning.startswith("points.pt, pressure.pt in the source itself are not converted")
+    tree.remove("whole")
+    with pytest.raises(SettingsError, match=r"in the source itself are not converted: a sample is"):
+        listed(tree)
+
+
+def test_a_pattern_of_exclude_that_fits_nothing_is_not_taken_for_a_misspelled_id(
+    tree: Tree,
+) -> None:
+    tree.samples("run_1")
+    assert listed(tree, exclude=["run_[9]"]).warnings == [
+        "exclude: 'run_[9]' fits the id of no sample."
+    ]
+    assert "Did you mean run_1?" in listed(tree, exclude=["run_l"]).warnings[0]

@@ -261,9 +261,10 @@ def _csv_value(text: str, scalar: Scalar) -> object:
     header, values = table.header, [row.cells for row in table.rows]
     key = (scalar.key or "").strip()
     if header.count(key) != 1:
-        count = header.count(key)
-        what = f"it has {plural(count, 'column')} {key!r}" if count else f"it has no column {key!r}"
-        raise _without(scalar, f"{what}; its header has", header)
+        if count := header.count(key):
+            what = f"it has {plural(count, 'column')} {key!r}"
+            raise _broken(scalar, what, "give each column a name of its own")
+        raise _without(scalar, f"it has no column {key!r}; its header has", header)
     if len(values) != 1:
         raise _broken(
             scalar,
