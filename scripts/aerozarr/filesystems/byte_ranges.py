@@ -249,6 +249,15 @@ _KEPT: list[AbstractFileSystem] = []
 _ONE_AT_A_TIME = threading.Lock()
 
 
+def _forget_the_parents_turn() -> None:
+    """Begin with a lock that nobody holds: the thread that held it was not forked, too."""
+    global _ONE_AT_A_TIME
+    _ONE_AT_A_TIME = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_forget_the_parents_turn)
+
+
 class FsspecFetcher(Fetcher):
     """Reads an fsspec file system; an asynchronous one with all requests under way at once.
 
