@@ -30,7 +30,8 @@ from aerozarr.training.prefetch import (
     Prefetcher,
     as_batch,
 )
-from aerozarr.training.resume import ResumableLoader, ResumableSampler
+from aerozarr.training.resumable_sampler import ResumableSampler
+from aerozarr.training.resume import ResumableLoader
 from aerozarr.training.scalars import choose_scalars, fill_scalars
 
 GEOMETRY = "geometry_position"
@@ -140,7 +141,7 @@ class ChunkDataset(Dataset[dict[str, Any]]):
             self._geometry = chosen or {}, store.position_of(geometry_domain)
         taken = {*store.fields, GEOMETRY, SAMPLE_ID, INDEX}
         self._scalars = choose_scalars(store, self.samples[0], scalars, taken)
-        self._seed = seed
+        self._seed = to_int(seed)
         self._whole_chunks = whole_chunks
         self._with_id = with_id
         self._prefetcher: Prefetcher | None = None
