@@ -476,6 +476,26 @@ def test_values_are_scaled_before_they_are_float32(
         assert torch.equal(plain[0]["surface_pressure"], stored.float())
 
 
+def test_a_position_is_scaled_into_a_range_or_by_logarithms(original: Path) -> None:
+    store, logscale = Store(original), ["surface_position"]
+    with pytest.raises(ValueError, match=r"logscale: 'surface_position' is a position"):
+        Normalizer.of(store, position_range=(0.0, 1.0), logscale=logscale)
+    values = store.read("a")["surface_position"]
+    found = Normalizer.of(store, logscale=logscale).normalize("surface_position", values)
+    torch.testing.assert_close(found, values.sign() * values.abs().log1p())
+
+
+def test_a_seed_is_any_whole_number(original: Path) -> None:
+    store = Store(original)
+    expected = ChunkDataset(store, points={"surface": 20}, seed=4)
+    dataset = ChunkDataset(store, points={"surface": 20}, seed=np.int64(4))  # type: ignore[arg-type]
+    assert torch.equal(dataset[0]["surface_position"], expected[0]["surface_position"])
+    state = dataset.loader(1).state_dict()
+    assert type(state["loader"]["dataset_seed"]) is int
+    with pytest.raises(TypeError, match=r"^seed is None; give a whole number"):
+        ChunkDataset(store, seed=None)  # type: ignore[arg-type]
+
+
 def test_large_whole_numbers_are_scaled_as_they_are() -> None:
     normalizer = Normalizer({"p_mean": [2.0**40], "p_std": [3.0]}, [])
     values = torch.tensor([[2**40 + 3], [2**40 - 6]])

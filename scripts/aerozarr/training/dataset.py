@@ -93,7 +93,8 @@ class ChunkDataset(Dataset[dict[str, Any]]):
         sample has fewer points than asked for, when there are no statistics to scale by, or when
         the first sample has no such scalar.
     TypeError
-        When `store` is not an open store, or `points`, `normalize` or `scalars` is of another type.
+        When `store` is not an open store, or `points`, `seed`, `normalize` or `scalars` is of
+        another type.
 
     Notes
     -----
@@ -142,6 +143,8 @@ class ChunkDataset(Dataset[dict[str, Any]]):
             self._geometry = chosen or {}, store.position_of(geometry_domain)
         taken = {*store.fields, GEOMETRY, SAMPLE_ID, INDEX}
         self._scalars = choose_scalars(store, self.samples[0], scalars, taken)
+        if not hasattr(seed, "__index__"):
+            raise TypeError(f"seed is {seed!r}; give a whole number.")
         self._seed = to_int(seed)
         self._whole_chunks = whole_chunks
         self._with_id = with_id

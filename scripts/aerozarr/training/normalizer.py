@@ -43,7 +43,8 @@ class Normalizer:
     Raises
     ------
     ValueError
-        When `position_range` is not two finite numbers, the smaller one first.
+        When `position_range` is not two finite numbers, the smaller one first, or when
+        `logscale` names a position besides.
     TypeError
         When `logscale` is a single name.
     """
@@ -60,6 +61,12 @@ class Normalizer:
         self._positions = frozenset(positions)
         self._range = None if position_range is None else _checked_range(position_range)
         self._logscale = frozenset(field_names(logscale, "logscale"))
+        both = sorted(self._logscale & self._positions)
+        if both and self._range is not None:
+            raise ValueError(
+                f"logscale: {both[0]!r} is a position, which position_range scales. Leave it out of "
+                "one of the two."
+            )
         self._scales: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
 
     @classmethod
