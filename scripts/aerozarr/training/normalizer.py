@@ -64,8 +64,8 @@ class Normalizer:
         both = sorted(self._logscale & self._positions)
         if both and self._range is not None:
             raise ValueError(
-                f"logscale: {both[0]!r} is a position, which position_range scales. Leave it out of "
-                "one of the two."
+                f"logscale: {both[0]!r} is a position, which position_range scales. Leave out one "
+                "of the two."
             )
         self._scales: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
 

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch.utils.data import Sampler
 
+from aerozarr.environment import RANK
 from aerozarr.training.prefetch import LookAhead
 
 # A state has a digest of the first indexes or batches of an epoch, up to so many: more of them
@@ -71,7 +72,7 @@ class ResumableSampler(Sampler[Any]):
         """Whose indexes they are, where several processes each read a part of the samples."""
         known = [getattr(sampler, "rank", None) for sampler in self._chain()]
         is_one_of_several = torch.distributed.is_available() and torch.distributed.is_initialized()
-        own = torch.distributed.get_rank() if is_one_of_several else os.environ.get("RANK", "")
+        own = torch.distributed.get_rank() if is_one_of_several else os.environ.get(RANK, "")
         return " ".join(str(rank) for rank in (*known, own) if rank is not None)
 
     def digest(self, count: int) -> str:
