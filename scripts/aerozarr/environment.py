@@ -20,6 +20,9 @@ SLURM_RUN = "AEROZARR_SLURM_RUN"
 # What kind of terminal there is: on a `dumb` one no line can be drawn anew.
 TERM = "TERM"
 
+# Set by torchrun: which of several training processes this is.
+RANK = "RANK"
+
 # Read by sbatch: the time of a job that asks for none.
 SBATCH_TIMELIMIT = "SBATCH_TIMELIMIT"
 # Read by gcsfs: whether it asks for each bucket's kind before it uses it.

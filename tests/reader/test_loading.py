@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import copy
 import gc
+import importlib
 import multiprocessing
 import pickle
+import pkgutil
 import warnings
 import weakref
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,7 @@ from torch.utils.data import BatchSampler, DataLoader, SequentialSampler, defaul
 
 from aerozarr import ChunkDataset, LookAhead, Store
 from aerozarr.errors import StoreError
+from aerozarr.filesystems import byte_ranges
 from aerozarr.filesystems.byte_ranges import FsspecFetcher
 from aerozarr.training import shared_memory
 from aerozarr.training.collate import Item, collate
@@ -211,6 +215,36 @@ def test_a_forked_process_does_not_close_its_parents_connections(place: Place) -
     child.start()
     child.join(60)
     assert answers.get(), "its finalizer would have closed them"
+
+
+@pytest.mark.parametrize("place", ["memory"], indirect=True)
+def test_a_process_forked_while_a_thread_reads_reads_too(place: Place) -> None:
+    dataset = ChunkDataset(place.open(), ["a"], points=POINTS)
+    expected = dataset[0]
+    context = multiprocessing.get_context("fork")
+    answers = context.SimpleQueue()
+    child = context.Process(target=lambda: answers.put(same(dataset[0], expected)))
+    with byte_ranges._ONE_AT_A_TIME:  # as a thread that prefetches holds it
+        child.start()
+    child.join(30)
+    try:
+        assert child.exitcode == 0, "it waits for a thread that it does not have"
+        assert answers.get()
+    finally:
+        child.kill()
+
+
+@pytest.mark.parametrize("package", ["filesystems", "store.read", "store.format", "training"])
+def test_nothing_that_workers_use_has_a_lock_for_all_of_a_class(package: str) -> None:
+    # In Python 3.11 cached_property has one, which a fork copies as it is just then.
+    folder = importlib.import_module(f"aerozarr.{package}")
+    for module in pkgutil.iter_modules(folder.__path__, f"{folder.__name__}."):
+        if module.name.rpartition(".")[2] == "oci":  # needs a package that may not be there
+            continue
+        for kind in vars(importlib.import_module(module.name)).values():
+            if isinstance(kind, type):
+                found = [n for n, v in vars(kind).items() if isinstance(v, cached_property)]
+                assert not found or not kind.__module__.startswith("aerozarr"), (kind, found)
 
 
 # Prefetching

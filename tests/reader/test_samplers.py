@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,13 @@ from torch.utils.data import (
     BatchSampler,
     DataLoader,
     DistributedSampler,
+    RandomSampler,
     SequentialSampler,
     SubsetRandomSampler,
     WeightedRandomSampler,
 )
 
-from aerozarr import ChunkDataset, LookAhead, Store
+from aerozarr import ChunkDataset, LookAhead, Store, StoreError
 from aerozarr.training.resume import ResumableLoader
 from reader.harness import Place
 
@@ -212,24 +214,63 @@ def test_two_ranks_read_each_sample_once_an_epoch(original: Path, tmp_path: Path
 # The rest of an epoch after a restart
 
 
+class Counting(DistributedSampler[int]):
+    """Says how far it was read, also when that was to the end: torchdata's distributed sampler."""
+
+    yielded = 0
+    next_yielded: int | None = None
+
+    def __iter__(self) -> Iterator[int]:
+        self.yielded, self.next_yielded = self.next_yielded or 0, None
+        for index in islice(super().__iter__(), self.yielded, None):
+            self.yielded += 1
+            yield index
+
+    def state_dict(self) -> dict[str, int]:
+        return {"yielded": self.yielded}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self.next_yielded = state["yielded"]
+
+
 class Rotated:
-    """A sampler that keeps state of its own, as torchdata's samplers do."""
+    """A sampler that keeps state of its own, in a tensor that it gives away."""
 
     def __init__(self) -> None:
-        self.turn = 0
+        self.turn = torch.zeros((), dtype=torch.int64)
 
     def __len__(self) -> int:
         return 24
 
     def __iter__(self) -> Iterator[int]:
         self.turn += 7
-        yield from ((self.turn + index) % 24 for index in range(24))
+        yield from ((int(self.turn) + index) % 24 for index in range(24))
 
-    def state_dict(self) -> dict[str, int]:
+    def state_dict(self) -> dict[str, torch.Tensor]:
         return {"turn": self.turn}
 
-    def load_state_dict(self, state: dict[str, int]) -> None:
+    def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
         self.turn = state["turn"]
+
+
+class LeavingOut(Rotated):
+    """As the distributed one, but without an epoch."""
+
+    def __init__(self) -> None:
+        self.done = 0
+        self.first = 0
+
+    def __iter__(self) -> Iterator[int]:
+        self.done, self.first = self.first, 0
+        for index in range(self.done, 24):
+            self.done += 1
+            yield index
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"done": self.done}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.first = state["done"]
 
 
 def subset() -> SubsetRandomSampler:
@@ -254,6 +295,7 @@ CASES: dict[str, Make] = {
     "distributed": lambda d: d.loader(
         2, sampler=DistributedSampler(d, num_replicas=2, rank=1, seed=8), num_workers=1
     ),
+    "distributed with a state": lambda d: d.loader(2, sampler=Counting(d, 2, 1), num_workers=1),
     "sampler with a state": lambda d: d.loader(5, sampler=Rotated()),
 }
 """Loaders whose epochs go on as if nothing had happened."""
@@ -368,7 +410,10 @@ def test_the_number_of_workers_may_change(original: Path) -> None:
     assert all_same(list(other), expected[1:])
 
 
-@pytest.mark.parametrize("case", ["shuffled with a generator", "workers", "shuffled without"])
+@pytest.mark.parametrize(
+    "case",
+    ["shuffled with a generator", "workers", "shuffled without", "distributed with a state"],
+)
 def test_after_the_end_of_an_epoch_the_next_is_whole(original: Path, case: str) -> None:
     torch.manual_seed(0)
     loader = CASES[case](open_dataset(Store(original)))
@@ -408,6 +453,10 @@ def test_resuming_leaves_torchs_global_generator_as_it_is(original: Path) -> Non
     [
         (lambda d: d.loader(4), "BatchSampler.batch_size was 5 and is 4"),
         (lambda d: d.loader(5, shuffle=True), "n_generators was 0 and is 1"),
+        (
+            lambda d: d.loader(5, sampler=RandomSampler(d)),
+            "samplers was BatchSampler of SequentialSampler and is BatchSampler of RandomSampler",
+        ),
         (lambda d: d.loader(5, sampler=range(12)), "n_batches was 5 and is 3"),
         (
             lambda d: ChunkDataset(d.store, SAMPLES, points={"surface": 20}, seed=1).loader(5),
@@ -427,6 +476,93 @@ def test_the_state_of_a_loader_that_gives_other_batches_is_refused(
     with pytest.raises(ValueError) as error:
         make(dataset).load_state_dict(state)
     assert what in str(error.value)
+
+
+def weighted(low: float) -> WeightedRandomSampler:
+    return WeightedRandomSampler([low] * 12 + [1.0] * 12, 24, generator=seeded())
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+@pytest.mark.parametrize(
+    ("make", "other"),
+    [
+        (lambda: range(24), lambda: range(23, -1, -1)),
+        (lambda: weighted(1.0), lambda: weighted(0.0)),
+        (lambda: [*range(24)], lambda: np.arange(24)[::-1]),
+    ],
+)
+def test_an_order_that_is_another_one_is_refused(
+    original: Path, make: Callable[[], Any], other: Callable[[], Any], num_workers: int
+) -> None:
+    dataset = open_dataset(Store(original))
+    loader = dataset.loader(5, sampler=make())
+    next(iter(loader))
+    state = loader.state_dict()
+    # The state of another rank tells nothing of this one's indexes.
+    foreign = {**state, "order": {**state["order"], "ranks": "7"}}
+    for loaded, is_refused in ((state, True), (foreign, False)):
+        resumed = dataset.loader(5, sampler=other(), num_workers=num_workers)
+        resumed.load_state_dict(loaded)
+        if is_refused:
+            with pytest.raises(ValueError, match="those that the sampler gives now are others"):
+                list(resumed)
+        else:
+            assert len(list(resumed)) == 4
+    same_again = dataset.loader(5, sampler=make(), num_workers=num_workers)
+    same_again.load_state_dict(state)
+    assert len(list(same_again)) == 4
+
+
+def test_a_sampler_that_leaves_out_what_was_read_is_told(original: Path) -> None:
+    loader = open_dataset(Store(original)).loader(5, sampler=LeavingOut())
+    assert len(list(loader)) == 5
+    for _ in range(2):
+        other = open_dataset(Store(original)).loader(5, sampler=LeavingOut())
+        other.load_state_dict(loader.state_dict())
+        with pytest.raises(RuntimeError, match="gave 0 of 5 batches"):
+            list(other)
+
+
+def test_a_state_of_an_earlier_version_is_read(original: Path) -> None:
+    for case in CASES:
+        torch.manual_seed(0)
+        loader = CASES[case](open_dataset(Store(original)))
+        loader.set_epoch(1)
+        batches = iter(loader)
+        next(batches)
+        state = loader.state_dict()
+        expected = [*batches]
+        del state["order"]["digest"], state["order"]["ranks"]
+        for name in [*state["loader"]]:
+            if name.endswith(("samplers", ".replacement", ".num_samples")) and "n_" not in name[:2]:
+                del state["loader"][name]
+        if case == "distributed with a state":
+            state["order"]["samplers"] = [{"yielded": 0}]
+        other = CASES[case](open_dataset(Store(original)))
+        other.load_state_dict(state)
+        assert all_same(list(other), expected), case
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_a_batch_that_cannot_be_read_counts_as_well(folder: Path, num_workers: int) -> None:
+    def make() -> ResumableLoader:
+        dataset = ChunkDataset(Store(folder), ["a", "b", "a", "deep/c", "a"], with_id=True)
+        return dataset.loader(1, num_workers=num_workers)
+
+    for path in (folder / "b.zarr").rglob("c/0/0"):
+        os.truncate(path, 10)
+    loader = make()
+    batches, seen = iter(loader), []
+    for _ in range(3):
+        try:
+            seen += next(batches)["index"].tolist()
+        except StoreError as error:
+            assert "b" in str(error)
+    assert seen == [0, 2]
+    assert loader.state_dict()["batches"] == 3
+    other = make()
+    other.load_state_dict(loader.state_dict())
+    assert [batch["index"].tolist() for batch in other] == [[3], [4]]
 
 
 def test_another_epoch_than_the_states_is_refused(original: Path) -> None:

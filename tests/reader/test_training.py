@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from aerozarr import ChunkDataset, Normalizer, Store
+from aerozarr import ChunkDataset, Normalizer, Store, StoreWriter
 from aerozarr.errors import StoreError
 from aerozarr.training.collate import collate
 from reader.harness import SURFACE, Place, assert_aligned, put_json
@@ -344,7 +344,7 @@ def test_without_a_train_split_those_of_all_samples_are_used(folder: Path) -> No
 
 @pytest.mark.parametrize(
     ("split", "mean"),
-    [("drag/test", 1.0), ("drag/train", 1.0), ("wake/test", 2.0), ("test", 2.0), (None, 2.0)],
+    [("drag/test", 1.0), ("drag/train", 1.0), ("test", 2.0), (None, 2.0)],
 )
 def test_a_familys_split_is_scaled_by_the_train_split_of_its_family(
     folder: Path, split: str | None, mean: float
@@ -360,6 +360,22 @@ def test_a_familys_split_is_scaled_by_the_train_split_of_its_family(
     assert dataset.normalizer is not None
     values = torch.zeros(1, 1)
     assert dataset.normalizer.normalize("surface_pressure", values).tolist() == [[-mean]]
+
+
+def test_a_familys_split_without_its_train_split_is_told_what_to_do(folder: Path) -> None:
+    names = ("wake/test", "train", "test")
+    put_json(folder / "splits.json", {name: ["a"] for name in names})
+    content = {"surface_pressure_mean": [2.0], "surface_pressure_std": [1.0]}
+    put_json(folder / "statistics.train.json", content)
+    store = Store(folder)
+    options: dict[str, Any] = {"points": {"surface": 8}, "fields": ["surface_pressure"]}
+    with pytest.raises(StoreError, match="no statistics of 'wake/train'") as error:
+        ChunkDataset(store, "wake/test", normalize=True, **options)
+    assert "normalize=Normalizer.of(store, " in str(error.value)
+    scaled = ChunkDataset(store, "wake/test", normalize=Normalizer.of(store, "train"), **options)
+    assert scaled[0]["surface_pressure"].shape == (8, 1)
+    put_json(folder / "statistics.wake%2Ftrain.json", content)
+    assert len(ChunkDataset(Store(folder), "wake/test", normalize=True, **options)) == 1
 
 
 def test_a_normalizer_is_of_any_samples(original: Path) -> None:
@@ -417,6 +433,73 @@ def test_scaled_values_go_back_to_what_they_were(original: Path, logscale: list[
 def test_a_constant_component_is_only_shifted() -> None:
     normalizer = Normalizer({"p_mean": [2.0], "p_std": [0.0]}, [])
     assert normalizer.normalize("p", torch.full((3, 1), 2.0)).tolist() == [[0.0]] * 3
+    # What rounding leaves of a deviation in float64, which would make of nothing millions.
+    normalizer = Normalizer({"p_mean": [0.1], "p_std": [1.5e-17]}, [])
+    for dtype in (torch.float32, torch.float64):
+        values = torch.full((3, 1), 0.1, dtype=dtype)
+        assert normalizer.normalize("p", values).abs().max() < 1e-8
+
+
+@pytest.mark.parametrize(
+    ("mean", "deviation", "dtype"),
+    [
+        (101325.0, 1e-3, "float64"),
+        (1e6, 0.2, "float32"),
+        (1e39, 1e38, "float64"),
+        (0.0, 1e-50, "float64"),
+    ],
+)
+def test_values_are_scaled_before_they_are_float32(
+    tmp_path: Path, mean: float, deviation: float, dtype: str
+) -> None:
+    drawn = mean + deviation * np.random.default_rng(0).standard_normal((300, 1))
+    raw = torch.from_numpy(drawn.astype(dtype))
+    writer = StoreWriter(tmp_path / "store", {"field_dtypes": {"surface_pressure": dtype}})
+    writer.write("a", {"surface_position": np.zeros((300, 3)), "surface_pressure": raw.numpy()})
+    writer.finish()
+    store = Store(tmp_path / "store")
+    dataset = ChunkDataset(store, normalize=True)
+    stored = store.read("a")["surface_pressure"].double()
+    expected = (stored - stored.mean()) / stored.std()
+    torch.testing.assert_close(
+        dataset[0]["surface_pressure"].double(), expected, atol=1e-3, rtol=1e-5
+    )
+    assert dataset.normalizer is not None
+    assert dataset[0]["surface_pressure"].dtype == torch.float32
+    found = dataset.normalizer.normalize("surface_pressure", store.read("a")["surface_pressure"])
+    torch.testing.assert_close(found.double(), expected, atol=1e-3, rtol=1e-5)
+    plain = ChunkDataset(store, with_id=True)
+    if mean > 3e38:
+        with pytest.raises(StoreError, match="surface_pressure of a has a value that is too large"):
+            plain[0]
+    else:
+        assert torch.equal(plain[0]["surface_pressure"], stored.float())
+
+
+def test_a_position_is_scaled_into_a_range_or_by_logarithms(original: Path) -> None:
+    store, logscale = Store(original), ["surface_position"]
+    with pytest.raises(ValueError, match=r"logscale: 'surface_position' is a position"):
+        Normalizer.of(store, position_range=(0.0, 1.0), logscale=logscale)
+    values = store.read("a")["surface_position"]
+    found = Normalizer.of(store, logscale=logscale).normalize("surface_position", values)
+    torch.testing.assert_close(found, values.sign() * values.abs().log1p())
+
+
+def test_a_seed_is_any_whole_number(original: Path) -> None:
+    store = Store(original)
+    expected = ChunkDataset(store, points={"surface": 20}, seed=4)
+    dataset = ChunkDataset(store, points={"surface": 20}, seed=np.int64(4))  # type: ignore[arg-type]
+    assert torch.equal(dataset[0]["surface_position"], expected[0]["surface_position"])
+    state = dataset.loader(1).state_dict()
+    assert type(state["loader"]["dataset_seed"]) is int
+    with pytest.raises(TypeError, match=r"^seed is None; give a whole number"):
+        ChunkDataset(store, seed=None)  # type: ignore[arg-type]
+
+
+def test_large_whole_numbers_are_scaled_as_they_are() -> None:
+    normalizer = Normalizer({"p_mean": [2.0**40], "p_std": [3.0]}, [])
+    values = torch.tensor([[2**40 + 3], [2**40 - 6]])
+    assert normalizer.normalize("p", values).tolist() == [[1.0], [-2.0]]
 
 
 # Errors

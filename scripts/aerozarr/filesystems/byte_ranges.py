@@ -1,4 +1,4 @@
-"""Reading parts of a store's objects: from a local folder, any fsspec file system, or obstore.
+"""Reading parts of a store's objects: from a local folder, or any fsspec file system.
 
 A fetcher says what is there and no more: None for an object that is not, fewer bytes for one that
 ends early. What that means is for the caller to say, who knows which sample and array it was.
@@ -6,28 +6,23 @@ ends early. What that means is for the caller to say, who knows which sample and
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import stat
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from fsspec.asyn import get_loop, sync
 from fsspec.spec import AbstractFileSystem
 
 from aerozarr.errors import RemoteError, StoreError
 from aerozarr.filesystems.location import Location
-from aerozarr.filesystems.retry import retrying, to_user_error
+from aerozarr.filesystems.retry import retrying
+from aerozarr.filesystems.stamps import stamp_of_object, stamp_of_objects
 from aerozarr.messages import redacted
-
-if TYPE_CHECKING:
-    from obstore.store import ObjectStore
-
 
 Array = npt.NDArray[np.uint8]
 
@@ -65,6 +60,20 @@ class Fetcher(ABC):
     """
 
     by_chunk = False
+
+    def stamp_below(self, folder: str) -> str:
+        """Return what changes when anything below a folder is written anew, in one request.
+
+        Empty where that is not told, or nothing is there; errors are those of `fetch`.
+        """
+        return ""
+
+    def stamp(self, path: str) -> str:
+        """Return what changes when an object is written anew.
+
+        Empty where that is not told, or it is not there; errors are those of `fetch`.
+        """
+        return ""
 
     def forget(self, group: str) -> None:  # noqa: B027 - most have nothing to forget
         """Keep nothing that was read of a group, by its path: it did not fit."""
@@ -249,6 +258,15 @@ _KEPT: list[AbstractFileSystem] = []
 _ONE_AT_A_TIME = threading.Lock()
 
 
+def _forget_the_parents_turn() -> None:
+    """Begin with a lock that nobody holds: the thread that held it was not forked, too."""
+    global _ONE_AT_A_TIME
+    _ONE_AT_A_TIME = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_forget_the_parents_turn)
+
+
 class FsspecFetcher(Fetcher):
     """Reads an fsspec file system; an asynchronous one with all requests under way at once.
 
@@ -269,6 +287,27 @@ class FsspecFetcher(Fetcher):
             return [
                 self._content(span, content) for span, content in zip(spans, contents, strict=True)
             ]
+
+    def stamp_below(self, folder: str) -> str:
+        if self.location.traits.has_quoted_paths:
+            return ""  # of a web server, which has pages for people instead of listings
+        with self._turn:
+            self.location.fs.invalidate_cache(self.location.join(folder))
+            return self._with_archive(stamp_of_objects(self.location.files(folder)))
+
+    def stamp(self, path: str) -> str:
+        place = self.location.join(path)
+        where = repr(redacted(f"{self.location.url}/{path}"))
+        with self._turn:
+            self.location.fs.invalidate_cache(place)
+            try:
+                entry = retrying(where, lambda: self.location.fs.info(place))
+            except FileNotFoundError:
+                return ""
+        return self._with_archive(stamp_of_object(entry))
+
+    def _with_archive(self, stamp: str) -> str:
+        return f"{stamp} {self.location.archive_stamp}" if stamp else ""
 
     def _ask(self, spans: Sequence[ByteRange]) -> Sequence[Any]:
         """Return for each span its bytes, or what went wrong."""
@@ -332,39 +371,3 @@ def _no_more_than(span: ByteRange, content: bytes, where: str) -> bytes:
             "server that does (most web servers, but not Python's http.server)."
         )
     return content
-
-
-class ObstoreFetcher(Fetcher):
-    """Reads an obstore store, with all requests under way at once."""
-
-    def __init__(self, store: ObjectStore) -> None:
-        self.store = store
-
-    def fetch(self, spans: Sequence[ByteRange]) -> list[bytes | None]:
-        # On fsspec's loop and not asyncio.run's: a notebook has one running in this thread.
-        found: list[bytes | None] = sync(get_loop(), self._fetch_all, spans)
-        return found
-
-    async def _fetch_all(self, spans: Sequence[ByteRange]) -> list[bytes | None]:
-        return await asyncio.gather(*(self._fetch(span) for span in spans))
-
-    async def _fetch(self, span: ByteRange) -> bytes | None:
-        import obstore
-
-        wanted: Any
-        if span.start < 0:
-            wanted = {"suffix": -span.start}
-        else:
-            wanted = {"offset": span.start} if span.stop is None else (span.start, span.stop)
-        try:
-            answer = await obstore.get_async(self.store, span.path, options={"range": wanted})
-            return bytes(await answer.bytes_async())
-        except FileNotFoundError:
-            return None
-        except obstore.exceptions.BaseError as error:
-            with contextlib.suppress(obstore.exceptions.BaseError):
-                # A store may refuse a span past the object's end, each with an error of its own.
-                size = (await obstore.head_async(self.store, span.path))["size"]
-                if size <= max(span.start, 0):
-                    return b""
-            raise to_user_error(f"{self.store!r}, {span.path}", error) from None

@@ -39,6 +39,8 @@ _PASSWORD = re.compile(r"://[^/@]*:[^/@]*@")
 
 # The settings that name a source; a store is never an archive of archives.
 _SOURCES = ("source_url", "source_root")
+# And those of what may be kept on this machine (`place`: the store that a reader opens).
+_STAMPED = (*_SOURCES, "place")
 
 
 @dataclass(frozen=True)
@@ -350,7 +352,7 @@ def open_location(url: str, options: StorageOptions, *, key: str) -> Location:
         ) from None
     except Exception as error:  # noqa: BLE001 - of a foreign package, such as a missing profile
         raise to_user_error(f"{key}: {shown!r}", error) from None
-    archive_stamp = _stamp_of_archive(fs) if fs.protocol == "tar" and key in _SOURCES else ""
+    archive_stamp = _stamp_of_archive(fs) if fs.protocol == "tar" and key in _STAMPED else ""
     if fs.protocol == "zip" and key in _SOURCES:
         try:
             fs = with_inner_archives(fs)

@@ -18,6 +18,7 @@ from aerozarr.config.file_patterns import Wanted, is_pattern
 from aerozarr.errors import SettingsError
 from aerozarr.filesystems.location import Location
 from aerozarr.filesystems.nested_zip import NestedZipFileSystem
+from aerozarr.filesystems.stamps import stamp_of
 from aerozarr.source.samples import UNKNOWN_SIZE, FileInfo, why_invalid
 
 Folders = dict[str, dict[str, FileInfo]]
@@ -273,16 +274,9 @@ def _is_file(entry: dict[str, Any]) -> bool:
     return entry.get("type") == "file"
 
 
-# What file systems call that which changes with an object's content, the surest first.
-_STAMPS = (
-    *("ETag", "etag", "md5Hash", "blob_id", "sha", "CRC"),
-    *("LastModified", "last_modified", "mtime", "created"),
-)
-
-
 def _info(entry: dict[str, Any], source: Location) -> FileInfo:
     """Return size and stamp of a listed object; a web server may not tell the size."""
-    stamp = next((str(entry[name]) for name in _STAMPS if entry.get(name) is not None), "")
+    stamp = stamp_of(entry)
     stamp += source.archive_stamp and f" {source.archive_stamp}"
     size = entry.get("size")
     return FileInfo(UNKNOWN_SIZE if size is None else int(size), stamp)

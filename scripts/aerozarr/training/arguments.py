@@ -113,7 +113,7 @@ def choose_normalizer(
     TypeError
         When `normalize` is neither a bool nor a Normalizer.
     StoreError
-        When the store has no statistics.
+        When the store has no statistics; of a family's split, none of the family's train split.
     """
     if isinstance(normalize, Normalizer):
         return normalize
@@ -124,9 +124,16 @@ def choose_normalizer(
         )
     if not normalize:
         return None
-    if isinstance(split, str) and "/" in split:
-        # Another family's train split, or all samples, may hold what this one keeps for its test.
-        train = f"{split.rpartition('/')[0]}/train"
-        if store.has_statistics(train):
-            return Normalizer.of(store, train)
-    return Normalizer.of(store)
+    family = split.rpartition("/")[0] if isinstance(split, str) else ""
+    if not family:
+        return Normalizer.of(store)
+    train = f"{family}/train"
+    if store.has_statistics(train):
+        return Normalizer.of(store, train)
+    # The train split of another family, or all samples, may hold what this one keeps for its test.
+    raise StoreError(
+        f"normalize: the store has no statistics of {train!r}, by which {split!r} would be scaled, "
+        "and others may be of samples that the family keeps for its test. Say which samples to go "
+        "by: normalize=Normalizer.of(store, …), with the name of a split or the ids of samples. Or "
+        f"convert {train!r} too (splits)."
+    )

@@ -21,6 +21,7 @@ from aerozarr.training.arguments import (
     choose_samples,
 )
 from aerozarr.training.collate import Item, collate, convert
+from aerozarr.training.float32 import put_as_float32, room_for
 from aerozarr.training.normalizer import Normalizer
 from aerozarr.training.prefetch import (
     BatchIndexes,
@@ -30,7 +31,8 @@ from aerozarr.training.prefetch import (
     Prefetcher,
     as_batch,
 )
-from aerozarr.training.resume import ResumableLoader, ResumableSampler
+from aerozarr.training.resumable_sampler import ResumableSampler
+from aerozarr.training.resume import ResumableLoader
 from aerozarr.training.scalars import choose_scalars, fill_scalars
 
 GEOMETRY = "geometry_position"
@@ -60,8 +62,8 @@ class ChunkDataset(Dataset[dict[str, Any]]):
         Seed of all subsamples.
     normalize
         True scales values by the store's statistics (those of the train split where it has them,
-        for `family/test` those of `family/train`), positions excepted; a `Normalizer` says more
-        precisely how. By default values are as stored.
+        for `family/test` those of `family/train`, which it then has to have), positions excepted; a
+        `Normalizer` says more precisely how. By default values are as stored.
     geometry_points
         How many points of `geometry_domain` to take besides, independently of `points`: their
         positions are the item's `geometry_position`. By default none.
@@ -91,7 +93,8 @@ class ChunkDataset(Dataset[dict[str, Any]]):
         sample has fewer points than asked for, when there are no statistics to scale by, or when
         the first sample has no such scalar.
     TypeError
-        When `store` is not an open store, or `points`, `normalize` or `scalars` is of another type.
+        When `store` is not an open store, or `points`, `seed`, `normalize` or `scalars` is of
+        another type.
 
     Notes
     -----
@@ -140,7 +143,9 @@ class ChunkDataset(Dataset[dict[str, Any]]):
             self._geometry = chosen or {}, store.position_of(geometry_domain)
         taken = {*store.fields, GEOMETRY, SAMPLE_ID, INDEX}
         self._scalars = choose_scalars(store, self.samples[0], scalars, taken)
-        self._seed = seed
+        if not hasattr(seed, "__index__"):
+            raise TypeError(f"seed is {seed!r}; give a whole number.")
+        self._seed = to_int(seed)
         self._whole_chunks = whole_chunks
         self._with_id = with_id
         self._prefetcher: Prefetcher | None = None
@@ -315,20 +320,24 @@ class ChunkDataset(Dataset[dict[str, Any]]):
         )
         subsamples: list[Subsample] = []
         targets: list[Mapping[str, torch.Tensor]] = []
+        places: list[tuple[Subsample, str, torch.Tensor, torch.Tensor]] = []
         for item, (own, geometry) in zip(items, subsampled, strict=True):
-            subsamples.append(own)
-            targets.append(item)
-            if geometry is not None:
-                subsamples.append(geometry)
-                targets.append(dict.fromkeys(geometry.wanted, item[GEOMETRY]))
+            for drawn, name in ((own, None), (geometry, GEOMETRY)):
+                if drawn is None:
+                    continue
+                read: dict[str, torch.Tensor] = {}
+                for field, rows in drawn.wanted.items():
+                    place = item[name or field]
+                    read[field] = room_for(place, rows.dtype)
+                    places.append((drawn, field, read[field], place))
+                subsamples.append(drawn)
+                targets.append(read)
         self.store.read_subsamples(subsamples, targets)
-        if self.normalizer is not None:
-            for item in items:
-                for name, values in item.items():
-                    if name in self._scalars:
-                        continue
-                    field = self._geometry[1] if self._geometry and name == GEOMETRY else name
-                    self.normalizer.normalize_(field, values)
+        for drawn, field, values, place in places:
+            if self.normalizer is not None:
+                self.normalizer.normalize_(field, values)
+            if values is not place:
+                put_as_float32(values, place, field, drawn.sample)
         if self._scalars:
             # Of samples that were just read, so that this asks for nothing.
             ids = [self.samples[position] for position in positions]

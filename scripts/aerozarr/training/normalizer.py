@@ -12,6 +12,9 @@ from aerozarr.errors import StoreError
 from aerozarr.messages import did_you_mean
 from aerozarr.store.read.contents import field_names
 from aerozarr.store.read.store import Store
+from aerozarr.training.float32 import is_wide, put_as_float32
+
+_EPSILON = torch.finfo(torch.float64).eps
 
 
 class Normalizer:
@@ -34,12 +37,14 @@ class Normalizer:
     Notes
     -----
     All tensors are of shape (…, components). Components that never vary (whose standard deviation
-    is 0) are only shifted.
+    is 0, or what float64 leaves of that) are only shifted. Values of float64 and of large whole
+    numbers are scaled as float64, and float32 afterwards.
 
     Raises
     ------
     ValueError
-        When `position_range` is not two finite numbers, the smaller one first.
+        When `position_range` is not two finite numbers, the smaller one first, or when
+        `logscale` names a position besides.
     TypeError
         When `logscale` is a single name.
     """
@@ -56,6 +61,12 @@ class Normalizer:
         self._positions = frozenset(positions)
         self._range = None if position_range is None else _checked_range(position_range)
         self._logscale = frozenset(field_names(logscale, "logscale"))
+        both = sorted(self._logscale & self._positions)
+        if both and self._range is not None:
+            raise ValueError(
+                f"logscale: {both[0]!r} is a position, which position_range scales. Leave out one "
+                "of the two."
+            )
         self._scales: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
 
     @classmethod
@@ -104,9 +115,15 @@ class Normalizer:
         Raises
         ------
         StoreError
-            When there are no statistics of the field, or none of finite values.
+            When there are no statistics of the field, or none of finite values; when a scaled value
+            is too large for float32.
         """
-        return self.normalize_(field, values.to(torch.float32, copy=True))
+        if not is_wide(values.dtype):
+            return self.normalize_(field, values.to(torch.float32, copy=True))
+        scaled = self.normalize_(field, values.to(torch.float64, copy=True))
+        found = torch.empty_like(scaled, dtype=torch.float32)
+        put_as_float32(scaled, found, field)
+        return found
 
     def normalize_(self, field: str, values: torch.Tensor) -> torch.Tensor:
         """Scale a field's values in place, and return them.
@@ -116,7 +133,7 @@ class Normalizer:
         field
             Its canonical name.
         values
-            float32, of shape (…, components).
+            float32 or float64, of shape (…, components).
 
         Raises
         ------
@@ -128,7 +145,12 @@ class Normalizer:
         elif field in self._positions and self._range is None:
             return values
         shift, scale = self._scale_of(field, values)
-        return values.sub_(shift.to(values.device)).div_(scale.to(values.device))
+        if values.dtype == torch.float32 and _is_for_float64(shift, scale):
+            return values.copy_(
+                (values.double() - shift.to(values.device)) / scale.to(values.device)
+            )
+        kind = values.device, values.dtype
+        return values.sub_(shift.to(*kind)).div_(scale.to(*kind))
 
     def denormalize(self, field: str, values: torch.Tensor) -> torch.Tensor:
         """Return scaled values, such as a model's, in the field's own unit, as float32.
@@ -139,13 +161,15 @@ class Normalizer:
             When there are no statistics of the field, or none of finite values.
         """
         shift, scale = self._scale_of(field, values)
-        values = values.float() * scale.to(values.device) + shift.to(values.device)
+        is_wide_scale = _is_for_float64(shift, scale)
+        kind = values.device, torch.float64 if is_wide_scale else torch.float32
+        values = (values.to(*kind) * scale.to(*kind) + shift.to(*kind)).float()
         if field in self._logscale:
             values = values.sign() * values.abs().expm1()
         return values
 
     def _scale_of(self, field: str, values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return what to subtract, and then divide by: float32, a number a component."""
+        """Return what to subtract, and then divide by: float64, a number a component."""
         if field not in self._scales:
             self._scales[field] = self._make_scale(field)
         shift, scale = self._scales[field]
@@ -161,16 +185,20 @@ class Normalizer:
     def _make_scale(self, field: str) -> tuple[torch.Tensor, torch.Tensor]:
         if field in self._positions:
             if self._range is None:
-                return torch.zeros(1), torch.ones(1)
+                return torch.zeros(1, dtype=torch.float64), torch.ones(1, dtype=torch.float64)
             low, high = self._known("raw_pos_min", field), self._known("raw_pos_max", field)
             first, last = self._range
             scale = _no_zeros((high - low) / (last - first))
-            return (low - first * scale).float(), scale.float()
+            return low - first * scale, scale
         kind = "_logscale" if field in self._logscale else ""
-        scale = _no_zeros(self._known(f"{field}{kind}_std", field))
+        shift = self._known(f"{field}{kind}_mean", field)
+        scale = self._known(f"{field}{kind}_std", field)
         if (scale < 0).any():
             raise _damaged(f"{field}{kind}_std", "has a number below 0")
-        return self._known(f"{field}{kind}_mean", field).float(), scale.float()
+        if scale.shape == shift.shape:
+            # Of values that are all the same, float64 leaves a rest: not to be scaled up.
+            scale = torch.where(scale <= 4 * _EPSILON * shift.abs(), 0.0, scale)
+        return shift, _no_zeros(scale)
 
     def _known(self, name: str, field: str) -> torch.Tensor:
         """Return numbers of the statistics, by which values would be NaN where one is not known."""
@@ -222,6 +250,13 @@ def _checked_range(position_range: Any) -> tuple[float, float]:
             "first: (0.0, 1000.0)."
         )
     return low, high
+
+
+def _is_for_float64(shift: torch.Tensor, scale: torch.Tensor) -> bool:
+    """Whether float32 does not hold by what to scale, to a thousandth of the deviation."""
+    as_float32 = scale.float()
+    is_held = ((shift.float() - shift).abs() <= 1e-3 * scale) & (as_float32 != 0)
+    return not bool((is_held & as_float32.isfinite()).all())
 
 
 def _no_zeros(scale: torch.Tensor) -> torch.Tensor:

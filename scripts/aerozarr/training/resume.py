@@ -2,157 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader
+
+from aerozarr.training.resumable_sampler import ResumableSampler, differences
 
 VERSION = 1
 """Of what `ResumableLoader.state_dict` returns."""
-
-
-class ResumableSampler(Sampler[Any]):
-    """A sampler whose order can be repeated from any place on.
-
-    What decides the order is recorded where an iteration begins: the states of the samplers'
-    generators and of torch's global one, their epochs, and the `state_dict` of those that have one.
-
-    Parameters
-    ----------
-    sampler
-        The sampler or batch sampler whose order it keeps.
-    generator
-        The DataLoader's generator.
-    """
-
-    def __init__(self, sampler: Iterable[Any], generator: torch.Generator | None = None) -> None:
-        self.sampler = sampler
-        self._generator = generator
-        self._start: dict[str, Any] | None = None
-        self._pending: tuple[dict[str, Any], int | None] | None = None
-
-    def __len__(self) -> int:
-        return len(self.sampler)  # type: ignore[arg-type] # as long as the sampler has a length
-
-    @property
-    def start(self) -> dict[str, Any]:
-        """What decides the order of the iteration that began last, or else of the next."""
-        if self._pending is not None:
-            return self._pending[0]
-        return self.record() if self._start is None else self._start
-
-    def begin_anew(self, start: dict[str, Any] | None = None) -> None:
-        """Let the next iteration be a whole one; with the recorded generators, if any."""
-        self._start = None
-        self._pending = None if start is None else (start, None)
-
-    def begin_at(self, start: dict[str, Any], skipped: int) -> None:
-        """Let the next iteration be the recorded one without its first indexes or batches."""
-        self._start = None
-        self._pending = start, skipped
-
-    def __iter__(self) -> Iterator[Any]:
-        # All of this happens when the first index is asked for: after the DataLoader has taken a
-        # random number of its own.
-        pending, self._pending = self._pending, None
-        if pending is not None and pending[1] is not None:
-            self._start, skipped = pending[0], pending[1]
-            # Torch's samplers use the global generator before their first index. They find it as it
-            # was then; what else this process takes from it stays the same.
-            with torch.random.fork_rng(devices=[]):
-                torch.set_rng_state(self._start["global_generator"])
-                self.restore(self._start)
-                rest = iter(self.sampler)
-                first = list(islice(rest, skipped + 1))[skipped:]
-            yield from first
-            yield from rest
-            return
-        if pending is not None:
-            self.restore(pending[0])
-        self._start = self.record()
-        yield from self.sampler
-
-    def record(self) -> dict[str, Any]:
-        """Return what decides the order of an iteration that begins now."""
-        return {
-            "epochs": self.epochs,
-            "generators": [generator.get_state() for generator in self._generators()],
-            "global_generator": torch.get_rng_state(),
-            "samplers": [sampler.state_dict() for sampler in self._stateful()],
-        }
-
-    def restore(self, start: Mapping[str, Any]) -> None:
-        """Set generators and samplers, but for torch's global generator, to what was recorded."""
-        for generator, state in zip(self._generators(), start["generators"], strict=True):
-            generator.set_state(state)
-        for sampler, state in zip(self._stateful(), start["samplers"], strict=True):
-            sampler.load_state_dict(state)
-
-    @property
-    def epochs(self) -> list[int]:
-        """The epochs of the samplers that have one, such as a DistributedSampler."""
-        return [sampler.epoch for sampler in self._with_epoch()]
-
-    @epochs.setter
-    def epochs(self, epochs: Iterable[int]) -> None:
-        for sampler, epoch in zip(self._with_epoch(), epochs, strict=True):
-            sampler.set_epoch(epoch)
-
-    def set_epoch(self, epoch: int) -> None:
-        """Set the epoch of the samplers that have one."""
-        for sampler in self._chain():
-            if hasattr(sampler, "set_epoch"):
-                sampler.set_epoch(epoch)
-
-    def describe(self) -> dict[str, Any]:
-        """Return what must be the same for the order to be the same."""
-        described: dict[str, Any] = {
-            "n_batches": _length(self.sampler),
-            "n_generators": len(self._generators()),
-            "n_stateful_samplers": len(self._stateful()),
-            "n_samplers_with_epoch": len(self._with_epoch()),
-        }
-        for sampler in self._chain():
-            for name in ("batch_size", "drop_last", "num_replicas", "seed", "shuffle"):
-                value = getattr(sampler, name, None)
-                if isinstance(value, bool | int):
-                    described[f"{type(sampler).__name__}.{name}"] = value
-        return described
-
-    def _chain(self) -> list[Any]:
-        """Return the sampler, the one that it wraps, and so on."""
-        chain: list[Any] = []
-        sampler: Any = self.sampler
-        while sampler is not None and all(sampler is not known for known in chain):
-            chain.append(sampler)
-            sampler = getattr(sampler, "sampler", None)
-        return chain
-
-    def _generators(self) -> list[torch.Generator]:
-        candidates = [self._generator]
-        candidates += [getattr(sampler, "generator", None) for sampler in self._chain()]
-        found = [each for each in candidates if isinstance(each, torch.Generator)]
-        return list({id(generator): generator for generator in found}.values())
-
-    def _stateful(self) -> list[Any]:
-        return [each for each in self._chain() if _has(each, "state_dict", "load_state_dict")]
-
-    def _with_epoch(self) -> list[Any]:
-        return [each for each in self._chain() if _has(each, "set_epoch", "epoch")]
-
-
-def _has(sampler: Any, *names: str) -> bool:
-    return all(hasattr(sampler, name) for name in names)
-
-
-def _length(sampler: Any) -> int | None:
-    try:
-        return len(sampler)
-    except TypeError:
-        return None
 
 
 @dataclass
@@ -167,9 +27,11 @@ class _Position:
 class _Batches(Iterator[Any]):
     """A DataLoader's iterator that counts what it returns."""
 
-    def __init__(self, batches: Any, position: _Position) -> None:
+    def __init__(self, batches: Any, position: _Position, order: ResumableSampler) -> None:
         self._batches = batches
         self._position = position
+        self._order = order
+        self._has_workers = bool(batches._num_workers)
 
     def __len__(self) -> int:
         return len(self._batches)
@@ -180,8 +42,16 @@ class _Batches(Iterator[Any]):
         except StopIteration:
             self._position.is_finished = True
             raise
+        except Exception as error:
+            self._position.batches += self._is_of_a_batch(error)
+            raise
         self._position.batches += 1
         return batch
+
+    def _is_of_a_batch(self, error: Exception) -> bool:
+        """Whether a batch could not be read, after which the next one comes."""
+        # So torch begins the text of what a worker raised; not of a worker that died or is late.
+        return str(error).startswith("Caught ") if self._has_workers else not self._order.has_failed
 
 
 _ORIGIN = "Give what state_dict() of a loader from ChunkDataset.loader returned."
@@ -217,6 +87,7 @@ def check_state(state: Any) -> None:
         "order: epochs": _is_list(order.get("epochs"), int, loader.get("n_samplers_with_epoch")),
         "order: generators": _is_list(order.get("generators"), torch.Tensor, n_generators),
         "order: global_generator": isinstance(order.get("global_generator"), torch.Tensor),
+        "order: digest": isinstance(order.get("digest", ""), str),
         "order: samplers": _is_list(
             order.get("samplers"), object, loader.get("n_stateful_samplers")
         ),
@@ -283,9 +154,13 @@ class ResumableLoader(DataLoader[Any]):
             "epoch": epoch,
             "batches": batches,
             "mid_epoch": mid_epoch,
-            "order": self._resumable.start if mid_epoch else self._resumable.record(),
+            "order": self._order(batches) if mid_epoch else self._resumable.record(),
             "loader": self._describe(),
         }
+
+    def _order(self, batches: int) -> dict[str, Any]:
+        order = self._resumable
+        return {**order.start, "digest": order.digest(batches), "ranks": order.ranks}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Let the next iteration go on where the state was saved.
@@ -307,13 +182,11 @@ class ResumableLoader(DataLoader[Any]):
         """
         check_state(state)
         saved, now = state["loader"], self._describe()
-        differing = [name for name in {**saved, **now} if saved.get(name) != now.get(name)]
+        differing = differences(saved, now)
         if differing:
-            differences = ", ".join(
-                f"{name} was {saved.get(name)} and is {now.get(name)}" for name in differing
-            )
+            told = ", ".join(f"{n} was {saved.get(n)} and is {now.get(n)}" for n in differing)
             raise ValueError(
-                f"The state is of a loader that gives other batches: {differences}. Make the "
+                f"The state is of a loader that gives other batches: {told}. Make the "
                 "loader as it was, or begin the epoch anew, without the state."
             )
         self._loaded = dict(state)
@@ -339,7 +212,7 @@ class ResumableLoader(DataLoader[Any]):
             self._resumable.restore(loaded["order"])
         self._loaded = None
         self._position = _Position(self._dataset.epoch, batches)
-        return _Batches(super().__iter__(), self._position)
+        return _Batches(super().__iter__(), self._position, self._resumable)
 
     def _check_epoch(self, loaded: Mapping[str, Any]) -> None:
         saved = loaded["epoch"], loaded["order"]["epochs"]

@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -66,6 +65,16 @@ class Layout:
         None where these are plain little-endian values.
     separator, fill
         Of the objects' keys; and the value of what a store leaves out.
+    torch_dtype
+        The dtype, where memory that holds its values as they are stored is a tensor of it.
+    is_plain
+        Whether a chunk is what Blosc made of the values as memory holds them, or just these.
+    row_nbytes, chunk_nbytes
+        Bytes of a row; and of a decoded chunk, with the padding of one that reaches past the
+        array's end.
+    header_nbytes, nbytes_as_stored
+        Where values are stored as they are: bytes before those of a chunk, and of all the chunk in
+        a shard.
     """
 
     shape: tuple[int, int]
@@ -78,6 +87,33 @@ class Layout:
     chunk_metadata: Mapping[str, Any] | None
     separator: str
     fill: float
+    torch_dtype: torch.dtype | None = field(init=False)
+    is_plain: bool = field(init=False)
+    row_nbytes: int = field(init=False)
+    chunk_nbytes: int = field(init=False)
+    header_nbytes: int = field(init=False)
+    nbytes_as_stored: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        # Asked for with every chunk, so computed once. Not by cached_property, which in Python 3.11
+        # has one lock for all instances: where a thread holds it while the process forks, the child
+        # would wait for it for ever.
+        known = self.dtype == self.dtype.newbyteorder("<")
+        torch_dtype = torch.from_numpy(np.empty(0, self.dtype)).dtype if known else None
+        is_known = self.chunk_metadata is None and torch_dtype is not None
+        row = self.shape[1] * self.dtype.itemsize
+        chunk = self.chunk_rows * row
+        header = BLOSC_HEADER_BYTES if self.codec == "blosc" else 0
+        checksum = CHECKSUM_BYTES if self.has_checksums else 0
+        for name, value in {
+            "torch_dtype": torch_dtype,
+            "is_plain": is_known and self.codec in ("blosc", ""),
+            "row_nbytes": row,
+            "chunk_nbytes": chunk,
+            "header_nbytes": header,
+            "nbytes_as_stored": header + chunk + checksum,
+        }.items():
+            object.__setattr__(self, name, value)  # which is frozen for everybody else
 
     @classmethod
     def of(cls, metadata: Mapping[str, Any]) -> Layout:
@@ -161,39 +197,6 @@ class Layout:
     def chunks_in_object(self) -> int:
         """Number of chunks in an object, with those past the array's end."""
         return self.object_rows // self.chunk_rows
-
-    @cached_property
-    def torch_dtype(self) -> torch.dtype | None:
-        """The dtype, where memory that holds its values as they are stored is a tensor of it."""
-        known = self.dtype == self.dtype.newbyteorder("<")
-        return torch.from_numpy(np.empty(0, self.dtype)).dtype if known else None
-
-    @cached_property
-    def is_plain(self) -> bool:
-        """Whether a chunk is what Blosc made of the values as memory holds them, or just these."""
-        is_known = self.chunk_metadata is None and self.torch_dtype is not None
-        return is_known and self.codec in ("blosc", "")
-
-    @cached_property
-    def chunk_nbytes(self) -> int:
-        """Bytes of a decoded chunk, with the padding of one that reaches past the array's end."""
-        return self.chunk_rows * self.shape[1] * self.dtype.itemsize
-
-    @cached_property
-    def row_nbytes(self) -> int:
-        """Bytes of a row."""
-        return self.shape[1] * self.dtype.itemsize
-
-    @cached_property
-    def header_nbytes(self) -> int:
-        """Bytes before a chunk's values, where Blosc stores them as they are."""
-        return BLOSC_HEADER_BYTES if self.codec == "blosc" else 0
-
-    @cached_property
-    def nbytes_as_stored(self) -> int:
-        """Bytes of a chunk in a shard, where its values are stored as they are."""
-        checksum = CHECKSUM_BYTES if self.has_checksums else 0
-        return self.header_nbytes + self.chunk_nbytes + checksum
 
     @property
     def most_stored(self) -> int:

@@ -1,25 +1,26 @@
 """Reading a remote store through a cache on this machine's disk.
 
-A store may be written to while it is open. So what is kept is kept by version, a digest of what the
-store's checksums say of a group. And the store is asked whether it is still the one that was
-opened: every half minute, before something is kept, and whenever rows of the cache would stand
-beside rows that were fetched.
+What is kept is kept by version: a digest of what the store's checksums say of a group, and of what
+the file system says of its objects (ETags, times) when a process first reads it. Checksums alone
+would not tell bytes that were damaged, or of an older store where a copy had not ended, from those
+that are there now. While a store is open, a run may write to it: before anything is kept, it is
+asked whether the store is still the one that was opened.
 """
 
 from __future__ import annotations
 
 import hashlib
-import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import groupby
 
+from aerozarr.errors import RemoteError
+from aerozarr.filesystems.backends import MAX_REQUESTS, run_concurrently
 from aerozarr.filesystems.byte_ranges import ByteRange, Fetcher
 from aerozarr.store.format.layout import group_path, split_path
 from aerozarr.store.format.tables import Checksums
 from aerozarr.store.read.disk_cache import DiskCache
-
-# Seconds after which it is asked again whether the store is the one that was opened.
-_CURRENT_SECONDS = 30.0
 
 
 def versions_of(store: str, checksums: Checksums) -> dict[str, str]:
@@ -54,8 +55,7 @@ class CachingFetcher(Fetcher):
     cache
         Where what it reads is kept.
     versions
-        By group, what tells its content from any other (`versions_of`). What lies in no group is
-        not kept.
+        By group, what its checksums say (`versions_of`). What lies in no group is not kept.
     is_current
         Whether the store is still the one that was opened: the versions are of that one.
     """
@@ -71,55 +71,96 @@ class CachingFetcher(Fetcher):
     ) -> None:
         self.fetcher = fetcher
         self.cache = cache
-        self._versions = dict(versions)
+        self._checksums = dict(versions)
         self._is_current = is_current
-        self._asked = time.monotonic()
+        # By group; or by object, where the file system says nothing of a group ("").
+        self._versions: dict[str, str] = {}
+        self._may_list = True
+        self._has_told = False
 
     def fetch(self, spans: Sequence[ByteRange]) -> list[bytes | None]:
         """Return spans, as `Fetcher` says; those that are missing here are asked for at once."""
+        versions = self._versions_of(spans)
         found: dict[ByteRange, bytes | None] = {}
         of_object: dict[str, list[ByteRange]] = {}
-        for span in spans:
-            if self._version(span) is not None:
-                of_object.setdefault(span.path, []).append(span)
+        for span in versions:
+            of_object.setdefault(span.path, []).append(span)
         for path, wanted in of_object.items():
-            contents = self.cache.read(self._version(wanted[0]) or "", path, wanted)
+            contents = self.cache.read(versions[wanted[0]], path, wanted)
             found |= {s: c for s, c in zip(wanted, contents, strict=True) if c is not None}
         missing = [span for span in spans if span not in found]
         if missing:
             fetched = dict(self._fetch(missing))
-            if self._joins(found, missing) and not self._is_still_current():
+            if not versions.keys().isdisjoint(missing) and not self._is_still_current():
+                if not found:
+                    return [fetched[span] for span in spans]
                 # What is here is of one run, what was fetched of another: neither would tell.
                 return [*self.fetcher.fetch(spans)]
-            self._keep(fetched)
+            self._keep(fetched, versions)
+            self._tell_of_what_is_not_kept(fetched)
             found |= fetched
         return [found[span] for span in spans]
 
     def forget(self, group: str) -> None:
         """Drop a group, and keep no more of it: it may be another by now."""
-        version = self._versions.pop(group, None)
-        if version is not None:
-            self.cache.drop(version)
-
-    def _joins(self, found: Iterable[ByteRange], missing: Iterable[ByteRange]) -> bool:
-        """Whether some of a group is here, and some was fetched."""
-        here = {self._version(span) for span in found}
-        return any(self._version(span) in here for span in missing)
+        self._checksums.pop(group, None)
+        for unit in [unit for unit in self._versions if f"{unit}/".startswith(f"{group}/")]:
+            version = self._versions.pop(unit, "")
+            if version:
+                self.cache.drop(version)
 
     def _is_still_current(self) -> bool:
         """Ask whether the store is the one that was opened; if not, nothing here is used again."""
-        self._asked = time.monotonic()
         if self._is_current():
             return True
-        self._versions.clear()
+        self._checksums.clear()
         return False
 
-    def _version(self, span: ByteRange) -> str | None:
-        """Return the version of a span's group; None for what is not kept."""
-        if span.start < 0 or (span.stop is None and span.start > 0):
-            return None
-        place = split_path(span.path)
-        return None if place is None else self._versions.get(group_path(place[0]))
+    def _versions_of(self, spans: Iterable[ByteRange]) -> dict[ByteRange, str]:
+        """Return the versions of spans, but for those that are not kept."""
+        groups: dict[ByteRange, str] = {}
+        for span in spans:
+            place = split_path(span.path)
+            has_bounds = span.start >= 0 and (span.stop is not None or span.start == 0)
+            if place is not None and has_bounds:
+                groups[span] = group_path(place[0])
+        # As they are now: another thread may forget a group.
+        checksums = {group: self._checksums.get(group) for group in groups.values()}
+        groups = {span: group for span, group in groups.items() if checksums[group] is not None}
+        self._learn({group: str(checksums[group]) for group in groups.values()}, self._stamp_below)
+        objects = {
+            s.path: str(checksums[g]) for s, g in groups.items() if not self._versions.get(g)
+        }
+        self._learn(objects, self.fetcher.stamp)
+        versions = {
+            span: self._versions.get(group) or self._versions.get(span.path, "")
+            for span, group in groups.items()
+        }
+        return {span: version for span, version in versions.items() if version}
+
+    def _stamp_below(self, group: str) -> str:
+        if not self._may_list:
+            return ""
+        try:
+            return self.fetcher.stamp_below(group)
+        except RemoteError:
+            self._may_list = False  # who may read objects need not be allowed to list them
+            return ""
+
+    def _learn(self, checksums: Mapping[str, str], stamp: Callable[[str], str]) -> None:
+        """Ask the file system of what this process has not read yet.
+
+        Parameters
+        ----------
+        checksums
+            Groups or objects, each with what the checksums say of its group.
+        stamp
+            Asks of one.
+        """
+        new = [name for name in checksums if name not in self._versions]
+        stamps = run_concurrently(MAX_REQUESTS, [partial(stamp, name) for name in new])
+        for name, found in zip(new, stamps, strict=True):
+            self._versions[name] = _digest(f"{checksums[name]}\n{found}\n") if found else ""
 
     def _fetch(self, spans: Sequence[ByteRange]) -> Iterator[tuple[ByteRange, bytes | None]]:
         """Fetch spans, those that follow each other as one."""
@@ -140,17 +181,33 @@ class CachingFetcher(Fetcher):
                     first = run[0].start
                     yield span, content[span.start - first : span.stop - first]
 
-    def _keep(self, fetched: Mapping[ByteRange, bytes | None]) -> None:
-        """Put what was fetched into the cache, if it is of the store that was opened."""
+    def _keep(
+        self, fetched: Mapping[ByteRange, bytes | None], versions: Mapping[ByteRange, str]
+    ) -> None:
+        """Put what was fetched into the cache, where it has a version."""
         kept = [
             (span, content)
             for span, content in fetched.items()
             if content is not None
-            and self._version(span) is not None
+            and span in versions
             and (span.stop is None or len(content) == span.stop - span.start)
         ]
-        is_long_ago = time.monotonic() - self._asked > _CURRENT_SECONDS
-        if kept and is_long_ago and not self._is_still_current():
-            return
         for path, pieces in groupby(kept, key=lambda piece: piece[0].path):
-            self.cache.write(self._version(ByteRange(path)) or "", path, list(pieces))
+            of_object = list(pieces)
+            self.cache.write(versions[of_object[0][0]], path, of_object)
+
+    def _tell_of_what_is_not_kept(self, fetched: Mapping[ByteRange, bytes | None]) -> None:
+        for span, content in fetched.items():
+            is_untold = self._versions.get(span.path) == "" and content is not None
+            if is_untold and not self._has_told:
+                self._has_told = True
+                warnings.warn(
+                    f"cache: the file system tells neither ETag nor time of {span.path}, without "
+                    "which what is kept cannot be told from what is written later. So such objects "
+                    "are not kept, and are read from the store each time.",
+                    stacklevel=2,
+                )
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:32]

@@ -15,6 +15,7 @@ import contextlib
 import fcntl
 import hashlib
 import os
+import re
 import struct
 import warnings
 import zlib
@@ -31,6 +32,8 @@ from aerozarr.filesystems.byte_ranges import ByteRange
 _SUBFOLDER = "aerozarr-cache-1"
 _USED = "used"
 _DATA, _RECORDS = ".data", ".records"
+# What is counted, and removed when room is made: a file that somebody else put there stays.
+_OWN = re.compile(r"[0-9a-f]{2}/[0-9a-f]{30}/[0-9a-f]{32}\.(data|records)")
 # First byte, the byte before which it ends, length, checksum of the bytes, and of the record.
 _RECORD = struct.Struct("<QQQII")
 _FIELDS = np.dtype([("start", "<u8"), ("stop", "<u8"), ("length", "<u8"), ("sums", "<u4", 2)])
@@ -221,7 +224,7 @@ class DiskCache:
         """Yield path, bytes on the disk, and time of the last use of each file."""
         for folder, _, names in os.walk(self.folder):
             for name in names:
-                if name.endswith((_DATA, _RECORDS)):
+                if _OWN.fullmatch(f"{folder}/{name}", len(str(self.folder)) + 1):
                     with contextlib.suppress(FileNotFoundError):
                         status = os.stat(f"{folder}/{name}")
                         yield f"{folder}/{name}", status.st_blocks * 512, status.st_mtime_ns

@@ -62,7 +62,8 @@ class Store(StoreStatistics):
         some 30 kB.
     cache
         A folder of this machine that keeps what is read of a remote store, chunk by chunk, for all
-        processes and later ones. What was converted anew is never read from it.
+        processes and later ones. What was written anew since is never read from it by a store that
+        is opened then.
     cache_size
         Bytes that the folder may take on the disk, or a text such as "50 GB"; what was used longest
         ago goes first.

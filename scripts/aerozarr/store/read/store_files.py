@@ -15,9 +15,9 @@ from aerozarr.filesystems.byte_ranges import (
     Fetcher,
     FsspecFetcher,
     LocalFetcher,
-    ObstoreFetcher,
 )
 from aerozarr.filesystems.location import open_location, options_by_protocol
+from aerozarr.filesystems.obstore_fetcher import ObstoreFetcher
 from aerozarr.messages import redacted
 from aerozarr.store.format.layout import CHECKSUMS, MANIFEST, PROVENANCE
 from aerozarr.store.format.tables import read_checksums
@@ -108,6 +108,8 @@ class StoreFiles:
         self._marks = self._read_marks()
         content = self._read_file(CHECKSUMS)
         if content is None:
+            if self._read_file(MANIFEST) is None:
+                return  # no store at all, which is told as without a cache
             raise StoreError(
                 f"{self._name} holds no {CHECKSUMS}, without which a cache cannot tell groups that "
                 "were written anew. Open it without cache, or run snakemake (adopt, if another "

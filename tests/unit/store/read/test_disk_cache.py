@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from aerozarr import SettingsError, Store, StoreError, StoreWriter
+from aerozarr.errors import RemoteError
 from aerozarr.filesystems.byte_ranges import ByteRange, Fetcher
 from aerozarr.store.read.caching_fetcher import CachingFetcher, versions_of
 from aerozarr.store.read.disk_cache import DiskCache
@@ -46,6 +47,11 @@ class Asked(Fetcher):
     def fetch(self, spans):
         self.spans += [span for span in spans if ".zarr/" in span.path]
         return self.fetcher.fetch(spans)
+
+    def stamp_below(self, folder):
+        # As ETags do; memory:// tells times, which change where the same is written again.
+        location = self.fetcher.location
+        return repr({path: location.read(path) for path in sorted(location.files(folder))})
 
 
 @pytest.fixture
@@ -168,8 +174,79 @@ def test_a_group_that_was_converted_anew_is_not_read_from_it(place, opened, tmp_
     assert_same(values(store, "b"), values(Store(place), "b"))
 
 
-def test_nothing_is_kept_once_the_store_is_another(place, opened, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr("aerozarr.store.read.caching_fetcher._CURRENT_SECONDS", -1.0)
+def test_bytes_that_its_checksums_do_not_tell_are_not_read_from_it(place, tmp_path) -> None:
+    # As where two groups were exchanged, and `repair` puts each in its place again; or where a copy
+    # writes the files beside the groups before a group. Of one size, and as the checksums say.
+    put_store(place, tmp_path / "work")
+    root = place.removeprefix("memory:/")
+    fs = fsspec.filesystem("memory")
+    right = {path: fs.cat_file(path) for path in fs.find(f"{root}/a.zarr")}
+    for path in right:
+        other = fs.cat_file(path.replace("/a.zarr/", "/b.zarr/"))
+        fs.pipe_file(path, other)
+    cache = tmp_path / "cache"
+    values(Store(place, cache=cache), "b")
+    exchanged = values(Store(place, cache=cache))
+    assert_same(exchanged, values(Store(place), "b"))
+    for path, content in right.items():
+        fs.pipe_file(path, content)
+    expected = values(Store(place))
+    assert not np.array_equal(expected["volume_position"], exchanged["volume_position"])
+    assert_same(values(Store(place, cache=cache)), expected)
+
+
+class Untold(Asked):
+    """Tells nothing of objects, or only of each alone, as web servers do."""
+
+    def __init__(self, fetcher: Fetcher, stamp: str, error: Exception | None = None) -> None:
+        super().__init__(fetcher)
+        self.stamp_of_each, self.error = stamp, error
+
+    def stamp_below(self, folder):
+        if self.error is not None:
+            raise self.error
+        return ""
+
+    def stamp(self, path):
+        return self.stamp_of_each
+
+
+@pytest.mark.parametrize("error", [None, RemoteError("access is denied")])
+def test_where_groups_cannot_be_listed_objects_are_asked_for(place, tmp_path, error) -> None:
+    expected = values(Store(place))
+    for stamp, is_kept in (("1", True), ("1", True), ("2", False)):
+        store = Store(place, cache=tmp_path / "cache")
+        caching = store._reader.fetcher
+        asked = caching.fetcher = Untold(caching.fetcher, stamp, error)
+        before = len(files(tmp_path / "cache", ".data"))
+        assert_same(values(store), expected)
+        assert (asked.spans == []) == (is_kept and before > 0)
+
+
+def test_what_nothing_is_told_of_is_not_kept_and_that_is_said(place, tmp_path) -> None:
+    for _ in range(2):
+        store = Store(place, cache=tmp_path / "cache")
+        caching = store._reader.fetcher
+        asked = caching.fetcher = Untold(caching.fetcher, "")
+        with pytest.warns(UserWarning, match="tells neither ETag nor time of a.zarr") as told:
+            assert_same(values(store), values(Store(place)))
+        assert len(told) == 1 and asked.spans
+    assert files(tmp_path / "cache", ".data") == []
+
+
+def test_a_file_of_somebody_else_in_its_folder_stays(place, opened, tmp_path) -> None:
+    values(opened()[0])
+    foreign = files(tmp_path / "cache", ".data")[0].parent / "results.data"
+    foreign.write_bytes(bytes(200_000))
+    os.utime(foreign, (1, 1))
+    store, _ = opened(cache_size=100_000)
+    for sample in SAMPLES:
+        values(store, sample)
+    assert foreign.exists()
+    assert store._disk_cache.used() <= 100_000
+
+
+def test_nothing_is_kept_once_the_store_is_another(place, opened, tmp_path) -> None:
     store, _ = opened()
     values(store, "a")
     put_store(place, tmp_path / "work", shift={"deep/c": 1.0})
@@ -275,6 +352,8 @@ def test_what_it_cannot_be_used_for_is_told(place, tmp_path) -> None:
     fsspec.filesystem("memory").rm(f"{place.removeprefix('memory:/')}/checksums.tsv")
     with pytest.raises(StoreError, match=r"holds no checksums.tsv, .* snakemake \(adopt"):
         Store(place, cache=tmp_path / "cache")
+    with pytest.raises(StoreError, match=r"holds no manifest.json. Check the path"):
+        Store(f"{place}-mistyped", cache=tmp_path / "cache")
     put_store(str(tmp_path / "local"), tmp_path / "local-work")
     with pytest.warns(UserWarning, match="on this machine already") as told:
         store = Store(tmp_path / "local", cache=tmp_path / "other")
