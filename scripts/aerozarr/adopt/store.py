@@ -13,6 +13,7 @@ from aerozarr.adopt.expected import (
     outcome_path,
     plan_path,
 )
+from aerozarr.convert.known_arrays import known_arrays
 from aerozarr.errors import StoreError
 from aerozarr.filesystems.files import write_atomically
 from aerozarr.merge.merge_manifest import merge_manifest
@@ -20,7 +21,7 @@ from aerozarr.messages import first_lines, format_bytes, plural, printable, reda
 from aerozarr.run_config import RunConfig
 from aerozarr.store.format.layout import MANIFEST
 from aerozarr.store.format.tables import table_text
-from aerozarr.store.write.records import Written, record_written
+from aerozarr.store.write.records import Written, read_written
 
 Row = tuple[str, str, str, str]
 """Sample, place, what is wrong, and what to do about it."""
@@ -66,13 +67,15 @@ def adopt(
     if adopted or plan.keep:
         run_config.check_lease()
         # Only now: until a sample holds this source's values, nothing says that they are of it.
+        before = read_written(run_config.store)
         written = Written(
             run_config.settings.dataset,
             tuple(plan.sources),
             frozenset(plan.groups),
             run_config.writer,
+            known_arrays(run_config, before),
         )
-        record_written(run_config.store, written)
+        run_config.record_written(written)
     if not rows:
         keys = {*plan.adopt, *plan.keep}
         merge_manifest(

@@ -329,6 +329,9 @@ def merge_manifest(
     with no_garbage_collection():
         summary, outcome = merge_fragments(run_config, samples, skipped)
         page = report_of(run_config, summary, outcome)
+    if run_config.marks and (written := read_written(run_config.store)) is not None:
+        # A copy that was made before this is known by its mark, if it is put back.
+        run_config.record_written(written)
     write_atomically(report, page.encode("utf-8"))
     summary = replace(summary, tables=tables)
     write_atomically(merged, summary.to_json().encode("utf-8"), durable=True)

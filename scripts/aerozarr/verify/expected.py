@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict
 
+from aerozarr.convert.known_arrays import known_arrays
 from aerozarr.convert.rounding import Rounding
 from aerozarr.errors import StoreError
 from aerozarr.filesystems.files import read_or_none, write_atomically
@@ -30,6 +31,7 @@ from aerozarr.store.format.layout import (
 )
 from aerozarr.store.format.manifest import Manifest
 from aerozarr.store.format.tables import Checksums, read_checksums
+from aerozarr.store.write.records import read_written
 from aerozarr.store.write.root import StoreRoot
 
 
@@ -50,6 +52,8 @@ class Expected(BaseModel):
         at).
     is_foreign
         Whether another program wrote the store, which was not adopted.
+    arrays
+        Names of the arrays that runs of the store wrote, into this group or others.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -59,6 +63,7 @@ class Expected(BaseModel):
     objects: dict[str, tuple[int, str]]
     source: Sample | None
     is_foreign: bool = False
+    arrays: list[str] = []
 
 
 class ListedSource(BaseModel):
@@ -203,7 +208,12 @@ def is_foreign(store: StoreRoot, checksums: Checksums) -> bool:
 
 
 def expected_of(
-    manifest: Manifest, checksums: Checksums, source: list[Sample], *, is_foreign: bool = False
+    manifest: Manifest,
+    checksums: Checksums,
+    source: list[Sample],
+    *,
+    is_foreign: bool = False,
+    arrays: Iterable[str] = (),
 ) -> list[Expected]:
     """Return what is expected of each sample of the manifest, in its order."""
     of_group: dict[str, Checksums] = {}
@@ -219,6 +229,7 @@ def expected_of(
             objects=of_group.get(sample_id, {}),
             source=rows.get(sample_id),
             is_foreign=is_foreign,
+            arrays=sorted(arrays),
         )
         for sample_id, entry in manifest.samples.items()
     ]
@@ -254,7 +265,8 @@ def prepare_verification(run_config: RunConfig, *, write: bool) -> dict[str, Sam
     if run_config.settings.verify == "full":
         source = run_config.source.list().samples
     foreign = is_foreign(run_config.store, checksums)
-    made = expected_of(manifest, checksums, source, is_foreign=foreign)
+    arrays = known_arrays(run_config, read_written(run_config.store))
+    made = expected_of(manifest, checksums, source, is_foreign=foreign, arrays=arrays)
     if write:
         folder = verification_folder(run_config)
         shutil.rmtree(folder, ignore_errors=True)

@@ -10,7 +10,7 @@ import zarr
 from aerozarr.config.fields import Domain, Field
 from aerozarr.messages import printable
 from aerozarr.store.format.layout import ROOT_METADATA, Grid
-from aerozarr.verify.expected import CONVERT_ANEW, MERGE_ANEW, Expected, Problem
+from aerozarr.verify.expected import CONVERT_ANEW, MERGE_ANEW, MOVE_AWAY, Expected, Problem
 from aerozarr.verify.group import ZEROS, Group
 
 
@@ -31,7 +31,8 @@ def check_layout(
     for name in sorted(wanted - arrays):
         yield Problem(name, "is not in the group's metadata", CONVERT_ANEW)
     for name in sorted(arrays - wanted):
-        yield Problem(name, "is no array of the dataset", CONVERT_ANEW)
+        remedy = CONVERT_ANEW if name in expected.arrays else MOVE_AWAY
+        yield Problem(name, "is no array of the dataset", remedy)
     for domain in domains:
         grid = expected.domains.get(domain.name)
         if grid is None:

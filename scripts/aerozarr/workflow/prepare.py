@@ -38,6 +38,7 @@ from aerozarr.workflow.ownership import (
     check_store_is_ours,
     checked_groups,
 )
+from aerozarr.workflow.put_back import compared_if_put_back
 from aerozarr.workflow.reconcile import forget, look, plan_run, renewed_fragments
 from aerozarr.workflow.replaced import rewrite_fragments
 from aerozarr.workflow.slurm import end_left_jobs
@@ -136,7 +137,7 @@ def prepare_run(
     state = look(run_config, listing, files)
     if isinstance(files, LocalFiles):
         files.take(looking.whole())
-    state = checked_groups(run_config, state)
+    state = compared_if_put_back(run_config, checked_groups(run_config, state))
     damaged: frozenset[str] = frozenset()
     if repair is not None and not repair.is_begun:
         _check_is_known(run_config, state)

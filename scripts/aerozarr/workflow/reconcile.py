@@ -158,7 +158,8 @@ def plan_run(
     """
     store = redacted(run_config.settings.store).rstrip("/")
     is_ours, is_foreign = (False, True) if state.is_others else _whose(state)
-    files = {} if is_foreign and not state.is_others else state.files
+    is_compared = state.is_others or state.is_put_back
+    files = {} if is_foreign and not is_compared else state.files
     convert: dict[str, str] = {}
     forget: list[str] = []
     in_part: dict[str, frozenset[str]] = {}
@@ -201,6 +202,7 @@ def plan_run(
     lacking = lacking if is_ours else []
     merge_anew = (
         not is_ours
+        or state.is_put_back
         or bool({"*", "merge_manifest"} & set(forced))
         or not state.has_report
         or bool(missing or changed or lacking or forget or convert or list_anew)
@@ -220,7 +222,12 @@ def plan_run(
             f"a run from another work folder wrote to {store} since the last one from "
             f"{run_config.workdir}; only groups with this one's checksums are kept"
         )
-    elif is_foreign and not state.is_others:
+    elif state.is_put_back and (lost or state.unlisted):
+        messages.append(
+            f"{store} is not as the last run from {run_config.workdir} left it (was it put back "
+            "from a copy?); only groups with the checksums of what was written last are kept"
+        )
+    elif is_foreign and not is_compared:
         messages.append(
             f"{store}/{MANIFEST} was not written from {run_config.workdir}, so its "
             "groups may not be either"
@@ -230,7 +237,7 @@ def plan_run(
     if lost:
         messages.append(f"{plural(lost, 'sample')} to convert again")
     restored = state.set_aside - convert.keys() - {*forget}
-    doubtful = state.unlisted if state.is_others else ()
+    doubtful = state.unlisted
     if doubtful:
         messages.append(
             f"{plural(len(doubtful), 'record')} of samples that this run does not look at can no "
