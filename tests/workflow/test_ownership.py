@@ -175,6 +175,27 @@ def test_arrays_of_fields_that_are_no_longer_asked_for_are_the_stores_own(
     assert w.groups() == ["a", "deep/c"]
 
 
+def test_groups_behind_links_are_the_stores_own(converted: Workspace) -> None:
+    w = converted
+    elsewhere = w.root / "elsewhere"
+    elsewhere.mkdir()
+    (w.store / "deep").rename(elsewhere / "deep")
+    (w.store / "deep").symlink_to(elsewhere / "deep")
+    (w.store / "b.zarr").rename(elsewhere / "b.zarr")
+    (w.store / "b.zarr").symlink_to(elsewhere / "b.zarr")
+    theirs = files(elsewhere / "b.zarr")
+    assert w.run().nothing_to_do
+    assert w.run("verify").returncode == 0
+    for sample in ("b", "deep/c"):
+        shutil.rmtree(w.source / sample)
+    w.run()
+    run = w.run("verify", ok=False)
+    assert "2 problems: run snakemake remove_orphans" in run.output
+    assert "2 groups removed" in w.run("remove_orphans").output
+    assert files(elsewhere / "b.zarr") == theirs
+    assert files(elsewhere / "deep") == {}
+
+
 def test_a_file_in_a_groups_place_is_refused(converted: Workspace) -> None:
     w = converted
     write_sample(w.source / "new", 7)

@@ -367,6 +367,25 @@ def test_a_damaged_file_beside_the_groups_is_mended_as_the_verdict_says(
     verify(converted)
 
 
+@pytest.mark.parametrize(
+    ("there", "instead"),
+    [(b'"shuffle_seed": 0', b'"shuffle_seed": 1'), (b"{", b"z")],
+    ids=["another seed", "no JSON"],
+)
+def test_a_damaged_manifest_is_mended_as_the_verdict_says(
+    converted: Workspace, there: bytes, instead: bytes
+) -> None:
+    path = converted.store / "manifest.json"
+    written = path.read_bytes()
+    path.write_bytes(written.replace(there, instead, 1))
+    run = verify(converted, ok=False)
+    assert [*problems(converted)["problem"]] == ["is not what was written last"]
+    assert run.said[-1].endswith("; snakemake repair mends it")
+    assert converted.run("repair").converted == []
+    assert path.read_bytes() == written
+    verify(converted)
+
+
 def test_a_missing_shard_is_one_problem(converted: Workspace) -> None:
     remove_a_shard(converted)
     verify(converted, ok=False)

@@ -106,4 +106,4 @@ def orphans_of(store: StoreRoot) -> list[str]:
     listed = Manifest.parse(content, f"{place}/{MANIFEST}").samples.keys()
     written = read_written(store)
     ours = written.groups if written is not None else frozenset()
-    return sorted((store.group_ids() & ours) - listed)
+    return sorted(store.visible_of(ours) - listed)

@@ -17,14 +17,12 @@ from pydantic import BaseModel, ConfigDict
 
 from aerozarr.convert.known_arrays import known_arrays
 from aerozarr.convert.rounding import Rounding
-from aerozarr.errors import StoreError
 from aerozarr.filesystems.files import read_or_none, write_atomically
 from aerozarr.messages import redacted
 from aerozarr.run_config import RunConfig
 from aerozarr.source.samples import Sample, ids_by_split, key_of
 from aerozarr.store.format.layout import (
     CHECKSUMS,
-    MANIFEST,
     PROVENANCE,
     Grid,
     split_path,
@@ -33,6 +31,7 @@ from aerozarr.store.format.manifest import Manifest
 from aerozarr.store.format.tables import Checksums, read_checksums
 from aerozarr.store.write.records import read_written
 from aerozarr.store.write.root import StoreRoot
+from aerozarr.verify.manifest import manifest_as_written
 
 
 class Expected(BaseModel):
@@ -173,21 +172,6 @@ def findings_say_problems(path: Path) -> bool:
         return False
 
 
-def read_manifest(store: StoreRoot) -> Manifest:
-    """Read a store's manifest.
-
-    Raises
-    ------
-    StoreError
-        When it is not there, is damaged, or is of another format version.
-    """
-    place = f"{redacted(store.location.url)}/{MANIFEST}"
-    content = store.read(MANIFEST)
-    if content is None:
-        raise StoreError(f"{place} is not there. Run snakemake first.")
-    return Manifest.parse(content, place)
-
-
 def read_recorded(store: StoreRoot) -> Checksums:
     """Return size and SHA-256 of a store's files by path; empty when it has no such table.
 
@@ -260,7 +244,8 @@ def prepare_verification(run_config: RunConfig, *, write: bool) -> dict[str, Sam
     StoreError, SettingsError
         When the store has no manifest that can be read, or the source cannot be listed.
     """
-    manifest, checksums = read_manifest(run_config.store), read_recorded(run_config.store)
+    checksums = read_recorded(run_config.store)
+    manifest = manifest_as_written(run_config, checksums)
     source: list[Sample] = []
     if run_config.settings.verify == "full":
         source = run_config.source.list().samples
