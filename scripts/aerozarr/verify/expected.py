@@ -108,8 +108,8 @@ class Problem(NamedTuple):
     remedy: str
 
 
-# What mends what.
-CONVERT_ANEW = "run snakemake repair, which converts the sample anew"
+# What mends what, in words that hold for one problem and for many: they are told with a number.
+CONVERT_ANEW = "run snakemake repair, which converts each such sample anew"
 MERGE_ANEW = (
     "run snakemake repair, which writes all files beside the groups anew and converts nothing for "
     "it"
@@ -120,13 +120,13 @@ ADOPT = (
 )
 RUN = "run snakemake again, which brings the store in line with the source"
 DROP = (
-    "run snakemake again, which takes it out of the manifest, and then snakemake remove_orphans, "
-    "which removes its group"
+    "run snakemake again, which takes each such sample out of the manifest, and then snakemake "
+    "remove_orphans, which removes its group"
 )
-MOVE_AWAY = "move it away: aerozarr did not write it"
-REMOVE_ORPHANS = "run snakemake remove_orphans, which removes it"
-REMOVE_REST = "remove it: it is what a killed run left of a group"
-MEND_SOURCE = "mend the file, and verify again; what is stored may be right"
+MOVE_AWAY = "move away what aerozarr did not write"
+REMOVE_ORPHANS = "run snakemake remove_orphans, which removes each such group"
+REMOVE_REST = "remove what a killed run left of a group"
+MEND_SOURCE = "mend the source, and verify again; what is stored may be right"
 SAME_SETTINGS = (
     "verify with the settings that the store was made with, or run snakemake, which converts anew "
     "with these"

@@ -60,7 +60,8 @@ def _check_array(group: Group, field: Field, grid: Grid) -> Iterable[Problem]:
     }
     for name, value in expected.items():
         if getattr(array, name) != value:
-            what = f"its {name} is {getattr(array, name)}, and should be {value}"
+            verb = "are" if name in ("chunks", "shards") else "is"
+            what = f"its {name} {verb} {getattr(array, name)}, and should be {value}"
             yield Problem(field.array_name, what, CONVERT_ANEW)
     for name, text in {"units": field.unit, "long_name": field.long_name}.items():
         found = array.attrs.asdict().get(name)

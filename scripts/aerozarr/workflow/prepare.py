@@ -143,7 +143,8 @@ def prepare_run(
         _check_is_known(run_config, state)
         damaged = repair.repair.keys
         forced = {*forced, *(["merge_manifest"] if repair.repair.merges else [])}
-    plan = plan_run(run_config, state, forced=forced, last=last, damaged=damaged)
+    spared = repair.repair.spared if repair is not None else frozenset[str]()
+    plan = plan_run(run_config, state, forced=forced, last=last, damaged=damaged, spared=spared)
     leaves_store = bool(targets) and set(targets) <= _LEAVE_STORE
     if plan.writes and not leaves_store:
         written = check_store_is_ours(run_config, state, plan)

@@ -140,6 +140,7 @@ def plan_run(
     forced: Collection[str] = (),
     last: Collection[str] = (),
     damaged: Collection[str] = (),
+    spared: Collection[str] = (),
 ) -> Plan:
     """Decide what a run has to do.
 
@@ -155,6 +156,8 @@ def plan_run(
         Rules that `--until` names: nothing after them is run.
     damaged
         Keys of samples of which nothing is to be kept, because a verification found them damaged.
+    spared
+        Keys of samples of which a verification found the source damaged: their groups stay listed.
     """
     store = redacted(run_config.settings.store).rstrip("/")
     is_ours, is_foreign = (False, True) if state.is_others else _whose(state)
@@ -166,14 +169,17 @@ def plan_run(
     aside: set[str] = set()
     for sample in state.samples:
         why = _why_convert(sample, state.fragments, run_config.stored_as_digest, files)
+        fragment = state.fragments.get(sample.key)
+        is_there = why in (CHANGED, OTHER_SETTINGS) and _is_whole_group(fragment, files)
         if sample.key in damaged:
             why = DAMAGED
+        elif sample.key in spared and why == CHANGED and is_there:
+            why = None
         if why is not None:
             convert[sample.key] = why
             if sample.key in state.fragments:
                 forget.append(sample.key)
-            fragment = state.fragments.get(sample.key)
-            if why in (CHANGED, OTHER_SETTINGS) and fragment and _is_whole_group(fragment, files):
+            if why in (CHANGED, OTHER_SETTINGS) and fragment is not None and is_there:
                 aside.add(sample.key)
                 held = held_fields(run_config, sample, fragment, state.changes.get(sample.id, {}))
                 if held:
@@ -269,9 +275,9 @@ def _forced_keys(
     }
 
 
-def _is_whole_group(fragment: Fragment, files: Mapping[str, int | None]) -> bool:
+def _is_whole_group(fragment: Fragment | None, files: Mapping[str, int | None]) -> bool:
     """Whether a fragment is of a group, and the store holds all of it."""
-    return fragment.status == "converted" and is_whole(fragment, files)
+    return fragment is not None and fragment.status == "converted" and is_whole(fragment, files)
 
 
 def renewed_fragments(run_config: RunConfig, state: State, plan: Plan) -> dict[str, Fragment]:
@@ -285,6 +291,8 @@ def renewed_fragments(run_config: RunConfig, state: State, plan: Plan) -> dict[s
         fragment = state.fragments.get(sample.key)
         if fragment is None or sample.key in outdated:
             continue
+        if fragment.fingerprint != sample.fingerprint:
+            continue  # it stays although its source is damaged, and the next run is to know that
         fragment = state.restamped.get(sample.key, fragment)
         # The notes of earlier versions do not say which field they are of.
         is_earlier = not fragment.notes and any(not r.made_of for r in fragment.fields.values())

@@ -74,5 +74,7 @@ def test_what_a_run_may_replace_is_recorded_once_a_sample_was_adopted(config: Ru
 def test_where_no_sample_is_the_sources_nothing_is_recorded(config: RunConfig) -> None:
     lines = end(config, adopted=[], wrong=["a", "b"], absent=[])
     assert "is it the right source" in lines[-2]
+    # Of such a store, a plain run would be refused.
+    assert any("take_over: true, which converts each such sample anew" in line for line in lines)
     assert read_written(config.store) is None
     assert not Path(config.settings.store, ".aerozarr").exists()
