@@ -158,6 +158,8 @@ def prepare_run(
     if runs_jobs:
         hand_over(run_config, listing, state)
     messages += plan.messages
+    if runs_jobs and not leaves_store:
+        messages += plan.told_of_fields
     if listing is None:
         return Prepared("example", messages, plan.forecast if state.samples else "")
     return Prepared(

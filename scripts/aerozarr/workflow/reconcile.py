@@ -346,10 +346,11 @@ def _why_convert(
     fragment = fragments[sample.key]
     if fragment is None or fragment.sample_id != sample.id:
         return GONE  # damaged, or another's
-    if fragment.fingerprint != sample.fingerprint:
-        return CHANGED
+    # First: where settings name other files, a sample's fingerprint is another one, too.
     if fragment.stored_as != stored_as:
         return OTHER_SETTINGS
+    if fragment.fingerprint != sample.fingerprint:
+        return CHANGED
     if fragment.status == "converted" and not is_whole(fragment, files):
         return GONE
     return None

@@ -143,11 +143,19 @@ class Plan:
         return f"a run would convert {total}{f' ({kinds})' if kinds else ''}{self._of_fields}"
 
     @property
+    def told_of_fields(self) -> list[str]:
+        """Which fields alone a run converts, a sentence for a person; none where it is all."""
+        if not self.in_part:
+            return []
+        return [f"{plural(len(self.convert), 'sample')} to convert{self._of_fields}"]
+
+    @property
     def _of_fields(self) -> str:
         """Of how many samples only some fields, and which."""
         if not self.in_part:
             return ""
         names = sorted(frozenset[str]().union(*self.in_part.values()))
-        listed = ", ".join(names) if names else "only what is said of their arrays"
-        count = "" if len(self.in_part) == len(self.convert) else f" of {len(self.in_part)}"
-        return f"; {'of these' + count if count else 'of each'} {listed} alone"
+        listed = f"{', '.join(names)} alone" if names else "only what is said of their arrays"
+        if len(self.in_part) == len(self.convert):
+            return f"; of each, {listed}"
+        return f"; of {len(self.in_part)} of them, {listed}"
