@@ -157,5 +157,5 @@ class Plan:
         names = sorted(frozenset[str]().union(*self.in_part.values()))
         listed = f"{', '.join(names)} alone" if names else "only what is said of their arrays"
         if len(self.in_part) == len(self.convert):
-            return f"; of each, {listed}"
+            return f"; of {'it' if len(self.convert) == 1 else 'each'}, {listed}"
         return f"; of {len(self.in_part)} of them, {listed}"
