@@ -10,8 +10,9 @@ import functools
 import hashlib
 import json
 import os
+import uuid
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -23,7 +24,7 @@ from aerozarr.config.load_settings import load_settings
 from aerozarr.config.settings import EXAMPLE, Settings, settings_from_json, settings_to_json
 from aerozarr.environment import SETTINGS, STARTED
 from aerozarr.errors import StoreError
-from aerozarr.filesystems.files import check_writable, read_or_none
+from aerozarr.filesystems.files import check_writable, read_or_none, write_atomically
 from aerozarr.filesystems.location import import_backend_for
 from aerozarr.messages import redacted
 from aerozarr.source.datasets import Dataset, resolve_dataset
@@ -37,7 +38,13 @@ from aerozarr.store.format.layout import (
     FORMAT_VERSION,
 )
 from aerozarr.store.write import open_root
-from aerozarr.store.write.records import check_lease, check_lease_can_be_taken, end_lease
+from aerozarr.store.write.records import (
+    Written,
+    check_lease,
+    check_lease_can_be_taken,
+    end_lease,
+    record_written,
+)
 from aerozarr.store.write.root import StoreRoot
 
 # Of the fragments; raise by hand when what they record changes.
@@ -59,6 +66,8 @@ EXPECTED_TABLES = ".tables.sha256"
 LEASE_TOKEN = ".lease"
 # What tells this work folder from others.
 WRITER = ".writer"
+# The marks that the store may have, as this work folder left it, one a line; see `Written`.
+_MARK = ".mark"
 
 
 @dataclass(frozen=True)
@@ -247,6 +256,26 @@ class RunConfig:
         """
         own = (read_or_none(self.place(WRITER)) or b"").decode("ascii", "replace").strip()
         return f"{own}-{Path(self.fragments).name}" if own else ""
+
+    @property
+    def marks(self) -> list[str]:
+        """The marks of which the store has one, unless it was put back; see `Written`.
+
+        None while no run of a version that gives marks has begun here.
+        """
+        return (read_or_none(self._mark_place) or b"").decode("ascii", "replace").split()
+
+    @property
+    def _mark_place(self) -> Path:
+        return self.place(f"{_MARK}-{Path(self.fragments).name}")
+
+    def record_written(self, written: Written) -> None:
+        """Have the store record what runs wrote, with a mark that no copy of before has."""
+        mark = uuid.uuid4().hex
+        # A run that is killed between the two leaves a mark that is known here.
+        write_atomically(self._mark_place, "\n".join([mark, *self.marks]).encode(), durable=True)
+        record_written(self.store, replace(written, mark=mark))
+        write_atomically(self._mark_place, mark.encode(), durable=True)
 
     def prepare(self) -> None:
         """Import what source and store need: for a process that forks one child a job."""

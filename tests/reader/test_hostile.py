@@ -314,7 +314,7 @@ def test_what_verify_says_of_a_flipped_byte_mends_it(workspace: Workspace) -> No
     with pytest.raises(StoreError, match="run `snakemake verify`"):
         Store(workspace.store).read("b")
     verdict = workspace.run("verify", ok=False)
-    assert "run snakemake repair, which converts the sample anew" in verdict.output
+    assert "run snakemake repair, which converts each such sample anew" in verdict.output
     assert workspace.run("repair").converted == ["b"]
     Store(workspace.store).read("b")
 

@@ -38,7 +38,10 @@ def test_only_the_fields_that_differ_are_converted(converted: Workspace, tmp_pat
     said = w.run("--dry-run").said
     assert any("3 samples" in line and "surface_pressure" in line for line in said), said
     assert any("volume_temperature, volume_velocity alone" in line for line in said), said
-    w.run()
+    assert any("3 samples (3 stored with other settings)" in line for line in said), said
+    said = w.run().said
+    told = "3 samples to convert; of each, surface_pressure, volume_temperature, volume_velocity"
+    assert any(f"{told} alone" in line for line in said), said
     changed = of_fields("volume/temperature", "surface/pressure")
     assert written(w, before) == changed | of_fields("volume/velocity", samples=("b",))
     assert digests(w.store) == fresh_digests(w, tmp_path / "fresh")

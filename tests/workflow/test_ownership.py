@@ -129,6 +129,89 @@ def test_somebodys_own_files_in_a_group_are_neither_replaced_nor_removed(
     assert w.groups() == ["deep/c"]
 
 
+def test_an_array_of_somebodys_own_is_neither_replaced_nor_removed(converted: Workspace) -> None:
+    w = converted
+    for sample in ("a", "b"):
+        group = zarr.open_group(w.store / f"{sample}.zarr", mode="r+")
+        group.create_array("surface/mine", data=torch.arange(40.0).numpy()[:, None])
+    mine = w.store / "b.zarr/surface/mine"
+    kept = files(mine)
+    assert kept
+    run = w.run("verify", ok=False)
+    assert "surface/mine/c/0/0: is not a file that was written" in run.output
+    assert "move it away" in run.output
+    assert w.run("repair", ok=False).converted == []
+    torch.save(tensors(9)["p.pt"], w.source / "b/p.pt")
+    run = w.run(ok=False)
+    assert "holds 2 files that aerozarr did not write, inside groups" in run.output
+    assert "b.zarr/surface/mine/zarr.json" in run.output
+    shutil.rmtree(w.source / "b")
+    w.run()
+    assert "b.zarr/surface/mine" in w.run("remove_orphans", ok=False).output
+    assert files(mine) == kept
+    for sample in ("a", "b"):
+        shutil.rmtree(w.store / f"{sample}.zarr/surface/mine")
+    w.run("remove_orphans")
+    assert w.groups() == ["a", "deep/c"]
+    assert w.run("verify").returncode == 0
+
+
+def test_arrays_of_fields_that_are_no_longer_asked_for_are_the_stores_own(
+    converted: Workspace,
+) -> None:
+    w = converted
+    for sample in ("a", "b", "deep/c"):
+        torch.save(tensors(9)["p.pt"], w.source / sample / "T.pt")
+    w.config["fields"] = {"surface_T": {"file": "T.pt", "kind": "value"}}
+    w.run()
+    assert (w.store / "b.zarr/surface/T").is_dir()
+    del w.config["fields"]
+    w.config["exclude"] = ["b"]
+    w.run()
+    # Nothing but the store's own record tells of that field by now.
+    for fragment in (w.work / "fragments").glob("*/b.json"):
+        fragment.unlink()
+    w.run("remove_orphans")
+    assert w.groups() == ["a", "deep/c"]
+
+
+def test_groups_behind_links_are_the_stores_own(converted: Workspace) -> None:
+    w = converted
+    elsewhere = w.root / "elsewhere"
+    elsewhere.mkdir()
+    (w.store / "deep").rename(elsewhere / "deep")
+    (w.store / "deep").symlink_to(elsewhere / "deep")
+    (w.store / "b.zarr").rename(elsewhere / "b.zarr")
+    (w.store / "b.zarr").symlink_to(elsewhere / "b.zarr")
+    theirs = files(elsewhere / "b.zarr")
+    assert w.run().nothing_to_do
+    assert w.run("verify").returncode == 0
+    for sample in ("b", "deep/c"):
+        shutil.rmtree(w.source / sample)
+    w.run()
+    run = w.run("verify", ok=False)
+    assert "2 problems: run snakemake remove_orphans" in run.output
+    assert "2 groups removed" in w.run("remove_orphans").output
+    assert files(elsewhere / "b.zarr") == theirs
+    assert files(elsewhere / "deep") == {}
+
+
+def test_a_file_in_a_groups_place_is_refused(converted: Workspace) -> None:
+    w = converted
+    write_sample(w.source / "new", 7)
+    (w.store / "new.zarr").write_text("mine")
+    run = w.run(ok=False)
+    assert "holds 1 file that aerozarr did not write, inside groups" in run.output
+    assert "new.zarr" in run.output
+    assert (w.store / "new.zarr").read_text() == "mine"
+    (w.store / "new.zarr").unlink()
+    place = w.store / "new.zarr/x/y/c/0"
+    place.mkdir(parents=True)
+    (place / "0").write_text("mine")
+    assert "new.zarr/x/y/c/0/0" in w.run(ok=False).output
+    assert (place / "0").read_text() == "mine"
+
+
 @pytest.mark.parametrize("name", ["manifest.json", "statistics.json", "provenance.json"])
 def test_a_folder_in_a_files_place_is_told_before_anything_is_converted(
     converted: Workspace, name: str

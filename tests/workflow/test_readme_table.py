@@ -101,6 +101,7 @@ CASES: dict[str, list[Case]] = {
         Case(lambda w: _flip(w, "statistics.json"), [], EVERY),
         Case(lambda w: _flip(w, "checksums.tsv"), [], EVERY),
     ],
+    "the store was put back from a copy of before": [Case(lambda w: _put_back(w), ["b"], EVERY)],
     "the work folder was lost": [Case(lambda w: shutil.rmtree(w.work), ALL, EVERY)],
     "Snakemake's own records": [
         Case(lambda w: shutil.rmtree(w.root / ".snakemake"), [], EVERY),
@@ -124,6 +125,14 @@ def _flip(w: Workspace, name: str) -> None:
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
+
+
+def _put_back(w: Workspace) -> None:
+    shutil.copytree(w.store, w.root / "copy")
+    _change_b(w)
+    w.run()
+    shutil.rmtree(w.store)
+    shutil.copytree(w.root / "copy", w.store)
 
 
 def _foreign_group(w: Workspace) -> None:

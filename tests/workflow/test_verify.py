@@ -367,6 +367,25 @@ def test_a_damaged_file_beside_the_groups_is_mended_as_the_verdict_says(
     verify(converted)
 
 
+@pytest.mark.parametrize(
+    ("there", "instead"),
+    [(b'"shuffle_seed": 0', b'"shuffle_seed": 1'), (b"{", b"z")],
+    ids=["another seed", "no JSON"],
+)
+def test_a_damaged_manifest_is_mended_as_the_verdict_says(
+    converted: Workspace, there: bytes, instead: bytes
+) -> None:
+    path = converted.store / "manifest.json"
+    written = path.read_bytes()
+    path.write_bytes(written.replace(there, instead, 1))
+    run = verify(converted, ok=False)
+    assert [*problems(converted)["problem"]] == ["is not what was written last"]
+    assert run.said[-1].endswith("; snakemake repair mends it")
+    assert converted.run("repair").converted == []
+    assert path.read_bytes() == written
+    verify(converted)
+
+
 def test_a_missing_shard_is_one_problem(converted: Workspace) -> None:
     remove_a_shard(converted)
     verify(converted, ok=False)
@@ -424,12 +443,46 @@ def test_what_repair_cannot_mend_is_told_the_worst_first(converted: Workspace) -
     first = said.index("1 sample converted anew")
     assert said[first + 1] == "3 problems not mended (all in results/work/repair.tsv):"
     assert said[first + 2].startswith("b: volume_velocity: ")
-    assert said[first + 3].startswith("deep/c: manifest.json: is not among the samples")
-    assert said[first + 4].startswith("stray.zarr: ")
+    assert said[first + 3].startswith("stray.zarr: ")
+    assert said[first + 4].startswith("deep/c.zarr: a group that manifest.json does not list")
     left = pd.read_csv(w.work / "repair.tsv", sep="\t", keep_default_na=False)
-    assert [*left["sample"]] == ["b", "deep/c", ""]
+    assert [*left["sample"]] == ["b", "", ""]
     assert w.listed() == ["a", "new"]
     # Nothing is converted again, and what is left stays said, until the next verification.
     again = w.run("repair", ok=False)
     assert again.converted == []
     assert "3 problems not mended" in again.output
+    w.run("remove_orphans")
+    assert "2 problems not mended" in w.run("repair", ok=False).output
+
+
+def test_a_sample_of_which_the_source_alone_is_damaged_is_left_as_it_is(
+    converted: Workspace,
+) -> None:
+    w = converted
+    flip_a_byte_of_a_chunk(w, "a")
+    whole = (w.source / "b/U.pt").read_bytes()
+    os.truncate(w.source / "b/U.pt", 100)
+    sound = files_of(w, "b")
+    verify(w, ok=False)
+    run = w.run("repair", ok=False)
+    assert run.converted == ["a"]
+    assert "1 problem not mended" in run.output
+    assert (files_of(w, "b"), w.listed()) == (sound, ["a", "b", "deep/c"])
+    assert w.run().converted == ["b"], "a plain run looks at the file that changed"
+    (w.source / "b/U.pt").write_bytes(whole)
+    w.run()
+    verify(w)
+
+
+def test_a_sample_that_is_listed_again_is_no_orphan_any_more(converted: Workspace) -> None:
+    w = converted
+    fragment = next((w.work / "fragments").glob("*/b.json"))
+    w.config["exclude"] = ["b"]
+    w.run()
+    assert fragment.exists()
+    del w.config["exclude"]
+    run = verify(w, ok=False)
+    assert "remove_orphans" in run.output
+    assert w.run("repair").returncode == 0
+    assert w.listed() == ["a", "b", "deep/c"]

@@ -157,8 +157,9 @@ class ComparedGroup(GroupWriter):
             # What is missing of an array was told of with it.
             if path not in named and not any(path.startswith(f"{name}/") for name in arrays):
                 self._of_root.append(Problem(path, "is missing", CONVERT_ANEW))
+        known = {field.array_name for field, _ in self._fields.values()}
         for path in sorted(self._group.files.keys() - self._wanted):
-            remedy = MOVE_AWAY if is_foreign_in_group(path) else CONVERT_ANEW
+            remedy = MOVE_AWAY if is_foreign_in_group(path, known) else CONVERT_ANEW
             self._of_root.append(Problem(path, "is no file of such a group", remedy))
         if not self.problems:
             self.stored = {path: self._group.stored_file(path) for path in sorted(self._wanted)}

@@ -56,9 +56,11 @@ class ComparedStore(StoreRoot):
         """Return all files."""
         return self._store.all_files()
 
-    def groups_among(self, files: Mapping[str, int | None]) -> set[str]:
-        """Return the ids of all groups."""
-        return self._store.groups_among(files)
+    def visible_among(
+        self, files: Mapping[str, int | None], sample_ids: Collection[str]
+    ) -> set[str]:
+        """Return those of some samples whose groups are visible."""
+        return self._store.visible_among(files, sample_ids)
 
     def files_among(
         self, files: Mapping[str, int | None], sample_ids: Collection[str]

@@ -11,16 +11,21 @@ from aerozarr.source.samples import Sample
 from aerozarr.store.format.layout import Grid
 from aerozarr.verify.expected import Problem
 
-# What mends what.
-CONVERT_ANEW = "run snakemake (without adopt), which converts it anew"
-MOVE_AWAY = "move it away and run snakemake adopt again: no part of the format is of that name"
+# What mends what, in words that hold for one problem and for many: they are told with a number.
+CONVERT_ANEW = "run snakemake (without adopt), which converts each such sample anew"
+# Of a store that no run is recorded of: until a sample was adopted, a plain run is refused there.
+TAKE_OVER = (
+    "check source and settings; if they are right, run snakemake (without adopt) once with "
+    "take_over: true, which converts each such sample anew"
+)
+MOVE_AWAY = "move away what is no part of the format, and run snakemake adopt again"
 MEND_SOURCE = (
-    "mend the source and run snakemake adopt again: without adopt, snakemake would skip the sample "
-    "and remove its group"
+    "mend the source and run snakemake adopt again: without adopt, snakemake would take each such "
+    "sample out of the manifest"
 )
 NOT_IN_SOURCE = (
-    "check source and settings; if the sample is to go, run snakemake (without adopt), which takes "
-    "it out of the manifest and leaves its group"
+    "check source and settings; if such samples are to go, run snakemake (without adopt), which "
+    "takes them out of the manifest and leaves their groups"
 )
 
 

@@ -6,13 +6,16 @@ from collections import Counter
 from pathlib import Path
 
 from aerozarr.adopt.expected import (
+    CONVERT_ANEW,
     NOT_IN_SOURCE,
+    TAKE_OVER,
     AdoptionFindings,
     AdoptionPlan,
     findings_path,
     outcome_path,
     plan_path,
 )
+from aerozarr.convert.known_arrays import known_arrays
 from aerozarr.errors import StoreError
 from aerozarr.filesystems.files import write_atomically
 from aerozarr.merge.merge_manifest import merge_manifest
@@ -20,7 +23,7 @@ from aerozarr.messages import first_lines, format_bytes, plural, printable, reda
 from aerozarr.run_config import RunConfig
 from aerozarr.store.format.layout import MANIFEST
 from aerozarr.store.format.tables import table_text
-from aerozarr.store.write.records import Written, record_written
+from aerozarr.store.write.records import Written, read_written
 
 Row = tuple[str, str, str, str]
 """Sample, place, what is wrong, and what to do about it."""
@@ -60,19 +63,24 @@ def adopt(
     rows = [(one.sample_id, *problem) for one in found for problem in one.problems]
     absent = "is in the manifest, and not among the samples that source and settings give"
     rows += [(sample_id, MANIFEST, absent, NOT_IN_SOURCE) for sample_id in plan.not_in_source]
+    adopted = [one for one in found if not one.problems]
+    written = read_written(run_config.store)
+    if not (adopted or plan.keep) and (written is None or not written.dataset):
+        rows = [(*row[:3], TAKE_OVER if row[3] == CONVERT_ANEW else row[3]) for row in rows]
     columns = ("sample", "place", "problem", "remedy")
     write_atomically(problems, table_text(rows, columns).encode("utf-8"))
-    adopted = [one for one in found if not one.problems]
     if adopted or plan.keep:
         run_config.check_lease()
         # Only now: until a sample holds this source's values, nothing says that they are of it.
+        arrays = known_arrays(run_config, written)
         written = Written(
             run_config.settings.dataset,
             tuple(plan.sources),
             frozenset(plan.groups),
             run_config.writer,
+            arrays,
         )
-        record_written(run_config.store, written)
+        run_config.record_written(written)
     if not rows:
         keys = {*plan.adopt, *plan.keep}
         merge_manifest(

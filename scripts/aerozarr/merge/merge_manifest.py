@@ -91,8 +91,8 @@ def merge_fragments(
         "source_bytes": sum(fragment.source_bytes for fragment in converted),
         "stored_bytes": sum(fragment.stored_bytes for fragment in converted),
     }
-    groups = store.groups_among(there)
-    waiting = groups & _waiting(run_config, samples, fragments)
+    waiting = store.visible_among(there, _waiting(run_config, samples, fragments))
+    visible = store.visible_among(there, ours)
     adopted = sum(fragment.adopted for fragment in converted)
     if adopted:  # settings and versions are not those that wrote these
         counts["adopted"] = adopted
@@ -115,7 +115,7 @@ def merge_fragments(
         absent=sum(row.is_absent for row in skipped),
         unreadable=[str(row) for row in skipped if row.kind == "unreadable"],
         kinds=dict(Counter(row.kind for row in skipped)),
-        orphans=sorted((groups & ours) - {fragment.sample_id for fragment in converted} - waiting),
+        orphans=sorted(visible - {fragment.sample_id for fragment in converted} - waiting),
         source_bytes=counts["source_bytes"],
         stored_bytes=counts["stored_bytes"],
         manifest_digest=digest_of(manifest),
@@ -269,7 +269,7 @@ def _withdraw_if_wrong(store: StoreRoot) -> None:
     except StoreError:
         store.withdraw_manifest()
         return
-    if not listed <= store.group_ids():
+    if listed - store.visible_of(listed):
         store.withdraw_manifest()
 
 
@@ -329,6 +329,9 @@ def merge_manifest(
     with no_garbage_collection():
         summary, outcome = merge_fragments(run_config, samples, skipped)
         page = report_of(run_config, summary, outcome)
+    if run_config.marks and (written := read_written(run_config.store)) is not None:
+        # A copy that was made before this is known by its mark, if it is put back.
+        run_config.record_written(written)
     write_atomically(report, page.encode("utf-8"))
     summary = replace(summary, tables=tables)
     write_atomically(merged, summary.to_json().encode("utf-8"), durable=True)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from aerozarr.convert.known_arrays import known_arrays
 from aerozarr.errors import StoreError
 from aerozarr.filesystems.files import write_atomically
 from aerozarr.merge.summary import read_summary
@@ -30,7 +31,7 @@ def remove_orphans(run_config: RunConfig, *, merged: Path) -> None:
     check_lease_can_be_taken(
         store, run_config.lease_tokens, take_over=run_config.settings.take_over
     )
-    removed, kept = remove_groups(store)
+    removed, kept = remove_groups(run_config)
     summary = read_summary(merged)
     if summary is not None:
         write_atomically(merged, replace(summary, orphans=[*kept]).to_json().encode("utf-8"))
@@ -40,7 +41,7 @@ def remove_orphans(run_config: RunConfig, *, merged: Path) -> None:
         raise StoreError(kept_groups(kept))
 
 
-def remove_groups(store: StoreRoot) -> tuple[list[str], dict[str, str]]:
+def remove_groups(run_config: RunConfig) -> tuple[list[str], dict[str, str]]:
     """Remove the groups that the manifest does not list; see `orphans_of`.
 
     Returns
@@ -49,8 +50,9 @@ def remove_groups(store: StoreRoot) -> tuple[list[str], dict[str, str]]:
         The ids of those that were removed; and of those that were not, each with a file in it that
         no run wrote.
     """
+    store = run_config.store
     orphans = orphans_of(store)
-    kept = foreign_files(store, orphans)
+    kept = foreign_files(run_config, orphans)
     removed = [sample_id for sample_id in orphans if sample_id not in kept]
     for sample_id in removed:
         store.remove_group(sample_id)
@@ -61,11 +63,15 @@ def remove_groups(store: StoreRoot) -> tuple[list[str], dict[str, str]]:
     return removed, kept
 
 
-def foreign_files(store: StoreRoot, sample_ids: Iterable[str]) -> dict[str, str]:
+def foreign_files(run_config: RunConfig, sample_ids: Collection[str]) -> dict[str, str]:
     """Return the samples in whose groups lie files that no run wrote, each with one of them."""
-    found = {}
+    if not sample_ids:
+        return {}
+    store, found = run_config.store, {}
+    arrays = known_arrays(run_config, read_written(store))
     for sample_id in sample_ids:
-        foreign = sorted(filter(is_foreign_in_group, store.files_of(sample_id)))
+        files = store.files_of(sample_id)
+        foreign = sorted(path for path in files if is_foreign_in_group(path, arrays))
         if foreign:
             found[sample_id] = foreign[0]
     return found
@@ -100,4 +106,4 @@ def orphans_of(store: StoreRoot) -> list[str]:
     listed = Manifest.parse(content, f"{place}/{MANIFEST}").samples.keys()
     written = read_written(store)
     ours = written.groups if written is not None else frozenset()
-    return sorted((store.group_ids() & ours) - listed)
+    return sorted(store.visible_of(ours) - listed)

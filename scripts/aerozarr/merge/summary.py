@@ -104,10 +104,11 @@ class Summary:
             lines += first_lines(map(printable, self.not_finite))
         lines += [printable(f"warning: {note}") for note in self.notes]
         if self.orphans:
+            which = "it" if len(self.orphans) == 1 else "them"
             lines.append(
                 f"{plural(len(self.orphans), 'group')} in the store not listed by the manifest; "
-                "if nothing else needs them, the same command with the target remove_orphans right "
-                "after snakemake removes them (snakemake remove_orphans …):"
+                f"if nothing else needs {which}, the same command with the target remove_orphans "
+                f"right after snakemake removes {which} (snakemake remove_orphans …):"
             )
             lines += first_lines(map(printable, self.orphans))
         lines += [f"keep_points: {line}" for line in self.kept_points]

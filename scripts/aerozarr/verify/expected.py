@@ -9,28 +9,29 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict
 
+from aerozarr.convert.known_arrays import known_arrays
 from aerozarr.convert.rounding import Rounding
-from aerozarr.errors import StoreError
 from aerozarr.filesystems.files import read_or_none, write_atomically
 from aerozarr.messages import redacted
 from aerozarr.run_config import RunConfig
 from aerozarr.source.samples import Sample, ids_by_split, key_of
 from aerozarr.store.format.layout import (
     CHECKSUMS,
-    MANIFEST,
     PROVENANCE,
     Grid,
     split_path,
 )
 from aerozarr.store.format.manifest import Manifest
 from aerozarr.store.format.tables import Checksums, read_checksums
+from aerozarr.store.write.records import read_written
 from aerozarr.store.write.root import StoreRoot
+from aerozarr.verify.manifest import manifest_as_written
 
 
 class Expected(BaseModel):
@@ -50,6 +51,8 @@ class Expected(BaseModel):
         at).
     is_foreign
         Whether another program wrote the store, which was not adopted.
+    arrays
+        Names of the arrays that runs of the store wrote, into this group or others.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -59,6 +62,7 @@ class Expected(BaseModel):
     objects: dict[str, tuple[int, str]]
     source: Sample | None
     is_foreign: bool = False
+    arrays: list[str] = []
 
 
 class ListedSource(BaseModel):
@@ -104,8 +108,8 @@ class Problem(NamedTuple):
     remedy: str
 
 
-# What mends what.
-CONVERT_ANEW = "run snakemake repair, which converts the sample anew"
+# What mends what, in words that hold for one problem and for many: they are told with a number.
+CONVERT_ANEW = "run snakemake repair, which converts each such sample anew"
 MERGE_ANEW = (
     "run snakemake repair, which writes all files beside the groups anew and converts nothing for "
     "it"
@@ -116,13 +120,13 @@ ADOPT = (
 )
 RUN = "run snakemake again, which brings the store in line with the source"
 DROP = (
-    "run snakemake again, which takes it out of the manifest, and then snakemake remove_orphans, "
-    "which removes its group"
+    "run snakemake again, which takes each such sample out of the manifest, and then snakemake "
+    "remove_orphans, which removes its group"
 )
-MOVE_AWAY = "move it away: aerozarr did not write it"
-REMOVE_ORPHANS = "run snakemake remove_orphans, which removes it"
-REMOVE_REST = "remove it: it is what a killed run left of a group"
-MEND_SOURCE = "mend the file, and verify again; what is stored may be right"
+MOVE_AWAY = "move away what aerozarr did not write"
+REMOVE_ORPHANS = "run snakemake remove_orphans, which removes each such group"
+REMOVE_REST = "remove what a killed run left of a group"
+MEND_SOURCE = "mend the source, and verify again; what is stored may be right"
 SAME_SETTINGS = (
     "verify with the settings that the store was made with, or run snakemake, which converts anew "
     "with these"
@@ -168,21 +172,6 @@ def findings_say_problems(path: Path) -> bool:
         return False
 
 
-def read_manifest(store: StoreRoot) -> Manifest:
-    """Read a store's manifest.
-
-    Raises
-    ------
-    StoreError
-        When it is not there, is damaged, or is of another format version.
-    """
-    place = f"{redacted(store.location.url)}/{MANIFEST}"
-    content = store.read(MANIFEST)
-    if content is None:
-        raise StoreError(f"{place} is not there. Run snakemake first.")
-    return Manifest.parse(content, place)
-
-
 def read_recorded(store: StoreRoot) -> Checksums:
     """Return size and SHA-256 of a store's files by path; empty when it has no such table.
 
@@ -203,7 +192,12 @@ def is_foreign(store: StoreRoot, checksums: Checksums) -> bool:
 
 
 def expected_of(
-    manifest: Manifest, checksums: Checksums, source: list[Sample], *, is_foreign: bool = False
+    manifest: Manifest,
+    checksums: Checksums,
+    source: list[Sample],
+    *,
+    is_foreign: bool = False,
+    arrays: Iterable[str] = (),
 ) -> list[Expected]:
     """Return what is expected of each sample of the manifest, in its order."""
     of_group: dict[str, Checksums] = {}
@@ -219,6 +213,7 @@ def expected_of(
             objects=of_group.get(sample_id, {}),
             source=rows.get(sample_id),
             is_foreign=is_foreign,
+            arrays=sorted(arrays),
         )
         for sample_id, entry in manifest.samples.items()
     ]
@@ -249,12 +244,14 @@ def prepare_verification(run_config: RunConfig, *, write: bool) -> dict[str, Sam
     StoreError, SettingsError
         When the store has no manifest that can be read, or the source cannot be listed.
     """
-    manifest, checksums = read_manifest(run_config.store), read_recorded(run_config.store)
+    checksums = read_recorded(run_config.store)
+    manifest = manifest_as_written(run_config, checksums)
     source: list[Sample] = []
     if run_config.settings.verify == "full":
         source = run_config.source.list().samples
     foreign = is_foreign(run_config.store, checksums)
-    made = expected_of(manifest, checksums, source, is_foreign=foreign)
+    arrays = known_arrays(run_config, read_written(run_config.store))
+    made = expected_of(manifest, checksums, source, is_foreign=foreign, arrays=arrays)
     if write:
         folder = verification_folder(run_config)
         shutil.rmtree(folder, ignore_errors=True)

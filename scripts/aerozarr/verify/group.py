@@ -75,7 +75,8 @@ class Group:
                 yield Problem(path, what, CONVERT_ANEW)
             elif path not in expected.objects:
                 if expected.objects:
-                    remedy = MOVE_AWAY if is_foreign_in_group(path) else CONVERT_ANEW
+                    foreign = is_foreign_in_group(path, expected.arrays)
+                    remedy = MOVE_AWAY if foreign else CONVERT_ANEW
                     yield Problem(path, "is not a file that was written", remedy)
             else:
                 size, digest = expected.objects[path]

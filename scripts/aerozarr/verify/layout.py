@@ -10,7 +10,7 @@ import zarr
 from aerozarr.config.fields import Domain, Field
 from aerozarr.messages import printable
 from aerozarr.store.format.layout import ROOT_METADATA, Grid
-from aerozarr.verify.expected import CONVERT_ANEW, MERGE_ANEW, Expected, Problem
+from aerozarr.verify.expected import CONVERT_ANEW, MERGE_ANEW, MOVE_AWAY, Expected, Problem
 from aerozarr.verify.group import ZEROS, Group
 
 
@@ -31,7 +31,8 @@ def check_layout(
     for name in sorted(wanted - arrays):
         yield Problem(name, "is not in the group's metadata", CONVERT_ANEW)
     for name in sorted(arrays - wanted):
-        yield Problem(name, "is no array of the dataset", CONVERT_ANEW)
+        remedy = CONVERT_ANEW if name in expected.arrays else MOVE_AWAY
+        yield Problem(name, "is no array of the dataset", remedy)
     for domain in domains:
         grid = expected.domains.get(domain.name)
         if grid is None:
@@ -59,7 +60,8 @@ def _check_array(group: Group, field: Field, grid: Grid) -> Iterable[Problem]:
     }
     for name, value in expected.items():
         if getattr(array, name) != value:
-            what = f"its {name} is {getattr(array, name)}, and should be {value}"
+            verb = "are" if name in ("chunks", "shards") else "is"
+            what = f"its {name} {verb} {getattr(array, name)}, and should be {value}"
             yield Problem(field.array_name, what, CONVERT_ANEW)
     for name, text in {"units": field.unit, "long_name": field.long_name}.items():
         found = array.attrs.asdict().get(name)

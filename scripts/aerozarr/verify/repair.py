@@ -20,6 +20,7 @@ from aerozarr.messages import first_lines, plural, printable, redacted
 from aerozarr.run_config import INCOMPLETE, RunConfig
 from aerozarr.source.sample_table import read_skipped
 from aerozarr.source.samples import key_of
+from aerozarr.store.format.layout import GROUP_SUFFIX, MANIFEST, group_path
 from aerozarr.store.format.tables import table_text
 from aerozarr.verify.expected import (
     ADOPT,
@@ -34,6 +35,7 @@ from aerozarr.verify.expected import (
     SAME_SETTINGS,
     verification_folder,
 )
+from aerozarr.verify.manifest import read_manifest
 from aerozarr.verify.store import COLUMNS, Verdict, read_verdict, state_of
 
 # What is left to the person, the worst first.
@@ -44,6 +46,10 @@ _LIST_IT = (
     "it anew; else snakemake remove_orphans, which removes its group"
 )
 _VERIFY_FIRST = "Run snakemake verify, with the other options of the run, and then repair."
+
+
+Row = tuple[str, str, str, str]
+"""Sample (empty for the store as a whole), place, what is wrong, and what mends it."""
 
 
 class Repair(BaseModel):
@@ -64,12 +70,18 @@ class Repair(BaseModel):
 
     samples: list[str] = []
     merges: bool = False
-    left: list[tuple[str, str, str, str]] = []
+    left: list[Row] = []
 
     @property
     def keys(self) -> frozenset[str]:
         """Keys of the samples to convert anew."""
         return frozenset(map(key_of, self.samples))
+
+    @property
+    def spared(self) -> frozenset[str]:
+        """Keys of the samples of which the source alone is damaged: what is stored stays."""
+        damaged = (sample for sample, *_, remedy in self.left if remedy == MEND_SOURCE)
+        return frozenset(map(key_of, damaged)) - self.keys
 
 
 @dataclass(frozen=True)
@@ -99,6 +111,10 @@ def plan_repair(run_config: RunConfig) -> Planned:
             f"the last verification of {store} was one with other settings: these would convert "
             f"all of it. {_VERIFY_FIRST}"
         )
+    known = {*MENDED, *_LEFT, SAME_SETTINGS}
+    if not known.issuperset(remedy for *_, remedy in verdict.problems):
+        # An earlier version's, in other words.
+        raise StoreError(f"there is no verification of {store} to go by. {_VERIFY_FIRST}")
     others = [place for _, place, _, remedy in verdict.problems if remedy == SAME_SETTINGS]
     if others:
         raise SettingsError(
@@ -122,12 +138,16 @@ def repair_of(verdict: Verdict) -> Repair:
         sample for sample, *_, remedy in rows if remedy == CONVERT_ANEW and sample not in gone
     )
     left = [row for row in rows if row[3] not in MENDED]
-    order = {remedy: number for number, remedy in enumerate(_LEFT)}
     return Repair(
         samples=list(anew),
         merges=any(remedy == MERGE_ANEW for *_, remedy in rows),
-        left=sorted(left, key=lambda row: order.get(row[3], len(order))),
+        left=sorted(left, key=_rank),
     )
+
+
+def _rank(row: Row) -> int:
+    """Return where a problem stands among those that are left: the worst first."""
+    return _LEFT.index(row[3]) if row[3] in _LEFT else len(_LEFT)
 
 
 def begin_repair(run_config: RunConfig, planned: Planned) -> None:
@@ -147,7 +167,9 @@ def repair_messages(planned: Planned) -> list[str]:
         return ["the last verification found nothing to repair"]
     lines = []
     if repair.samples:
-        lines.append(f"to mend: {plural(len(repair.samples), 'sample')}, by converting them anew:")
+        which = "it" if len(repair.samples) == 1 else "them"
+        number = plural(len(repair.samples), "sample")
+        lines.append(f"to mend: {number}, by converting {which} anew:")
         lines += first_lines(map(printable, repair.samples))
     if repair.merges:
         lines.append("to mend: the files beside the groups, by writing them anew")
@@ -171,7 +193,7 @@ def repair(run_config: RunConfig, *, table: Path) -> None:
     """
     planned = _read(run_config) or Repair()
     failed = [*_not_converted(run_config, planned.samples)]
-    left = [*failed, *planned.left]
+    left = [*failed, *sorted(_still_left(run_config, planned.left), key=_rank)]
     lines = []
     if mended := len(planned.samples) - len(failed):
         lines.append(f"{plural(mended, 'sample')} converted anew")
@@ -196,9 +218,28 @@ def _said(sample: str, place: str, problem: str, remedy: str) -> str:
     return f"{where}: {problem}; {remedy}"
 
 
-def _not_converted(
-    run_config: RunConfig, samples: Iterable[str]
-) -> Iterable[tuple[str, str, str, str]]:
+def _still_left(run_config: RunConfig, rows: Iterable[Row]) -> Iterable[Row]:
+    """Yield what is left of problems, now that this run has merged: some it has mended by that."""
+    store = run_config.store
+    try:
+        listed = read_manifest(store).samples.keys()
+    except StoreError:
+        yield from rows
+        return
+    told = set[str]()
+    for row in rows:
+        sample, place, _, remedy = row
+        if remedy == REMOVE_ORPHANS:
+            sample = place.removesuffix(GROUP_SUFFIX)
+        elif remedy != DROP or sample in listed:
+            yield row
+            continue
+        if sample not in listed and sample not in told and store.has_group(sample):
+            told.add(sample)
+            yield "", group_path(sample), f"a group that {MANIFEST} does not list", REMOVE_ORPHANS
+
+
+def _not_converted(run_config: RunConfig, samples: Iterable[str]) -> Iterable[Row]:
     """Yield those that could not be converted anew, and why."""
     skipped = {one.id: one for one in read_skipped(run_config.place(INCOMPLETE))}
     for sample in samples:

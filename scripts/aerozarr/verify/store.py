@@ -44,10 +44,10 @@ from aerozarr.verify.expected import (
     Problem,
     is_foreign,
     read_listed_source,
-    read_manifest,
     read_recorded,
     verification_folder,
 )
+from aerozarr.verify.manifest import manifest_as_written
 
 SHOWN = 20
 COLUMNS = ("sample", "place", "problem", "remedy")
@@ -186,7 +186,7 @@ def verify(run_config: RunConfig, *, table: Path, verdict: Path) -> None:
         When anything is not as it should be.
     """
     folder = verification_folder(run_config)
-    manifest = read_manifest(run_config.store)
+    manifest = manifest_as_written(run_config, read_recorded(run_config.store))
     found = [
         Findings.model_validate_json(
             (folder / "findings" / f"{key_of(sample_id)}.json").read_bytes()
@@ -273,13 +273,17 @@ def check_store(
     orphans: dict[str, int] = {}
     written = read_written(store)
     ours = written.groups if written is not None else frozenset()
-    whole = store.group_ids()
+    whole = store.visible_of(ours)
+    # Links to folders are walked past, and so are groups in them, or which are links themselves.
+    folders = _folders_of(listed | whole)
     for path in store.all_files():
         place = split_path(path)
         if place is not None and place[0] not in listed:
             orphans[place[0]] = orphans.get(place[0], 0) + 1
-        elif place is None and recorded and path not in own:
+        elif place is None and recorded and path not in own and path not in folders:
             yield Problem(path, "is not a file of the store", MOVE_AWAY)
+    for sample_id in whole - listed - orphans.keys():
+        orphans[sample_id] = len(store.files_of(sample_id))
     for sample_id, files in sorted(orphans.items()):
         what = f"{plural(files, 'file')} that {MANIFEST} does not list"
         remedy = MOVE_AWAY if sample_id not in ours else REMOVE_ORPHANS
@@ -344,6 +348,17 @@ def _json_object(content: bytes | None) -> dict[str, object] | None:
     except (ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None
+
+
+def _folders_of(sample_ids: Iterable[str]) -> set[str]:
+    """Return the folders of samples' groups, and those that they lie in."""
+    found = set[str]()
+    for sample_id in sample_ids:
+        path = group_path(sample_id)
+        while path and path not in found:
+            found.add(path)
+            path = path.rpartition("/")[0]
+    return found
 
 
 def _samples_of(recorded: Iterable[str]) -> set[str]:

@@ -11,6 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from aerozarr.convert.fragment import Fragment
+from aerozarr.convert.group_bytes import differing_files
+from aerozarr.convert.known_arrays import known_arrays
 from aerozarr.errors import AerozarrError, SettingsError, StoreError
 from aerozarr.example import example_files
 from aerozarr.filesystems.files import write_atomically
@@ -38,7 +40,6 @@ from aerozarr.store.write.records import (
     end_lease,
     read_lease,
     read_written,
-    record_written,
     take_lease,
 )
 from aerozarr.workflow.state import Plan, State, Without
@@ -83,11 +84,14 @@ def check_store_is_ours(run_config: RunConfig, state: State, plan: Plan) -> Writ
         wanted |= {name.rpartition("/")[0] for name in example_files()}
     visible = {one for one in wanted if f"{group_path(one)}/{ROOT_METADATA}" in state.files}
     _check_groups(run_config, visible - known)
-    _check_files_in_groups(run_config, state, wanted)
+    arrays = known_arrays(run_config, written)
+    _check_files_in_groups(run_config, state, wanted, arrays)
     _check_no_folders(run_config)
     if is_first:
         _check_no_files(run_config, state)
-    return Written(settings.dataset, sources_of(run_config), frozenset(known | wanted))
+    return Written(
+        settings.dataset, sources_of(run_config), frozenset(known | wanted), arrays=arrays
+    )
 
 
 def _name_in(manifest: bytes | None) -> str | None:
@@ -134,15 +138,22 @@ def _check_groups(run_config: RunConfig, foreign: Collection[str]) -> None:
     raise SettingsError("\n".join([head, *first_lines(map(printable, sorted(foreign)))]))
 
 
-def _check_files_in_groups(run_config: RunConfig, state: State, wanted: Collection[str]) -> None:
-    """Check that no group that is to be replaced holds files of somebody's own."""
+def _check_files_in_groups(
+    run_config: RunConfig, state: State, wanted: Collection[str], arrays: Collection[str]
+) -> None:
+    """Check that no group that is to be replaced holds, or is, a file of somebody's own."""
     if run_config.settings.take_over:
         return
     foreign = [
         f"{group_path(sample_id)}/{path}"
         for sample_id, path in run_config.store.files_among(state.files, wanted)
-        if is_foreign_in_group(path)
+        if is_foreign_in_group(path, arrays)
     ]
+    if (root := run_config.store.local_root) is not None:
+        for group in map(group_path, wanted):
+            # A link may go: what it leads to stays.
+            if os.path.isfile(f"{root}/{group}") and not os.path.islink(f"{root}/{group}"):
+                foreign.append(group)
     if foreign:
         head = (
             f"store: {redacted(run_config.settings.store)!r} holds {plural(len(foreign), 'file')} "
@@ -221,13 +232,15 @@ def checked_groups(run_config: RunConfig, state: State) -> State:
     if written is None or not written.writer or written.writer == run_config.writer:
         return _without_damaged_groups(run_config, state)
     if not run_config.store.location.is_local:
-        return replace(state, files={}, is_others=True, unlisted=_unlisted(run_config, state))
+        return replace(
+            state, files={}, is_others=True, unlisted=unlisted_fragments(run_config, state)
+        )
     fragments = {key: one for key, one in state.fragments.items() if one is not None}
     compared = _compared(run_config, state, fragments)
-    return replace(compared, is_others=True, unlisted=_unlisted(run_config, state))
+    return replace(compared, is_others=True, unlisted=unlisted_fragments(run_config, state))
 
 
-def _unlisted(run_config: RunConfig, state: State) -> list[str]:
+def unlisted_fragments(run_config: RunConfig, state: State) -> list[str]:
     """Return the paths of fragments, and of those set aside, that `state` does not hold."""
     folder, aside = run_config.fragments, os.path.dirname(run_config.set_aside(""))
     names = [name for name in _names_in(folder) if name.endswith(".json")]
@@ -245,13 +258,7 @@ def _names_in(folder: str) -> list[str]:
 
 def _compared(run_config: RunConfig, state: State, fragments: Mapping[str, Fragment]) -> State:
     """Return a state without the files that differ from what fragments say of them."""
-    store, gone = run_config.store, set[str]()
-    for fragment in fragments.values():
-        for path, (size, digest) in fragment.objects.items():
-            place = f"{group_path(fragment.sample_id)}/{path}"
-            if state.files.get(place) != size or digest_of(store.read(place) or b"") != digest:
-                gone.add(place)
-                break  # one is enough for the group not to be whole
+    gone = differing_files(run_config.store, state.files, fragments.values())
     return replace(state, files=Without(state.files, gone)) if gone else state
 
 
@@ -331,9 +338,7 @@ def begin_writing(run_config: RunConfig, written: Written | None) -> None:
     if not run_config.writer:
         write_atomically(run_config.place(WRITER), uuid.uuid4().hex.encode(), durable=True)
     if written is not None:
-        written = replace(written, writer=run_config.writer)
-        if read_written(store) != written:
-            record_written(store, written)
+        run_config.record_written(replace(written, writer=run_config.writer))
     if store.location.is_local:
         # The merge ends the lease, and `let_go` that of a run that failed. One that ends otherwise
         # ends its lease here; behind a URL no connection can be relied on by then.

@@ -38,6 +38,7 @@ from aerozarr.workflow.ownership import (
     check_store_is_ours,
     checked_groups,
 )
+from aerozarr.workflow.put_back import compared_if_put_back
 from aerozarr.workflow.reconcile import forget, look, plan_run, renewed_fragments
 from aerozarr.workflow.replaced import rewrite_fragments
 from aerozarr.workflow.slurm import end_left_jobs
@@ -136,13 +137,14 @@ def prepare_run(
     state = look(run_config, listing, files)
     if isinstance(files, LocalFiles):
         files.take(looking.whole())
-    state = checked_groups(run_config, state)
+    state = compared_if_put_back(run_config, checked_groups(run_config, state))
     damaged: frozenset[str] = frozenset()
     if repair is not None and not repair.is_begun:
         _check_is_known(run_config, state)
         damaged = repair.repair.keys
         forced = {*forced, *(["merge_manifest"] if repair.repair.merges else [])}
-    plan = plan_run(run_config, state, forced=forced, last=last, damaged=damaged)
+    spared = repair.repair.spared if repair is not None else frozenset[str]()
+    plan = plan_run(run_config, state, forced=forced, last=last, damaged=damaged, spared=spared)
     leaves_store = bool(targets) and set(targets) <= _LEAVE_STORE
     if plan.writes and not leaves_store:
         written = check_store_is_ours(run_config, state, plan)
@@ -156,6 +158,8 @@ def prepare_run(
     if runs_jobs:
         hand_over(run_config, listing, state)
     messages += plan.messages
+    if runs_jobs and not leaves_store:
+        messages += plan.told_of_fields
     if listing is None:
         return Prepared("example", messages, plan.forecast if state.samples else "")
     return Prepared(

@@ -33,6 +33,7 @@ from aerozarr.workflow.ownership import (
     sources_of,
 )
 from aerozarr.workflow.prepare import acquire_workdir, hand_over, listing_messages
+from aerozarr.workflow.put_back import compared_if_put_back
 from aerozarr.workflow.reconcile import forget, look, plan_run
 from aerozarr.workflow.state import State
 
@@ -94,7 +95,7 @@ def prepare_adoption(run_config: RunConfig, *, runs_jobs: bool) -> Adoption:
     check_may_adopt(run_config, content)
     messages = acquire_workdir(run_config) if runs_jobs else []
     state = look(run_config, listing, store.all_files())
-    state = checked_groups(run_config, state)
+    state = compared_if_put_back(run_config, checked_groups(run_config, state))
     plan = plan_run(run_config, state)
     adoption = _plan_of(run_config, manifest, state, {*plan.convert})
     rows = {sample.key: sample for sample in state.samples}

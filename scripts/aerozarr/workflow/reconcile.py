@@ -140,6 +140,7 @@ def plan_run(
     forced: Collection[str] = (),
     last: Collection[str] = (),
     damaged: Collection[str] = (),
+    spared: Collection[str] = (),
 ) -> Plan:
     """Decide what a run has to do.
 
@@ -155,24 +156,30 @@ def plan_run(
         Rules that `--until` names: nothing after them is run.
     damaged
         Keys of samples of which nothing is to be kept, because a verification found them damaged.
+    spared
+        Keys of samples of which a verification found the source damaged: their groups stay listed.
     """
     store = redacted(run_config.settings.store).rstrip("/")
     is_ours, is_foreign = (False, True) if state.is_others else _whose(state)
-    files = {} if is_foreign and not state.is_others else state.files
+    is_compared = state.is_others or state.is_put_back
+    files = {} if is_foreign and not is_compared else state.files
     convert: dict[str, str] = {}
     forget: list[str] = []
     in_part: dict[str, frozenset[str]] = {}
     aside: set[str] = set()
     for sample in state.samples:
         why = _why_convert(sample, state.fragments, run_config.stored_as_digest, files)
+        fragment = state.fragments.get(sample.key)
+        is_there = why in (CHANGED, OTHER_SETTINGS) and _is_whole_group(fragment, files)
         if sample.key in damaged:
             why = DAMAGED
+        elif sample.key in spared and why == CHANGED and is_there:
+            why = None
         if why is not None:
             convert[sample.key] = why
             if sample.key in state.fragments:
                 forget.append(sample.key)
-            fragment = state.fragments.get(sample.key)
-            if why in (CHANGED, OTHER_SETTINGS) and fragment and _is_whole_group(fragment, files):
+            if why in (CHANGED, OTHER_SETTINGS) and fragment is not None and is_there:
                 aside.add(sample.key)
                 held = held_fields(run_config, sample, fragment, state.changes.get(sample.id, {}))
                 if held:
@@ -201,6 +208,7 @@ def plan_run(
     lacking = lacking if is_ours else []
     merge_anew = (
         not is_ours
+        or state.is_put_back
         or bool({"*", "merge_manifest"} & set(forced))
         or not state.has_report
         or bool(missing or changed or lacking or forget or convert or list_anew)
@@ -220,7 +228,12 @@ def plan_run(
             f"a run from another work folder wrote to {store} since the last one from "
             f"{run_config.workdir}; only groups with this one's checksums are kept"
         )
-    elif is_foreign and not state.is_others:
+    elif state.is_put_back and (lost or state.unlisted):
+        messages.append(
+            f"{store} is not as the last run from {run_config.workdir} left it (was it put back "
+            "from a copy?); only groups with the checksums of what was written last are kept"
+        )
+    elif is_foreign and not is_compared:
         messages.append(
             f"{store}/{MANIFEST} was not written from {run_config.workdir}, so its "
             "groups may not be either"
@@ -230,7 +243,7 @@ def plan_run(
     if lost:
         messages.append(f"{plural(lost, 'sample')} to convert again")
     restored = state.set_aside - convert.keys() - {*forget}
-    doubtful = state.unlisted if state.is_others else ()
+    doubtful = state.unlisted
     if doubtful:
         messages.append(
             f"{plural(len(doubtful), 'record')} of samples that this run does not look at can no "
@@ -262,9 +275,9 @@ def _forced_keys(
     }
 
 
-def _is_whole_group(fragment: Fragment, files: Mapping[str, int | None]) -> bool:
+def _is_whole_group(fragment: Fragment | None, files: Mapping[str, int | None]) -> bool:
     """Whether a fragment is of a group, and the store holds all of it."""
-    return fragment.status == "converted" and is_whole(fragment, files)
+    return fragment is not None and fragment.status == "converted" and is_whole(fragment, files)
 
 
 def renewed_fragments(run_config: RunConfig, state: State, plan: Plan) -> dict[str, Fragment]:
@@ -278,6 +291,8 @@ def renewed_fragments(run_config: RunConfig, state: State, plan: Plan) -> dict[s
         fragment = state.fragments.get(sample.key)
         if fragment is None or sample.key in outdated:
             continue
+        if fragment.fingerprint != sample.fingerprint:
+            continue  # it stays although its source is damaged, and the next run is to know that
         fragment = state.restamped.get(sample.key, fragment)
         # The notes of earlier versions do not say which field they are of.
         is_earlier = not fragment.notes and any(not r.made_of for r in fragment.fields.values())
@@ -331,10 +346,11 @@ def _why_convert(
     fragment = fragments[sample.key]
     if fragment is None or fragment.sample_id != sample.id:
         return GONE  # damaged, or another's
-    if fragment.fingerprint != sample.fingerprint:
-        return CHANGED
+    # First: where settings name other files, a sample's fingerprint is another one, too.
     if fragment.stored_as != stored_as:
         return OTHER_SETTINGS
+    if fragment.fingerprint != sample.fingerprint:
+        return CHANGED
     if fragment.status == "converted" and not is_whole(fragment, files):
         return GONE
     return None

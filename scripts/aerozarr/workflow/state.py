@@ -48,7 +48,11 @@ class State:
         Whether the work folder has the report of the last merge.
     unlisted
         Of a store that is: paths of the fragments, and of those set aside, that were not compared
-        with it, because nothing is asked of them just now.
+        with it, because nothing is asked of them just now. Of one that was put back: of those that
+        were compared, and do not hold.
+    is_put_back
+        Whether the store is not as the last run of this work folder left it, as if it was put back
+        from a copy; `files` then has no groups but those with the bytes that were written last.
     """
 
     samples: Sequence[Sample]
@@ -65,6 +69,7 @@ class State:
     is_others: bool = False
     has_report: bool = True
     unlisted: Sequence[str] = ()
+    is_put_back: bool = False
 
 
 class Without(Mapping[str, "int | None"]):
@@ -109,8 +114,8 @@ class Plan:
     set_aside
         Keys of the fragments that an earlier run set aside, and that are what is known of a sample.
     doubtful
-        Paths of fragments that were not compared with a store that another run wrote to: after this
-        run, none would look again.
+        Paths of fragments that do not hold of a store that another run wrote to, or that was put
+        back, as far as they were compared: after this run, none would look again.
     """
 
     convert: Mapping[str, str]
@@ -138,11 +143,19 @@ class Plan:
         return f"a run would convert {total}{f' ({kinds})' if kinds else ''}{self._of_fields}"
 
     @property
+    def told_of_fields(self) -> list[str]:
+        """Which fields alone a run converts, a sentence for a person; none where it is all."""
+        if not self.in_part:
+            return []
+        return [f"{plural(len(self.convert), 'sample')} to convert{self._of_fields}"]
+
+    @property
     def _of_fields(self) -> str:
         """Of how many samples only some fields, and which."""
         if not self.in_part:
             return ""
         names = sorted(frozenset[str]().union(*self.in_part.values()))
-        listed = ", ".join(names) if names else "only what is said of their arrays"
-        count = "" if len(self.in_part) == len(self.convert) else f" of {len(self.in_part)}"
-        return f"; {'of these' + count if count else 'of each'} {listed} alone"
+        listed = f"{', '.join(names)} alone" if names else "only what is said of their arrays"
+        if len(self.in_part) == len(self.convert):
+            return f"; of {'it' if len(self.convert) == 1 else 'each'}, {listed}"
+        return f"; of {len(self.in_part)} of them, {listed}"

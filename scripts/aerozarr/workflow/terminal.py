@@ -243,7 +243,7 @@ def forecast_lines(run: Run) -> list[str]:
     if "remove_orphans" in run.targets:
         try:
             orphans = orphans_of(run.config.store)
-            kept = foreign_files(run.config.store, orphans)
+            kept = foreign_files(run.config, orphans)
         except AerozarrError as error:
             return [str(error)]
         removed = sorted(printable(each) for each in orphans if each not in kept)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -61,11 +62,19 @@ def test_what_a_run_may_replace_is_recorded_once_a_sample_was_adopted(config: Ru
     assert f"what to do about 1 problem: {CONVERT_ANEW}" in lines
     assert lines[-2].startswith("1 sample of ")
     assert "is NOT adopted as a whole: 2 samples cannot be" in lines[-1]
-    assert read_written(config.store) == Written("drivaerml", ("/data/source",), frozenset("ab"))
+    written = read_written(config.store)
+    assert written is not None
+    assert written.arrays == {f.array_name for domain in config.domains for f in domain.fields}
+    assert config.marks == [written.mark]
+    assert replace(written, arrays=frozenset(), mark="") == Written(
+        "drivaerml", ("/data/source",), frozenset("ab")
+    )
 
 
 def test_where_no_sample_is_the_sources_nothing_is_recorded(config: RunConfig) -> None:
     lines = end(config, adopted=[], wrong=["a", "b"], absent=[])
     assert "is it the right source" in lines[-2]
+    # Of such a store, a plain run would be refused.
+    assert any("take_over: true, which converts each such sample anew" in line for line in lines)
     assert read_written(config.store) is None
     assert not Path(config.settings.store, ".aerozarr").exists()

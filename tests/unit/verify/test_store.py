@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,10 +11,14 @@ import pytest
 import torch
 
 from aerozarr.convert.sample import convert_from_source
+from aerozarr.errors import StoreError
+from aerozarr.filesystems.files import write_atomically
 from aerozarr.merge.merge_manifest import merge_fragments
 from aerozarr.run_config import RunConfig
+from aerozarr.source.sample_table import table_of
 from aerozarr.source.samples import Sample, Skipped
-from aerozarr.verify.expected import ListedSource, Problem, read_manifest
+from aerozarr.verify.expected import ListedSource, Problem, read_recorded
+from aerozarr.verify.manifest import manifest_as_written, read_manifest
 from aerozarr.verify.store import check_store
 from unit.store_helpers import project_of, save_sample
 
@@ -88,3 +93,36 @@ def test_splits_that_have_changed_are_named(check: Check, samples: list[Sample])
     assert [problem.what for problem in problems] == [
         f"the split {split!r} is not that of source and settings" for split in ("val", "test")
     ]
+
+
+@pytest.mark.parametrize(
+    ("there", "instead"),
+    [
+        (b'"dataset_name": "', b'"dataset_name": "x'),
+        (b'"shuffle_seed": 0', b'"shuffle_seed": 1'),
+        (b'"n_points": 5', b'"n_points": 6'),
+        (b'"float32"', b'"float16"'),
+        (b'"a"', b'"b"'),
+        (b"{", b"z"),
+        (b'"format_version": 1', b'"format_version": 9'),
+    ],
+)
+def test_a_damaged_manifest_is_known_by_the_table_of_checksums(
+    tmp_path: Path, samples: list[Sample], check: Check, there: bytes, instead: bytes
+) -> None:
+    run_config = run_config_of(tmp_path)
+    write_atomically(run_config.place("samples.tsv"), table_of(samples))
+    path = tmp_path / "store/manifest.json"
+    written = path.read_bytes()
+    recorded = read_recorded(run_config.store)
+    assert manifest_as_written(run_config, recorded).to_bytes() == written
+    assert there in written
+    path.write_bytes(written.replace(there, instead, 1))
+    assert manifest_as_written(run_config, recorded).to_bytes() == written
+    # With other settings, or without the fragments, it cannot be known.
+    other = project_of(tmp_path / "store", tmp_path / "work", filemap=FILEMAP, shuffle_seed=3)
+    with contextlib.suppress(StoreError):
+        assert manifest_as_written(other, recorded) == read_manifest(other.store)
+    run_config.fragment("a").unlink()
+    with contextlib.suppress(StoreError):
+        assert manifest_as_written(run_config, recorded) == read_manifest(run_config.store)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Annotated
 from urllib.parse import quote
@@ -194,12 +194,35 @@ _OF_A_GROUP = re.compile(r"([^/]+/){0,2}zarr\.json|[^/]+/[^/]+/c/\d+/\d+")
 _LITTER = re.compile(r"\._.*|\.DS_Store|Thumbs\.db|desktop\.ini|\.nfs[0-9a-f]+", re.IGNORECASE)
 
 
-def is_foreign_in_group(path: str) -> bool:
-    """Whether a file of a group, by its path in the group, is one that no writer of groups makes.
+def array_of(path: str) -> str:
+    """Return the array whose metadata or shard a file of a group is; empty for another file."""
+    name = path.partition("/c/")[0].removesuffix(f"/{ROOT_METADATA}")
+    return name if name.count("/") == 1 else ""
+
+
+def is_foreign_in_group(path: str, arrays: Collection[str]) -> bool:
+    """Whether a file of a group is one that no run of the store wrote.
 
     Nothing that is foreign is removed with a group; what operating systems leave in folders is.
+
+    Parameters
+    ----------
+    path
+        The file's path in the group.
+    arrays
+        Names of the arrays that runs of the store ever wrote.
     """
-    return not _OF_A_GROUP.fullmatch(path) and not _LITTER.fullmatch(path.rpartition("/")[2])
+    if _LITTER.fullmatch(path.rpartition("/")[2]):
+        return False
+    if not _OF_A_GROUP.fullmatch(path):
+        return True
+    if path == ROOT_METADATA:
+        return False
+    name = array_of(path)
+    if name:
+        return name not in arrays
+    start = path.removesuffix(ROOT_METADATA)
+    return not any(array.startswith(start) for array in arrays)
 
 
 def is_shard(path: str) -> bool:

@@ -53,7 +53,9 @@ class LocalRoot(StoreRoot):
 
     def remove_group(self, sample_id: str) -> None:
         group = self.root / group_path(sample_id)
-        if group.is_dir():
+        if group.is_symlink():
+            group.unlink()  # what it leads to is somebody's own by now
+        elif group.is_dir():
             # Renamed first, so that it goes at once and not file by file.
             gone = self.new_partial()
             group.rename(gone)
@@ -82,14 +84,21 @@ class LocalRoot(StoreRoot):
                     found.add(f"{start}{name.removesuffix(GROUP_SUFFIX)}")
         return found
 
+    def visible_of(self, sample_ids: Collection[str]) -> set[str]:
+        # By name, also below folders that are links, which `group_ids` does not enter.
+        files = LocalFiles(str(self.root))
+        return {one for one in sample_ids if f"{group_path(one)}/{ROOT_METADATA}" in files}
+
     def files_of(self, sample_id: str) -> dict[str, int | None]:
         return files_below(str(self.root / group_path(sample_id)))
 
     def all_files(self) -> Mapping[str, int | None]:
         return LocalFiles(str(self.root))
 
-    def groups_among(self, files: Mapping[str, int | None]) -> set[str]:
-        return self.group_ids()
+    def visible_among(
+        self, files: Mapping[str, int | None], sample_ids: Collection[str]
+    ) -> set[str]:
+        return self.visible_of(sample_ids)
 
     def files_among(
         self, files: Mapping[str, int | None], sample_ids: Collection[str]
@@ -231,7 +240,11 @@ class _LocalGroup(GroupWriter):
     def commit(self, root_metadata: bytes) -> None:
         self.put(ROOT_METADATA, root_metadata)
         self.target.parent.mkdir(parents=True, exist_ok=True)
-        if self.target.exists():
+        if self.target.is_symlink():
+            self.store.withdraw_manifest()
+            self.target.unlink()  # what it leads to stays
+            self.partial.rename(self.target)
+        elif self.target.exists():
             self.store.withdraw_manifest()
             old = self.store.new_partial()
             self.target.rename(old)

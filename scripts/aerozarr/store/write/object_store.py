@@ -58,8 +58,10 @@ class ObjectStoreRoot(StoreRoot):
         files = self.location.files()
         return {path: files[path].get("size") for path in without_nested(files)}
 
-    def groups_among(self, files: Mapping[str, int | None]) -> set[str]:
-        return groups_in(files)
+    def visible_among(
+        self, files: Mapping[str, int | None], sample_ids: Collection[str]
+    ) -> set[str]:
+        return groups_in(files) & {*sample_ids}
 
     def files_among(
         self, files: Mapping[str, int | None], sample_ids: Collection[str]

@@ -50,12 +50,20 @@ class Written:
     writer
         What tells the work folder whose run began to write last from others; empty where an earlier
         version wrote, which did not say.
+    arrays
+        Names of all arrays that runs were ever to write into groups; empty where an earlier version
+        wrote.
+    mark
+        Another one whenever a run begins to write or has merged, which its work folder knows too: a
+        store that was put back from a copy has one of before. Empty where an earlier version wrote.
     """
 
     dataset: str
     sources: tuple[str, ...]
     groups: frozenset[str]
     writer: str = ""
+    arrays: frozenset[str] = frozenset()
+    mark: str = ""
 
     def to_bytes(self) -> bytes:
         """Return the record as it is stored."""
@@ -64,6 +72,8 @@ class Written:
             "sources": list(self.sources),
             "groups": sorted(self.groups),
             "writer": self.writer,
+            "arrays": sorted(self.arrays),
+            "mark": self.mark,
         }
         return json.dumps(content, indent=0, ensure_ascii=False).encode("utf-8")
 
@@ -81,6 +91,8 @@ def read_written(store: StoreRoot) -> Written | None:
             tuple(map(str, content["sources"])),
             frozenset(map(str, content["groups"])),
             str(content.get("writer", "")),
+            frozenset(map(str, content.get("arrays", []))),
+            str(content.get("mark", "")),
         )
     except (ValueError, KeyError, TypeError, RecursionError):
         return _written_before_records(store)

@@ -120,6 +120,10 @@ class StoreRoot(ABC):
     def group_ids(self) -> set[str]:
         """Return the ids of all groups that are visible."""
 
+    def visible_of(self, sample_ids: Collection[str]) -> set[str]:
+        """Return those of some samples whose groups are visible."""
+        return self.group_ids() & {*sample_ids}
+
     @abstractmethod
     def files_of(self, sample_id: str) -> dict[str, int | None]:
         """Return what lies in a group, visible or not: path below it to size, if that is told."""
@@ -132,8 +136,10 @@ class StoreRoot(ABC):
         """
 
     @abstractmethod
-    def groups_among(self, files: Mapping[str, int | None]) -> set[str]:
-        """Return the ids of all groups that are visible, by what `all_files` returned."""
+    def visible_among(
+        self, files: Mapping[str, int | None], sample_ids: Collection[str]
+    ) -> set[str]:
+        """Return those of some samples whose groups are visible, by what `all_files` returned."""
 
     @abstractmethod
     def files_among(

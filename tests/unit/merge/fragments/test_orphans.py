@@ -39,9 +39,9 @@ def test_remove_orphans_removes_them_and_nothing_else(make, url):
     for name in ("run_9", "old/run_1", "run_1/x"):
         put_group(run_config, name)
     record(run_config, "run_9", "old/run_1", "run_1/x", "other_store/run_9", "long_gone")
-    assert remove_groups(run_config.store) == (["old/run_1", "run_1/x", "run_9"], {})
+    assert remove_groups(run_config) == (["old/run_1", "run_1/x", "run_9"], {})
     assert files_of_samples(url) == before
-    assert remove_groups(run_config.store) == ([], {})
+    assert remove_groups(run_config) == ([], {})
     assert files_of_samples(url) == before
 
 
@@ -50,9 +50,9 @@ def test_what_is_put_where_a_removed_group_was_is_not_removed(make, url):
     merge_fragments(run_config, [converted(run_config, "run_1")], [])
     put_group(run_config, "run_9")
     record(run_config, "run_9")
-    assert remove_groups(run_config.store) == (["run_9"], {})
+    assert remove_groups(run_config) == (["run_9"], {})
     put_group(run_config, "run_9")
-    assert remove_groups(run_config.store) == ([], {})
+    assert remove_groups(run_config) == ([], {})
 
 
 def test_a_group_that_holds_somebodys_own_files_is_not_removed(make, url):
@@ -64,10 +64,10 @@ def test_a_group_that_holds_somebodys_own_files_is_not_removed(make, url):
     put_file(url, "run_8.zarr/.DS_Store", b"what a desktop leaves")
     put_file(url, "run_9.zarr/volume/notes.txt", b"mine")
     before = files_of_samples(url)
-    removed, kept = remove_groups(run_config.store)
+    removed, kept = remove_groups(run_config)
     assert (removed, kept) == (["run_8"], {"run_9": "volume/notes.txt"})
     assert files_of_samples(url) == {p: c for p, c in before.items() if "run_8.zarr" not in p}
-    assert remove_groups(run_config.store) == ([], kept), "it is still known as ours"
+    assert remove_groups(run_config) == ([], kept), "it is still known as ours"
 
 
 @pytest.mark.parametrize("orphan", ODD_IDS)
@@ -78,7 +78,7 @@ def test_remove_orphans_takes_no_id_for_a_pattern(make, url, orphan):
     before = files_of_samples(url)
     put_group(run_config, orphan)
     record(run_config, orphan)
-    assert remove_groups(run_config.store) == ([orphan], {})
+    assert remove_groups(run_config) == ([orphan], {})
     assert files_of_samples(url) == before
 
 
@@ -87,5 +87,5 @@ def test_remove_orphans_refuses_without_a_manifest(make, url):
     put_group(run_config, "run_1")
     before = files_below(url)
     with pytest.raises(StoreError, match=r"manifest\.json"):
-        remove_groups(run_config.store)
+        remove_groups(run_config)
     assert files_below(url) == before
