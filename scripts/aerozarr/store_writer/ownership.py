@@ -10,7 +10,7 @@ from aerozarr.store.format.layout import MANIFEST
 from aerozarr.store.format.manifest import Manifest
 from aerozarr.store.write.records import Written, read_written
 from aerozarr.store_writer.given import ORIGIN
-from aerozarr.store_writer.sample_record import row_of
+from aerozarr.store_writer.sample_record import has_row
 
 
 def check_store(config: RunConfig) -> None:
@@ -86,4 +86,4 @@ def _knows_all_listed(config: RunConfig) -> bool:
         listed = Manifest.parse(content, MANIFEST).samples
     except StoreError:
         return False
-    return all(row_of(config, key_of(sample_id)).exists() for sample_id in listed)
+    return all(has_row(config, key_of(sample_id)) for sample_id in listed)

@@ -14,7 +14,7 @@ from typing import Any
 
 from msgspec import structs
 
-from aerozarr.convert.fragment import Fragment, read_fragment
+from aerozarr.convert.fragment import Fragment
 from aerozarr.convert.sample import convert
 from aerozarr.errors import BrokenSample, StoreError
 from aerozarr.filesystems.files import write_atomically
@@ -31,8 +31,9 @@ from aerozarr.store.write.records import (
 )
 from aerozarr.store_writer.configs import Configs
 from aerozarr.store_writer.given import ORIGIN, check_scalars, loader, settings_of
+from aerozarr.store_writer.locks import Locks
 from aerozarr.store_writer.ownership import check_group, check_store, check_workdir
-from aerozarr.store_writer.sample_record import SampleRecord, read_rows, sample_of
+from aerozarr.store_writer.sample_record import SampleRecord, read_record, read_rows, sample_of
 
 
 class StoreWriter:
@@ -67,6 +68,7 @@ class StoreWriter:
     ) -> None:
         self._configs = Configs(settings_of(place, dict(settings or {}), workdir))
         check_store(self._configs.base)
+        self._locks = Locks(self._configs.base.workdir)
 
     def write(
         self,
@@ -77,6 +79,8 @@ class StoreWriter:
         scalars: Mapping[str, Any] | None = None,
     ) -> None:
         """Write a sample, in place of one of that id that was written before.
+
+        It waits while another process writes the sample, or finishes the store.
 
         Parameters
         ----------
@@ -111,13 +115,23 @@ class StoreWriter:
         check_scalars(given, self._configs.scalars)
         config = self._configs.of_fields(arrays)
         sample = sample_of(sample_id, split or "")
+        with self._locks.writing(sample.key):
+            self._write(config, sample, arrays, given)
+
+    def _write(
+        self,
+        config: RunConfig,
+        sample: Sample,
+        arrays: Mapping[str, Any],
+        scalars: Mapping[str, Any],
+    ) -> None:
         record = SampleRecord(config, sample)
-        if not record.is_known and config.store.has_group(sample_id):
-            check_group(config, sample_id)
+        if not record.is_known and config.store.has_group(sample.id):
+            check_group(config, sample.id)
         with record.replaced() as kept:
             made = convert(
                 sample,
-                loader(arrays, given),
+                loader(arrays, scalars),
                 config.domains,
                 config.settings,
                 config.store,
@@ -127,7 +141,7 @@ class StoreWriter:
             if made.skipped is not None:
                 told = made.skipped
                 raise BrokenSample(
-                    field=told.field, file=sample_id, cause=told.cause, remedy=told.remedy
+                    field=told.field, file=sample.id, cause=told.cause, remedy=told.remedy
                 )
         size = sum(int(array.nbytes) for array in arrays.values())
         stored_as = config.stored_as_digest
@@ -137,7 +151,7 @@ class StoreWriter:
         """Write the manifest and the files beside it, of all samples that were written.
 
         Called once, when every process has written its samples; writing more and finishing again
-        extends the store.
+        extends the store. It waits for samples that are being written, and lists them too.
 
         Returns
         -------
@@ -153,19 +167,24 @@ class StoreWriter:
         SettingsError
             When a StoreWriter with another workdir has finished meanwhile.
         """
+        with self._locks.finishing():
+            return self._finish()
+
+    def _finish(self) -> list[str]:
         base = self._configs.base
         begun = read_rows(base)
-        samples = [sample for sample in begun if base.fragment(sample.key).exists()]
-        if not samples:
+        found = [(sample, read_record(base, sample)) for sample in begun]
+        whole = [(sample, fragment) for sample, fragment in found if fragment is not None]
+        if not whole:
             raise StoreError(
                 "no sample was written, so there is nothing to list. Write some first."
             )
-        fragments = [read_fragment(base.fragment(sample.key)) for sample in samples]
+        samples, fragments = [sample for sample, _ in whole], [fragment for _, fragment in whole]
         config = self._configs.of_fields(fragments[0].fields)
         _check_alike(fragments, config)
         _record_ownership(config, samples)
         summary, _ = merge_fragments(config, samples, [])
-        lost = [printable(sample.id) for sample in begun if sample not in samples]
+        lost = [printable(sample.id) for sample, fragment in found if fragment is None]
         return _lines(summary, lost)
 
 

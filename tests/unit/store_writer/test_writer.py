@@ -27,15 +27,8 @@ from aerozarr import (
 )
 from aerozarr.filesystems.files import write_atomically
 from aerozarr.store_writer import sample_record
-from workflow.harness import FILEMAP, REPOSITORY, Workspace, digests, tensors, write_sample
-
-SETTINGS = {"chunk_points": 16, "shard_points": 32}
-NAMES = {file: attribute for attribute, file in FILEMAP.items()}
-
-
-def arrays_of(seed: int) -> dict[str, torch.Tensor]:
-    return {NAMES[file]: tensor for file, tensor in tensors(seed).items()}
-
+from unit.store_writer_helpers import SETTINGS, arrays_of
+from workflow.harness import REPOSITORY, Workspace, digests, write_sample
 
 # As the workflow reads them from files, and as a StoreWriter is given them.
 SCALARS: dict[str, dict[str, str]] = {
