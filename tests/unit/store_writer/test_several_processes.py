@@ -227,7 +227,7 @@ def test_rows_of_an_earlier_version_are_read(tmp_path: Path) -> None:
             "warning: not listed, because its writing did not end (1 sample); write it again:",
             "  begun",
         ]
-        assert Store(tmp_path / name).samples == sorted(["a", name])
+        assert sorted(Store(tmp_path / name).samples) == ["a", name]  # one row of two was lost then
         one.write("a", arrays_of(value), split=f"split_{value}")
         one.finish()
         assert Store(tmp_path / name).splits[f"split_{value}"] == ("a", name)
