@@ -12,6 +12,7 @@ from aerozarr.errors import SettingsError
 from aerozarr.messages import did_you_mean
 from aerozarr.run_config import RunConfig
 from aerozarr.source.datasets import Dataset
+from aerozarr.store_writer.place import records_of
 
 
 class Configs:
@@ -40,6 +41,9 @@ class Configs:
         fields = {*ATTRIBUTES, *KNOWN, *settings.fields}
         self.scalars = scalars_of(settings.scalars, where="scalars", fields=fields)
         self._made: dict[tuple[str, ...], RunConfig] = {}
+        self._records = ""
+        self._records = records_of(self._of({}, None))
+        self._made.clear()
         self.base = self._of({}, None)
 
     def of_fields(self, names: Iterable[str]) -> RunConfig:
@@ -92,5 +96,5 @@ class Configs:
             settings = self._settings.model_copy(update={"fields": said})
             domains = domains_of(filemap, settings) if names is not None else ()
             dataset = Dataset("custom", filemap, scalars=self.scalars)
-            self._made[key] = RunConfig(settings, dataset, domains)
+            self._made[key] = RunConfig(settings, dataset, domains, records=self._records)
         return self._made[key]

@@ -16,7 +16,7 @@ from aerozarr.config.load_settings import load_settings
 from aerozarr.config.scalars import Scalar
 from aerozarr.config.settings import Settings
 from aerozarr.errors import BrokenSample, SettingsError
-from aerozarr.filesystems.location import is_url
+from aerozarr.filesystems.location import is_url, open_location
 from aerozarr.messages import did_you_mean
 from aerozarr.source.source import Loader
 from aerozarr.store.format.layout import RECORDS_FOLDER
@@ -46,17 +46,16 @@ def settings_of(
     SettingsError
         When a setting cannot be used.
     """
-    if not is_url(str(place)):  # one name for one store: fragments go by it
-        place = os.path.abspath(place)
+    place = _absolute(place)
     wrong = sorted(_NOT_HERE & given.keys())
     if wrong:
         raise SettingsError(
             f"{wrong[0]} is no setting of a StoreWriter, which takes samples from its caller. "
             "Leave it out."
         )
-    if workdir is None and is_url(str(place)):
+    if workdir is None and "://" in place:
         raise SettingsError("workdir is not set. A store behind a URL needs one: a folder.")
-    workdir = f"{place}/{RECORDS_FOLDER}/writer" if workdir is None else workdir
+    workdir = default_workdir(place) if workdir is None else _absolute(workdir)
     # Fields of one's own have no file here; their name stands for it.
     own = {
         name: said if attribute_named(name) or said is None else {"file": name, **said}
@@ -65,8 +64,23 @@ def settings_of(
     return load_settings(
         {**given, "fields": own, "scalars": _own_scalars(given.get("scalars", {}))}
         | {"source_url": ORIGIN, "dataset": "example", "filemap": {}}
-        | {"store": str(place), "workdir": str(workdir)}
+        | {"store": place, "workdir": workdir}
     )
+
+
+def default_workdir(place: str) -> str:
+    """Return the workdir of a local store for which none is given."""
+    return f"{place}/{RECORDS_FOLDER}/writer"
+
+
+def _absolute(place: str | Path) -> str:
+    """Return a local folder as its path from the root, and a URL as it is.
+
+    So it stays the same wherever the process goes, and is the one that a `Store` reads.
+    """
+    text = os.fspath(place)
+    is_folder = not is_url(text) and not ("://" in text and "::" in text)
+    return open_location(text, {}, key="store").path or "/" if is_folder else text
 
 
 def _own_scalars(said: Any) -> Any:

@@ -9,7 +9,8 @@ from aerozarr.source.samples import key_of
 from aerozarr.store.format.layout import MANIFEST
 from aerozarr.store.format.manifest import Manifest
 from aerozarr.store.write.records import Written, read_written
-from aerozarr.store_writer.given import ORIGIN
+from aerozarr.store_writer.given import ORIGIN, default_workdir
+from aerozarr.store_writer.place import was_finished_here
 from aerozarr.store_writer.sample_record import has_row
 
 
@@ -42,19 +43,29 @@ def check_workdir(config: RunConfig, written: Written | None) -> None:
     """
     if written is None or written.dataset != ORIGIN or config.settings.take_over:
         return
-    if written.writer in ("", ORIGIN):
-        # Earlier versions did not say which workdir it was: what the manifest lists has to do.
-        is_known = _knows_all_listed(config)
-    else:
-        is_known = written.writer == config.writer
+    # Earlier versions did not say which workdir it was; a copy of one knows what it did then.
+    is_ours = written.writer in ("", ORIGIN, config.writer)
+    is_known = is_ours and _knows_all_listed(config)
     if is_known:
         return
+    place, alone = redacted(config.settings.store), "to list what is written with this one alone"
+    if not is_ours and was_finished_here(config, written):
+        here = default_workdir(place)
+        how = (
+            "give the name of before"
+            if "://" in place
+            else f"copy the workdir to {here!r}, where it goes with the store, and give none"
+        )
+        raise SettingsError(
+            f"workdir: {config.workdir!r} knows {place!r} by another name: it was moved or copied, "
+            "so this StoreWriter would take out of the manifest what it does not know. To extend "
+            f"it, {how}; {alone}, set take_over: true."
+        )
     raise SettingsError(
-        f"workdir: {config.workdir!r} is not the one that "
-        f"{redacted(config.settings.store)!r} was finished with, or the store had another name "
-        "then, so this StoreWriter would take out of the manifest what it does not know. Give "
-        "the workdir of before (into it, the folders rows and fragments of another may be "
-        "copied); to list what is written with this one alone, set take_over: true."
+        f"workdir: {config.workdir!r} is not the one that {place!r} was finished with, so this "
+        "StoreWriter would take out of the manifest what it does not know. Give the workdir of "
+        "before (into it, the folders rows and fragments of another may be copied); "
+        f"{alone}, set take_over: true."
     )
 
 

@@ -33,6 +33,7 @@ from aerozarr.store_writer.configs import Configs
 from aerozarr.store_writer.given import ORIGIN, check_scalars, loader, settings_of
 from aerozarr.store_writer.locks import Locks
 from aerozarr.store_writer.ownership import check_group, check_store, check_workdir
+from aerozarr.store_writer.place import earlier_digests
 from aerozarr.store_writer.sample_record import SampleRecord, read_record, read_rows, sample_of
 
 
@@ -182,6 +183,10 @@ class StoreWriter:
         samples, fragments = [sample for sample, _ in whole], [fragment for _, fragment in whole]
         config = self._configs.of_fields(fragments[0].fields)
         _check_alike(fragments, config)
+        for sample, fragment in whole:
+            if fragment.stored_as != config.stored_as_digest:  # an earlier version's
+                now = structs.replace(fragment, stored_as=config.stored_as_digest)
+                write_atomically(config.fragment(sample.key), now.to_json())
         _record_ownership(config, samples)
         summary, _ = merge_fragments(config, samples, [])
         lost = [printable(sample.id) for sample, fragment in found if fragment is None]
@@ -191,8 +196,11 @@ class StoreWriter:
 def _check_alike(fragments: list[Fragment], config: RunConfig) -> None:
     """Check that all samples were written with the fields and settings of a configuration."""
     first = fragments[0]
+    alike = {config.stored_as_digest}
+    if any(fragment.stored_as not in alike for fragment in fragments):
+        alike |= earlier_digests(config)
     for fragment in fragments:
-        if fragment.stored_as == config.stored_as_digest:
+        if fragment.stored_as in alike:
             continue
         if fragment is first:  # the fields are its own
             raise StoreError(
