@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from aerozarr.config.fields import domains_of
+from aerozarr.config.fields import NoPositionsError, domains_of
 from aerozarr.config.filemap import ATTRIBUTES, KNOWN, attribute_named
 from aerozarr.config.scalars import scalars_of
 from aerozarr.config.settings import Settings
@@ -94,7 +94,13 @@ class Configs:
                 if names is None or name in names
             }
             settings = self._settings.model_copy(update={"fields": said})
-            domains = domains_of(filemap, settings) if names is not None else ()
+            try:
+                domains = domains_of(filemap, settings) if names is not None else ()
+            except NoPositionsError as error:
+                raise SettingsError(
+                    f"{str(error).partition('. ')[0]}. Give these points, too: an array of "
+                    "positions, of three columns (of a domain of your own, a field of kind coord)."
+                ) from None
             dataset = Dataset("custom", filemap, scalars=self.scalars)
             self._made[key] = RunConfig(settings, dataset, domains, records=self._records)
         return self._made[key]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -15,9 +16,11 @@ from aerozarr.config.filemap import attribute_named
 from aerozarr.config.load_settings import load_settings
 from aerozarr.config.scalars import Scalar
 from aerozarr.config.settings import Settings
-from aerozarr.errors import BrokenSample, SettingsError
+from aerozarr.errors import BrokenSample, SettingsError, StoreError
 from aerozarr.filesystems.location import is_url, open_location
-from aerozarr.messages import did_you_mean
+from aerozarr.messages import did_you_mean, printable
+from aerozarr.source.files.rows import TO_STORE_OTHERS
+from aerozarr.source.samples import why_invalid
 from aerozarr.source.source import Loader
 from aerozarr.store.format.layout import RECORDS_FOLDER
 
@@ -104,6 +107,53 @@ def _own_scalars(said: Any) -> Any:
     return own
 
 
+def check_id(sample_id: object) -> None:
+    """Refuse what cannot be a sample's id.
+
+    Raises
+    ------
+    StoreError
+        When it cannot be a place in the store.
+    """
+    kind = type(sample_id).__name__
+    why = (
+        why_invalid(sample_id)
+        if isinstance(sample_id, str)
+        else f"it is of type {kind}, and ids are texts"
+    )
+    if why is not None:
+        raise StoreError(f"{printable(repr(sample_id))} cannot be a sample's id: {why}.")
+
+
+def check_sample(sample_id: object, arrays: object, split: object) -> None:
+    """Refuse what cannot be a sample, before anything of it is looked at.
+
+    Raises
+    ------
+    StoreError
+        When its id cannot be a place in the store.
+    SettingsError
+        When there are no arrays by name, or the split is no name.
+    """
+    check_id(sample_id)
+    if not isinstance(arrays, Mapping) or not all(isinstance(name, str) for name in arrays):
+        kind = type(arrays).__name__
+        raise SettingsError(
+            f"{sample_id}: its arrays are given as {kind}. Give a dict from names of fields to "
+            "arrays: {'surface_position': …}."
+        )
+    if not arrays:
+        raise SettingsError(f"{sample_id}: no array is given. Give positions at least.")
+    if split is None or isinstance(split, str):
+        with contextlib.suppress(UnicodeEncodeError):
+            (split or "").encode("utf-8")
+            return
+    raise SettingsError(
+        f"{sample_id}: split is {printable(repr(split))}, which is no name. A sample is in one "
+        "split, or in none: split='train'."
+    )
+
+
 def check_scalars(given: Mapping[str, Any], scalars: Iterable[Scalar]) -> None:
     """Refuse scalars that the setting does not name, and the lack of one that it does.
 
@@ -153,6 +203,14 @@ def loader(arrays: Mapping[str, Any], scalars: Mapping[str, Any]) -> Loader:
             return array.detach().cpu()
         if not isinstance(array, np.ndarray):
             return array  # which is told of
+        masked = int(np.sum(array.mask)) if isinstance(array, np.ma.MaskedArray) else 0
+        if masked:
+            raise BrokenSample(
+                field=field.canonical,
+                file=field.file,
+                cause=f"{masked} of its values are masked, and no mask is stored",
+                remedy="give array.astype(float).filled(numpy.nan), or leave the sample out",
+            )
         # numpy's longdouble has more digits than any dtype of torch.
         if array.dtype.kind not in "fiubc" or array.dtype.type in (np.longdouble, np.clongdouble):
             raise BrokenSample(
@@ -167,6 +225,12 @@ def loader(arrays: Mapping[str, Any], scalars: Mapping[str, Any]) -> Loader:
         return torch.from_numpy(native if is_plain else native.copy())
 
     return load
+
+
+def note_for_caller(note: str) -> str:
+    """Return what is told of an array, where that names settings which a StoreWriter lacks."""
+    told, others, _ = note.partition(TO_STORE_OTHERS)
+    return f"{told}; to store others, give an array of those alone" if others else note
 
 
 def _plain(value: Any) -> Any:

@@ -2,35 +2,61 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable
+
 from aerozarr.errors import SettingsError, StoreError
 from aerozarr.messages import printable, redacted
 from aerozarr.run_config import RunConfig
 from aerozarr.source.samples import key_of
-from aerozarr.store.format.layout import MANIFEST
+from aerozarr.store.format.layout import MANIFEST, ROOT_METADATA, group_path
 from aerozarr.store.format.manifest import Manifest
+from aerozarr.store.write.foreign import (
+    check_files_in_groups,
+    check_no_files,
+    check_no_folders,
+    names_beside_the_groups,
+)
 from aerozarr.store.write.records import Written, read_written
 from aerozarr.store_writer.given import ORIGIN, default_workdir
 from aerozarr.store_writer.place import was_finished_here
 from aerozarr.store_writer.sample_record import has_row
 
 
-def check_store(config: RunConfig) -> None:
-    """Refuse a store that no StoreWriter wrote, or one with another workdir.
+def check_store(config: RunConfig, splits: Iterable[str] = ()) -> Written | None:
+    """Refuse a store that no StoreWriter wrote, or one with another workdir, or others' files.
+
+    Parameters
+    ----------
+    config
+        The configuration.
+    splits
+        Those whose lists of ids will be written.
+
+    Returns
+    -------
+    Written or None
+        What the store records.
 
     Raises
     ------
     SettingsError
         When it is so, and `take_over` is not set.
     """
+    check_no_folders(config.store)
     written = read_written(config.store)
     check_workdir(config, written)
-    if written is None or written.dataset == ORIGIN or config.settings.take_over:
-        return
-    raise SettingsError(
-        f"store: {redacted(config.settings.store)!r} holds "
-        f"{printable(written.dataset or 'a dataset that is not known')}, which no StoreWriter "
-        "wrote. Give a place of its own; if what is there may be replaced, set take_over: true."
-    )
+    if config.settings.take_over:
+        return written
+    if written is None and not config.writer:
+        check_no_files(config.store, names_beside_the_groups(config.store), splits)
+    if written is not None and written.dataset != ORIGIN:
+        raise SettingsError(
+            f"store: {redacted(config.settings.store)!r} holds "
+            f"{printable(written.dataset or 'a dataset that is not known')}, which no StoreWriter "
+            "wrote. Give a place of its own; if what is there may be replaced, set take_over: true."
+        )
+    return written
 
 
 def check_workdir(config: RunConfig, written: Written | None) -> None:
@@ -69,24 +95,42 @@ def check_workdir(config: RunConfig, written: Written | None) -> None:
     )
 
 
-def check_group(config: RunConfig, sample_id: str) -> None:
-    """Refuse to replace a group that no StoreWriter wrote.
+def check_group(config: RunConfig, sample_id: str, *, is_known: bool) -> None:
+    """Refuse to replace a group that no StoreWriter wrote, or files in it.
+
+    Parameters
+    ----------
+    config, sample_id
+        The configuration, and the sample that is about to be written.
+    is_known
+        Whether this workdir wrote it before.
 
     Raises
     ------
     SettingsError
-        When one with another workdir finished meanwhile.
+        When one with another workdir finished meanwhile, or there is a file that is not ours, and
+        `take_over` is not set.
     StoreError
         When the group is not ours, and `take_over` is not set.
     """
-    written = read_written(config.store)
-    check_workdir(config, written)
-    if config.settings.take_over or (written is not None and sample_id in written.groups):
+    store = config.store
+    if config.settings.take_over:
         return
-    raise StoreError(
-        f"store: {redacted(config.settings.store)!r} holds a group of {printable(sample_id)} "
-        "that no StoreWriter wrote. Give a place of its own, or set take_over: true."
+    there = store.files_of(sample_id)
+    if store.local_root and os.path.isfile(os.path.join(store.local_root, group_path(sample_id))):
+        there = {"": None}
+    check_files_in_groups(
+        store, ((sample_id, path) for path in there), "the group that this StoreWriter"
     )
+    if is_known or ROOT_METADATA not in there:
+        return
+    written = read_written(store)
+    check_workdir(config, written)
+    if written is None or sample_id not in written.groups:
+        raise StoreError(
+            f"store: {redacted(config.settings.store)!r} holds a group of {printable(sample_id)} "
+            "that no StoreWriter wrote. Give a place of its own, or set take_over: true."
+        )
 
 
 def _knows_all_listed(config: RunConfig) -> bool:

@@ -143,6 +143,13 @@ class SampleRecord:
             self._write_row()  # not before: the group of before has the split of before
         write_atomically(self._fragment, fragment.to_json())
 
+    def remove(self) -> None:
+        """Forget the sample; its group is gone."""
+        for path in (self._fragment, self._aside, self._row):
+            path.unlink(missing_ok=True)
+        if _is_earlier(self._config, self._sample.key):  # and of no other store
+            _earlier_row(self._config, self._sample.key).unlink()
+
     def _write_row(self) -> None:
         row = {"id": self._sample.id, "split": self._sample.split}
         write_atomically(self._row, json.dumps(row).encode())

@@ -22,19 +22,28 @@ from aerozarr.merge.merge_manifest import merge_fragments
 from aerozarr.merge.summary import Summary
 from aerozarr.messages import first_lines, plural, printable
 from aerozarr.run_config import WRITER, RunConfig
-from aerozarr.source.samples import Sample, why_invalid
+from aerozarr.source.samples import Sample, ids_by_split
 from aerozarr.store.write.records import (
     Written,
     check_lease_can_be_taken,
-    read_written,
     record_written,
 )
 from aerozarr.store_writer.configs import Configs
-from aerozarr.store_writer.given import ORIGIN, check_scalars, loader, settings_of
+from aerozarr.store_writer.given import (
+    ORIGIN,
+    check_id,
+    check_sample,
+    check_scalars,
+    loader,
+    note_for_caller,
+    settings_of,
+)
 from aerozarr.store_writer.locks import Locks
-from aerozarr.store_writer.ownership import check_group, check_store, check_workdir
+from aerozarr.store_writer.ownership import check_group, check_store
 from aerozarr.store_writer.place import earlier_digests
 from aerozarr.store_writer.sample_record import SampleRecord, read_record, read_rows, sample_of
+
+_WRITE_AGAIN = "Write these samples again, or take them out with StoreWriter.remove, and finish."
 
 
 class StoreWriter:
@@ -109,9 +118,7 @@ class StoreWriter:
             When there is no such field or scalar, a scalar is missing, or a domain lacks its
             positions.
         """
-        why = why_invalid(sample_id)
-        if why is not None:
-            raise StoreError(f"{printable(sample_id)!r} cannot be a sample's id: {why}.")
+        check_sample(sample_id, arrays, split)
         given = dict(scalars or {})
         check_scalars(given, self._configs.scalars)
         config = self._configs.of_fields(arrays)
@@ -127,8 +134,7 @@ class StoreWriter:
         scalars: Mapping[str, Any],
     ) -> None:
         record = SampleRecord(config, sample)
-        if not record.is_known and config.store.has_group(sample.id):
-            check_group(config, sample.id)
+        check_group(config, sample.id, is_known=record.is_known)
         with record.replaced() as kept:
             made = convert(
                 sample,
@@ -145,8 +151,37 @@ class StoreWriter:
                     field=told.field, file=sample.id, cause=told.cause, remedy=told.remedy
                 )
         size = sum(int(array.nbytes) for array in arrays.values())
+        fields = {
+            name: structs.replace(field, note=note_for_caller(field.note))
+            for name, field in made.fields.items()
+        }
         stored_as = config.stored_as_digest
-        record.end(structs.replace(made, stored_as=stored_as, source_bytes=size))
+        record.end(structs.replace(made, fields=fields, stored_as=stored_as, source_bytes=size))
+
+    def remove(self, sample_id: str) -> None:
+        """Take a sample out of the store: its group goes, and the next finish does not list it.
+
+        Until then the store has no manifest. It waits as `write` does.
+
+        Raises
+        ------
+        StoreError
+            When no StoreWriter with this workdir wrote it, or its id cannot be one.
+        SettingsError
+            When there is a file in its group that is not ours, and `take_over` is not set.
+        """
+        check_id(sample_id)
+        config, sample = self._configs.base, sample_of(sample_id, "")
+        with self._locks.writing(sample.key):
+            record = SampleRecord(config, sample)
+            if not record.is_known:
+                raise StoreError(
+                    f"{printable(repr(sample_id))} is no sample that was written with this workdir."
+                )
+            check_group(config, sample_id, is_known=True)
+            config.store.withdraw_manifest()
+            config.store.remove_group(sample_id)
+            record.remove()
 
     def finish(self) -> list[str]:
         """Write the manifest and the files beside it, of all samples that were written.
@@ -188,7 +223,7 @@ class StoreWriter:
                 now = structs.replace(fragment, stored_as=config.stored_as_digest)
                 write_atomically(config.fragment(sample.key), now.to_json())
         _record_ownership(config, samples)
-        summary, _ = merge_fragments(config, samples, [])
+        summary, _ = merge_fragments(config, samples, [], _WRITE_AGAIN)
         lost = [printable(sample.id) for sample, fragment in found if fragment is None]
         return _lines(summary, lost)
 
@@ -218,8 +253,7 @@ def _record_ownership(config: RunConfig, samples: list[Sample]) -> None:
     """Have the store say whose it is, and which groups are ours."""
     store = config.store
     check_lease_can_be_taken(store, (), take_over=config.settings.take_over)
-    written = read_written(store)
-    check_workdir(config, written)
+    written = check_store(config, ids_by_split(samples))
     if not config.writer:
         write_atomically(config.place(WRITER), uuid.uuid4().hex.encode(), durable=True)
     groups = {*(written.groups if written else ()), *(sample.id for sample in samples)}
@@ -228,7 +262,11 @@ def _record_ownership(config: RunConfig, samples: list[Sample]) -> None:
 
 def _lines(summary: Summary, lost: list[str]) -> list[str]:
     """Return what there is to tell, the worst first; `lost` are ids of samples not listed."""
-    lines = replace(summary, orphans=[]).lines()
+    lines = replace(summary, orphans=[], not_finite=[]).lines()
+    if summary.not_finite:
+        count = plural(len(summary.not_finite), "sample")
+        head = f"warning: values that are not finite, kept as they are, in {count}:"
+        lines = [head, *first_lines(map(printable, summary.not_finite)), *lines]
     if summary.orphans:
         count = plural(len(summary.orphans), "group")
         lines.insert(0, f"{count} in the store that the manifest does not list:")
