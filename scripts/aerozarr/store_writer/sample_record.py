@@ -53,7 +53,7 @@ def read_record(config: RunConfig, sample: Sample) -> Fragment | None:
     fragment, aside = config.fragment(sample.key), config.set_aside(sample.key)
     if not fragment.exists() and aside.exists():
         former = _read(aside)
-        if former is not None and former.sample_id == sample.id and _is_stored(config, former):
+        if former is not None and former.sample_id == sample.id and is_stored(config, former):
             aside.replace(fragment)
     return _read(fragment)
 
@@ -65,7 +65,7 @@ def _read(path: Path) -> Fragment | None:
         return None
 
 
-def _is_stored(config: RunConfig, fragment: Fragment) -> bool:
+def is_stored(config: RunConfig, fragment: Fragment) -> bool:
     """Whether a group is what a fragment says, byte for byte."""
     group = group_path(fragment.sample_id)
     for path, recorded in fragment.objects.items():

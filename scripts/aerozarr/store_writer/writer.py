@@ -29,6 +29,7 @@ from aerozarr.store.write.records import (
     record_written,
 )
 from aerozarr.store_writer.configs import Configs
+from aerozarr.store_writer.finished import check_is_as_finished, record_finished
 from aerozarr.store_writer.given import (
     ORIGIN,
     check_id,
@@ -222,8 +223,10 @@ class StoreWriter:
             if fragment.stored_as != config.stored_as_digest:  # an earlier version's
                 now = structs.replace(fragment, stored_as=config.stored_as_digest)
                 write_atomically(config.fragment(sample.key), now.to_json())
+        check_is_as_finished(config, fragments, _WRITE_AGAIN)
         _record_ownership(config, samples)
         summary, _ = merge_fragments(config, samples, [], _WRITE_AGAIN)
+        record_finished(config)
         lost = [printable(sample.id) for sample, fragment in found if fragment is None]
         return _lines(summary, lost)
 

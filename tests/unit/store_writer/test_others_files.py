@@ -108,6 +108,29 @@ def test_a_group_that_is_gone_is_written_again_or_taken_out(
     assert Store(place).samples == (["a", "b"] if is_written_again else ["a"])
 
 
+def test_a_store_that_was_put_back_is_not_described_by_later_records(tmp_path: Path) -> None:
+    place, work, copy = tmp_path / "store", tmp_path / "work", tmp_path / "copy"
+    writer = StoreWriter(place, SETTINGS, workdir=work)
+    for sample in "ab":
+        writer.write(sample, arrays_of(1))
+    writer.finish()
+    shutil.copytree(place, copy)
+    writer.write("b", arrays_of(2))
+    writer.finish()
+    later = (place / "moments.jsonl").read_bytes()
+    shutil.rmtree(place)
+    shutil.copytree(copy, place)
+    before = digests(place)
+    for _ in range(2):
+        with pytest.raises(StoreError, match=r"1 group not as written.*\n  b"):
+            writer.finish()
+    assert digests(place) == before
+    writer.write("b", arrays_of(2))  # as the message says
+    assert len(writer.finish()) == 1
+    assert (place / "moments.jsonl").read_bytes() == later
+    assert len(writer.finish()) == 1
+
+
 def test_a_record_that_is_damaged_is_told_with_its_sample(tmp_path: Path) -> None:
     writer = StoreWriter(tmp_path / "store", SETTINGS)
     for sample in "ab":
