@@ -25,8 +25,8 @@ class Configs:
 
     Attributes
     ----------
-    scalars
-        Those that every sample has.
+    settings, scalars
+        Those of the StoreWriter, and the scalars that every sample has.
     base
         The configuration without fields: which store, which workdir.
 
@@ -37,7 +37,7 @@ class Configs:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+        self.settings = settings
         fields = {*ATTRIBUTES, *KNOWN, *settings.fields}
         self.scalars = scalars_of(settings.scalars, where="scalars", fields=fields)
         self._made: dict[tuple[str, ...], RunConfig] = {}
@@ -77,9 +77,9 @@ class Configs:
         return self._of(ordered, canonical | own | {*filemap.values()})
 
     def _check_own(self, name: str) -> None:
-        if name in self._settings.fields:
+        if name in self.settings.fields:
             return
-        known = [*ATTRIBUTES, *self._settings.fields]
+        known = [*ATTRIBUTES, *self.settings.fields]
         raise SettingsError(
             f"{name!r} is no field.{did_you_mean(name, known)} Name it in the setting "
             f"fields: {{{name!r}: {{'width': …}}}}, or take it out."
@@ -90,10 +90,10 @@ class Configs:
         if key not in self._made:
             said = {
                 name: one
-                for name, one in self._settings.fields.items()
+                for name, one in self.settings.fields.items()
                 if names is None or name in names
             }
-            settings = self._settings.model_copy(update={"fields": said})
+            settings = self.settings.model_copy(update={"fields": said})
             try:
                 domains = domains_of(filemap, settings) if names is not None else ()
             except NoPositionsError as error:

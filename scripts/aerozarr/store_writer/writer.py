@@ -14,6 +14,7 @@ from typing import Any
 
 from msgspec import structs
 
+from aerozarr.config.filemap import attribute_named
 from aerozarr.convert.fragment import Fragment
 from aerozarr.convert.sample import convert
 from aerozarr.errors import BrokenSample, StoreError
@@ -218,6 +219,7 @@ class StoreWriter:
             )
         samples, fragments = [sample for sample, _ in whole], [fragment for _, fragment in whole]
         config = self._configs.of_fields(fragments[0].fields)
+        unused = _unused(replace(config, settings=self._configs.settings))
         _check_alike(fragments, config)
         for sample, fragment in whole:
             if fragment.stored_as != config.stored_as_digest:  # an earlier version's
@@ -228,7 +230,7 @@ class StoreWriter:
         summary, _ = merge_fragments(config, samples, [], _WRITE_AGAIN)
         record_finished(config)
         lost = [printable(sample.id) for sample, fragment in found if fragment is None]
-        return _lines(summary, lost)
+        return [*unused, *_lines(summary, lost)]
 
 
 def _check_alike(fragments: list[Fragment], config: RunConfig) -> None:
@@ -237,19 +239,31 @@ def _check_alike(fragments: list[Fragment], config: RunConfig) -> None:
     alike = {config.stored_as_digest}
     if any(fragment.stored_as not in alike for fragment in fragments):
         alike |= earlier_digests(config)
-    for fragment in fragments:
-        if fragment.stored_as in alike:
-            continue
-        if fragment is first:  # the fields are its own
-            raise StoreError(
-                f"{printable(first.sample_id)} was written with other settings than those of "
-                "this StoreWriter. Finish with the settings that all samples were written with, "
-                "or write it again."
-            )
+    others = [f.sample_id for f in fragments if f.stored_as not in alike]
+    if first.sample_id in others:  # though the fields are its own
         raise StoreError(
-            f"{printable(fragment.sample_id)} was written with other fields or settings than "
-            f"{printable(first.sample_id)}. Write all samples with the same."
+            f"{printable(first.sample_id)} was written with other settings than those of "
+            "this StoreWriter. Finish with the settings that all samples were written with, "
+            "or write it again."
         )
+    if others:
+        head = (
+            f"{printable(others[0])} was written with other fields or settings than "
+            f"{printable(first.sample_id)} ({plural(len(others), 'sample')}, named "
+            "below). Write all samples with the same."
+        )
+        raise StoreError("\n".join([head, *first_lines(map(printable, others))]))
+
+
+def _unused(config: RunConfig) -> list[str]:
+    """Return a line that tells of fields of one's own which no sample has, if there are any."""
+    stored = {field.canonical for domain in config.domains for field in domain.fields}
+    named = (name for name in config.settings.fields if attribute_named(name) is None)
+    unused = [name for name in named if name not in stored]
+    if not unused:
+        return []
+    fields = printable(", ".join(unused))
+    return [f"no sample has {fields}, which fields names; to add it, write all samples again"]
 
 
 def _record_ownership(config: RunConfig, samples: list[Sample]) -> None:

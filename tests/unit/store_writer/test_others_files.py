@@ -180,6 +180,27 @@ def test_what_is_told_names_no_setting_that_a_writer_lacks(tmp_path: Path) -> No
     assert "to store others" not in "\n".join(writer.finish())
 
 
+def test_a_field_more_takes_all_samples_written_again(tmp_path: Path) -> None:
+    place, more = tmp_path / "store", {**SETTINGS, "fields": {"surface_T": {"unit": "K"}}}
+    points = {"surface_position": np.ones((4, 3))}
+    writer = StoreWriter(place, SETTINGS)
+    for sample in "abc":
+        writer.write(sample, points)
+    writer.finish()
+    writer = StoreWriter(place, more)
+    told = writer.finish()
+    assert told[0] == (
+        "no sample has surface_T, which fields names; to add it, write all samples again"
+    )
+    for sample in "ac":
+        writer.write(sample, {**points, "surface_T": np.ones(4)})
+    with pytest.raises(StoreError, match=r"\(1 sample, named below\).*\n  b"):
+        writer.finish()
+    writer.write("b", {**points, "surface_T": np.ones(4)})
+    assert len(writer.finish()) == 1
+    assert "surface_T" in Store(place).read("b")
+
+
 def test_checksums_tell_whether_a_copy_is_whole(tmp_path: Path) -> None:
     writer = StoreWriter(tmp_path / "my_store", SETTINGS)
     writer.write("a b", arrays_of(1), split="train")
