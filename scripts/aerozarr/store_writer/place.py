@@ -10,7 +10,6 @@ import json
 import os
 import re
 from dataclasses import replace
-from pathlib import Path
 
 from aerozarr.filesystems.files import read_or_none
 from aerozarr.run_config import WRITER, RunConfig, tag_of
@@ -19,7 +18,7 @@ from aerozarr.store.write.records import Written, read_written
 from aerozarr.store_writer.given import default_workdir
 
 # In the default workdir; earlier versions named the folders by a hash of the store's path.
-_IN_THE_STORE = "store"
+IN_THE_STORE = "store"
 _NAME = re.compile("store|[0-9a-f]{8}")
 
 
@@ -35,7 +34,7 @@ def records_of(config: RunConfig) -> str:
     if "://" in store:
         return tag_of(store)
     real = os.path.realpath(store)
-    if not _is_in_the_store(config, real):
+    if not is_in_the_store(config):
         # A link to the store is another name of it. Earlier versions told the two apart.
         given, true = tag_of(store), tag_of(real)
         return given if config.place(f"fragments/{given}").exists() else true
@@ -46,8 +45,8 @@ def records_of(config: RunConfig) -> str:
             return name
     folder = config.place("fragments")
     there = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
-    mine = [name for name in (_IN_THE_STORE, tag_of(store), tag_of(real)) if name in there]
-    return mine[0] if mine else there[0] if len(there) == 1 else _IN_THE_STORE
+    mine = [name for name in (IN_THE_STORE, tag_of(store), tag_of(real)) if name in there]
+    return mine[0] if mine else there[0] if len(there) == 1 else IN_THE_STORE
 
 
 def was_finished_here(config: RunConfig, written: Written) -> bool:
@@ -68,5 +67,7 @@ def earlier_digests(config: RunConfig) -> set[str]:
     return {replace(config, settings=one, records="").stored_as_digest for one in made}
 
 
-def _is_in_the_store(config: RunConfig, store: str) -> bool:
-    return Path(os.path.realpath(config.workdir)) == Path(default_workdir(store))
+def is_in_the_store(config: RunConfig) -> bool:
+    """Whether a workdir is the default one of its store."""
+    store = os.path.realpath(config.settings.store)
+    return os.path.realpath(config.workdir) == default_workdir(store)

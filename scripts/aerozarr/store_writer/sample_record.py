@@ -29,12 +29,12 @@ def sample_of(sample_id: str, split: str) -> Sample:
 
 def has_row(config: RunConfig, key: str) -> bool:
     """Whether a sample was begun, given its key."""
-    return _row(config, key).exists() or _is_earlier(config, key)
+    return row_path(config, key).exists() or _is_earlier(config, key)
 
 
 def read_rows(config: RunConfig) -> list[Sample]:
     """Return the samples that were begun, in the order of the setting `splits`, then of ids."""
-    paths = {path.name: path for path in _row(config, "").parent.glob("*.json")}
+    paths = {path.name: path for path in row_path(config, "").parent.glob("*.json")}
     for path in config.place("rows").glob("*.json"):
         if path.name not in paths and _is_earlier(config, path.stem):
             paths[path.name] = path
@@ -52,13 +52,14 @@ def read_record(config: RunConfig, sample: Sample) -> Fragment | None:
     """
     fragment, aside = config.fragment(sample.key), config.set_aside(sample.key)
     if not fragment.exists() and aside.exists():
-        former = _read(aside)
+        former = read_or_nothing(aside)
         if former is not None and former.sample_id == sample.id and is_stored(config, former):
             aside.replace(fragment)
-    return _read(fragment)
+    return read_or_nothing(fragment)
 
 
-def _read(path: Path) -> Fragment | None:
+def read_or_nothing(path: Path) -> Fragment | None:
+    """Return a fragment, None where it is not there or damaged."""
     try:
         return read_fragment(path)
     except StoreError:
@@ -75,7 +76,7 @@ def is_stored(config: RunConfig, fragment: Fragment) -> bool:
     return True
 
 
-def _row(config: RunConfig, key: str) -> Path:
+def row_path(config: RunConfig, key: str) -> Path:
     """Return where the row of a sample is: as the fragments, each store has a folder of its own."""
     return config.place(f"rows/{Path(config.fragments).name}/{key}.json")
 
@@ -113,7 +114,7 @@ class SampleRecord:
     def __init__(self, config: RunConfig, sample: Sample) -> None:
         self._config = config
         self._sample = sample
-        self._row = _row(config, sample.key)
+        self._row = row_path(config, sample.key)
         self._fragment = config.fragment(sample.key)
         self._aside = config.set_aside(sample.key)
         self.is_known = has_row(config, sample.key)

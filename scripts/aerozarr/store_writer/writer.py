@@ -30,6 +30,7 @@ from aerozarr.store.write.records import (
     record_written,
 )
 from aerozarr.store_writer.configs import Configs
+from aerozarr.store_writer.copied import take_up_copied
 from aerozarr.store_writer.finished import check_is_as_finished, record_finished
 from aerozarr.store_writer.given import (
     ORIGIN,
@@ -79,8 +80,9 @@ class StoreWriter:
         workdir: str | Path | None = None,
     ) -> None:
         self._configs = Configs(settings_of(place, dict(settings or {}), workdir))
-        check_store(self._configs.base)
         self._locks = Locks(self._configs.base.workdir)
+        take_up_copied(self._configs.base, self._locks)
+        check_store(self._configs.base)
 
     def write(
         self,

@@ -63,7 +63,7 @@ def made_by_an_earlier_version(store: Path) -> None:
     (digest,) = earlier_digests(config)
     for row in [*work.glob("rows/*/*.json")]:
         row.rename(work / "rows" / row.name)
-    (work / "rows/store").rmdir()
+    shutil.rmtree(work / "rows/store")
     (work / "fragments/store").rename(work / "fragments" / tag)
     for fragment in work.glob("fragments/*/*.json"):
         fragment.write_text(fragment.read_text().replace(config.stored_as_digest, digest))
@@ -135,6 +135,36 @@ def test_a_store_that_was_moved_away_from_its_workdir_takes_it_along(tmp_path: P
         shutil.copytree(Path(target.replace("now", "store"), name), work / name, dirs_exist_ok=True)
     assert len(extend(place, "d", work)) == 1
     assert Store(place).samples == ["a", "b", "c", "d"]
+
+
+@pytest.mark.parametrize("is_default", [(True, False), (False, True), (False, False)])
+def test_records_of_one_workdir_are_good_in_another(
+    tmp_path: Path, is_default: tuple[bool, bool]
+) -> None:
+    place, own = tmp_path / "store", tmp_path / "store/.aerozarr/writer"
+    one, two = (own if is_own else tmp_path / f"work_{n}" for n, is_own in enumerate(is_default))
+    for work, sample in ((one, "a"), (two, "b")):
+        StoreWriter(place, SETTINGS, workdir=work).write(sample, arrays_of(1))
+    StoreWriter(place, SETTINGS, workdir=two).finish()
+    with pytest.raises(SettingsError, match="folders rows and fragments of another may be copied"):
+        StoreWriter(place, SETTINGS, workdir=one)
+    for name in ("rows", "fragments"):  # as the message says
+        shutil.copytree(one / name, two / name, dirs_exist_ok=True)
+    for _ in range(2):
+        assert len(StoreWriter(place, SETTINGS, workdir=two).finish()) == 1
+        assert Store(place).samples == ["a", "b"]
+    assert len(extend(place, "a", two)) == 1
+
+
+def test_records_of_other_groups_are_not_taken_up(tmp_path: Path) -> None:
+    place, work = tmp_path / "store", tmp_path / "store/.aerozarr/writer"
+    extend(place, "a")
+    other = StoreWriter(tmp_path / "other", SETTINGS, workdir=work)  # though it is in a store
+    for sample in "ab":
+        other.write(sample, arrays_of(2))
+    assert len(StoreWriter(place, SETTINGS).finish()) == 1
+    assert Store(place).samples == ["a"]
+    assert len(extend(place, "b")) == 1
 
 
 def test_a_link_to_a_store_is_that_store_for_a_workdir_elsewhere(tmp_path: Path) -> None:
