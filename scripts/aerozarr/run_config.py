@@ -81,12 +81,16 @@ class RunConfig:
     in_no_sample
         Optional fields of the setting `filemap` that no sample of the source has, each with what
         the setting says; known to the main process.
+    records
+        The name by which the work folder knows the store; by default a hash of the setting `store`.
+        Where it is given, what is recorded of samples does not depend on where the store is.
     """
 
     settings: Settings
     dataset: Dataset
     domains: tuple[Domain, ...]
     in_no_sample: tuple[str, ...] = ()
+    records: str = ""
 
     @classmethod
     def of(cls, settings: Settings) -> RunConfig:
@@ -162,8 +166,7 @@ class RunConfig:
 
         Each store has one of its own, so that a work folder can serve several in turn.
         """
-        tag = hashlib.sha256(self.settings.store.rstrip("/").encode()).hexdigest()[:8]
-        return str(self.place(f"fragments/{tag}"))
+        return str(self.place(f"fragments/{self.records or tag_of(self.settings.store)}"))
 
     def fragment(self, key: str) -> Path:
         """Return the path of a sample's fragment."""
@@ -310,7 +313,7 @@ class RunConfig:
                 BYTES_VERSION if s.chunk_checksums else BYTES_VERSION_WITHOUT_CHECKSUMS
             ),
             "fragment_version": FRAGMENT_VERSION,
-            "store": redacted(s.store).rstrip("/"),
+            "store": "" if self.records else redacted(s.store).rstrip("/"),
             "shuffle_seed": s.shuffle_seed,
             "chunk_points": s.chunk_points,
             "shard_points": s.shard_points,
@@ -355,6 +358,11 @@ class RunConfig:
             },
             sort_keys=True,
         )
+
+
+def tag_of(store: str) -> str:
+    """Return the name by which a work folder knows a store of some place."""
+    return hashlib.sha256(store.rstrip("/").encode()).hexdigest()[:8]
 
 
 def _text_of(content: Mapping[str, Any]) -> str:

@@ -28,6 +28,10 @@ from aerozarr.errors import SettingsError
 from aerozarr.messages import did_you_mean
 
 
+class NoPositionsError(SettingsError):
+    """Raised when the fields of a domain come without the points that they lie at."""
+
+
 @dataclass(frozen=True)
 class Field:
     """One physical quantity of a sample, and how it is stored.
@@ -243,7 +247,7 @@ def domains_of(filemap: FileMap, settings: Settings) -> tuple[Domain, ...]:
                 "positions have three components. Set width: 3, with zeros where there is no third."
             )
     for domain in grouped.keys() - positions:
-        raise SettingsError(
+        raise NoPositionsError(
             f"fields: the domain {domain!r} has {grouped[domain][0].canonical} but no positions. "
             f"Add them: {{{domain}_position: {{file: …, width: 3, kind: coord}}}}."
         )

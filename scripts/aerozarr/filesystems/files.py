@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import fcntl
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
@@ -21,6 +23,8 @@ def read_or_none(path: Path) -> bytes | None:
 
 def write_atomically(path: Path, content: bytes, *, durable: bool = False) -> None:
     """Write a file whole or not at all: under another name first, then renamed.
+
+    That name is always the same, so two processes that may write one file need a lock.
 
     Parameters
     ----------
@@ -102,6 +106,38 @@ def lock(path: Path) -> IO[str]:
     file.write(f"{os.getpid()}\n")
     file.flush()
     return file
+
+
+@contextlib.contextmanager
+def held(path: Path, *, alone: bool) -> Iterator[None]:
+    """Wait for a lock, and hold it; it ends with this process, however that ends.
+
+    Parameters
+    ----------
+    path
+        The lock's file, which is made where it is not there.
+    alone
+        Whether no other process or thread may hold it meanwhile; else others may share it.
+
+    Raises
+    ------
+    SettingsError
+        When the file system has no locks.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+b") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+        except OSError as error:
+            raise SettingsError(
+                f"workdir: {str(path)!r} cannot be locked ({error.strerror}). Give a workdir on "
+                "a file system that has locks of files."
+            ) from error
+        try:
+            yield
+        finally:
+            # Closing it would not do where a fork of this process has it open, too.
+            fcntl.flock(file, fcntl.LOCK_UN)
 
 
 def check_writable(key: str, folder: Path) -> None:

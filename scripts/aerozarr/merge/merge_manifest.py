@@ -38,7 +38,10 @@ from aerozarr.store.write.root import StoreRoot
 
 
 def merge_fragments(
-    run_config: RunConfig, samples: list[Sample], skipped: list[Skipped]
+    run_config: RunConfig,
+    samples: list[Sample],
+    skipped: list[Skipped],
+    mend: str = "Run snakemake again: it converts these samples again.",
 ) -> tuple[Summary, Outcome]:
     """Publish the manifest and the files beside it.
 
@@ -48,6 +51,8 @@ def merge_fragments(
         The configuration; the samples' fragments are in its work folder.
     samples, skipped
         The sample table, and the table of those skipped when the source was listed.
+    mend
+        What to do about groups that are gone, for the message.
 
     Returns
     -------
@@ -75,7 +80,7 @@ def merge_fragments(
     there = store.all_files()
     if isinstance(there, LocalFiles):
         there.take(looking.whole())
-    _check_groups(converted, store, there)
+    _check_groups(converted, store, there, mend)
     written = read_written(store)
     ours = written.groups if written is not None else frozenset()
     name = settings.dataset_name or run_config.dataset.name
@@ -274,14 +279,14 @@ def _withdraw_if_wrong(store: StoreRoot) -> None:
 
 
 def _check_groups(
-    converted: list[Fragment], store: StoreRoot, there: Mapping[str, int | None]
+    converted: list[Fragment], store: StoreRoot, there: Mapping[str, int | None], mend: str
 ) -> None:
     missing = [f.sample_id for f in converted if not is_whole(f, there)]
     if missing:
         store.withdraw_manifest()
         head = (
             f"{len(missing)} groups are gone from the store, or not whole in it, so no manifest "
-            "was written. Run snakemake again: it converts these samples again."
+            f"was written. {mend}"
         )
         raise StoreError("\n".join([head, *first_lines(map(printable, missing))]))
 

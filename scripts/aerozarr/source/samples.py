@@ -331,6 +331,8 @@ def key_of(sample_id: str) -> str:
 
 def why_invalid(sample_id: str) -> str | None:
     """Return why an id cannot be a place in the store, or None when it can."""
+    if not sample_id:
+        return "it is empty"
     parts = sample_id.split("/")
     try:
         sample_id.encode("utf-8")

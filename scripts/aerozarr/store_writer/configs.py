@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from aerozarr.config.fields import domains_of
+from aerozarr.config.fields import NoPositionsError, domains_of
 from aerozarr.config.filemap import ATTRIBUTES, KNOWN, attribute_named
 from aerozarr.config.scalars import scalars_of
 from aerozarr.config.settings import Settings
@@ -12,6 +12,7 @@ from aerozarr.errors import SettingsError
 from aerozarr.messages import did_you_mean
 from aerozarr.run_config import RunConfig
 from aerozarr.source.datasets import Dataset
+from aerozarr.store_writer.place import records_of
 
 
 class Configs:
@@ -24,8 +25,8 @@ class Configs:
 
     Attributes
     ----------
-    scalars
-        Those that every sample has.
+    settings, scalars
+        Those of the StoreWriter, and the scalars that every sample has.
     base
         The configuration without fields: which store, which workdir.
 
@@ -36,10 +37,13 @@ class Configs:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+        self.settings = settings
         fields = {*ATTRIBUTES, *KNOWN, *settings.fields}
         self.scalars = scalars_of(settings.scalars, where="scalars", fields=fields)
         self._made: dict[tuple[str, ...], RunConfig] = {}
+        self._records = ""
+        self._records = records_of(self._of({}, None))
+        self._made.clear()
         self.base = self._of({}, None)
 
     def of_fields(self, names: Iterable[str]) -> RunConfig:
@@ -73,9 +77,9 @@ class Configs:
         return self._of(ordered, canonical | own | {*filemap.values()})
 
     def _check_own(self, name: str) -> None:
-        if name in self._settings.fields:
+        if name in self.settings.fields:
             return
-        known = [*ATTRIBUTES, *self._settings.fields]
+        known = [*ATTRIBUTES, *self.settings.fields]
         raise SettingsError(
             f"{name!r} is no field.{did_you_mean(name, known)} Name it in the setting "
             f"fields: {{{name!r}: {{'width': …}}}}, or take it out."
@@ -86,11 +90,17 @@ class Configs:
         if key not in self._made:
             said = {
                 name: one
-                for name, one in self._settings.fields.items()
+                for name, one in self.settings.fields.items()
                 if names is None or name in names
             }
-            settings = self._settings.model_copy(update={"fields": said})
-            domains = domains_of(filemap, settings) if names is not None else ()
+            settings = self.settings.model_copy(update={"fields": said})
+            try:
+                domains = domains_of(filemap, settings) if names is not None else ()
+            except NoPositionsError as error:
+                raise SettingsError(
+                    f"{str(error).partition('. ')[0]}. Give these points, too: an array of "
+                    "positions, of three columns (of a domain of your own, a field of kind coord)."
+                ) from None
             dataset = Dataset("custom", filemap, scalars=self.scalars)
-            self._made[key] = RunConfig(settings, dataset, domains)
+            self._made[key] = RunConfig(settings, dataset, domains, records=self._records)
         return self._made[key]

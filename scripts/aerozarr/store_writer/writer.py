@@ -14,7 +14,9 @@ from typing import Any
 
 from msgspec import structs
 
-from aerozarr.convert.fragment import Fragment, read_fragment
+from aerozarr.config.filemap import attribute_named
+from aerozarr.convert.fragment import Fragment
+from aerozarr.convert.known_arrays import known_arrays
 from aerozarr.convert.sample import convert
 from aerozarr.errors import BrokenSample, StoreError
 from aerozarr.filesystems.files import write_atomically
@@ -22,17 +24,30 @@ from aerozarr.merge.merge_manifest import merge_fragments
 from aerozarr.merge.summary import Summary
 from aerozarr.messages import first_lines, plural, printable
 from aerozarr.run_config import WRITER, RunConfig
-from aerozarr.source.samples import Sample, why_invalid
+from aerozarr.source.samples import Sample, ids_by_split
 from aerozarr.store.write.records import (
     Written,
     check_lease_can_be_taken,
-    read_written,
     record_written,
 )
 from aerozarr.store_writer.configs import Configs
-from aerozarr.store_writer.given import ORIGIN, check_scalars, loader, settings_of
-from aerozarr.store_writer.ownership import check_group, check_store, check_workdir
-from aerozarr.store_writer.sample_record import SampleRecord, read_rows, sample_of
+from aerozarr.store_writer.copied import take_up_copied
+from aerozarr.store_writer.finished import check_is_as_finished, record_finished
+from aerozarr.store_writer.given import (
+    ORIGIN,
+    check_id,
+    check_sample,
+    check_scalars,
+    loader,
+    note_for_caller,
+    settings_of,
+)
+from aerozarr.store_writer.locks import Locks
+from aerozarr.store_writer.ownership import check_group, check_store
+from aerozarr.store_writer.place import earlier_digests
+from aerozarr.store_writer.sample_record import SampleRecord, read_record, read_rows, sample_of
+
+_WRITE_AGAIN = "Write these samples again, or take them out with StoreWriter.remove, and finish."
 
 
 class StoreWriter:
@@ -66,6 +81,8 @@ class StoreWriter:
         workdir: str | Path | None = None,
     ) -> None:
         self._configs = Configs(settings_of(place, dict(settings or {}), workdir))
+        self._locks = Locks(self._configs.base.workdir)
+        take_up_copied(self._configs.base, self._locks)
         check_store(self._configs.base)
 
     def write(
@@ -77,6 +94,8 @@ class StoreWriter:
         scalars: Mapping[str, Any] | None = None,
     ) -> None:
         """Write a sample, in place of one of that id that was written before.
+
+        It waits while another process writes the sample, or finishes the store.
 
         Parameters
         ----------
@@ -104,20 +123,27 @@ class StoreWriter:
             When there is no such field or scalar, a scalar is missing, or a domain lacks its
             positions.
         """
-        why = why_invalid(sample_id)
-        if why is not None:
-            raise StoreError(f"{printable(sample_id)!r} cannot be a sample's id: {why}.")
+        check_sample(sample_id, arrays, split)
         given = dict(scalars or {})
         check_scalars(given, self._configs.scalars)
         config = self._configs.of_fields(arrays)
         sample = sample_of(sample_id, split or "")
+        with self._locks.writing(sample.key):
+            self._write(config, sample, arrays, given)
+
+    def _write(
+        self,
+        config: RunConfig,
+        sample: Sample,
+        arrays: Mapping[str, Any],
+        scalars: Mapping[str, Any],
+    ) -> None:
         record = SampleRecord(config, sample)
-        if not record.is_known and config.store.has_group(sample_id):
-            check_group(config, sample_id)
+        check_group(config, sample.id, is_known=record.is_known)
         with record.replaced() as kept:
             made = convert(
                 sample,
-                loader(arrays, given),
+                loader(arrays, scalars),
                 config.domains,
                 config.settings,
                 config.store,
@@ -127,17 +153,46 @@ class StoreWriter:
             if made.skipped is not None:
                 told = made.skipped
                 raise BrokenSample(
-                    field=told.field, file=sample_id, cause=told.cause, remedy=told.remedy
+                    field=told.field, file=sample.id, cause=told.cause, remedy=told.remedy
                 )
         size = sum(int(array.nbytes) for array in arrays.values())
+        fields = {
+            name: structs.replace(field, note=note_for_caller(field.note))
+            for name, field in made.fields.items()
+        }
         stored_as = config.stored_as_digest
-        record.end(structs.replace(made, stored_as=stored_as, source_bytes=size))
+        record.end(structs.replace(made, fields=fields, stored_as=stored_as, source_bytes=size))
+
+    def remove(self, sample_id: str) -> None:
+        """Take a sample out of the store: its group goes, and the next finish does not list it.
+
+        Until then the store has no manifest. It waits as `write` does.
+
+        Raises
+        ------
+        StoreError
+            When no StoreWriter with this workdir wrote it, or its id cannot be one.
+        SettingsError
+            When there is a file in its group that is not ours, and `take_over` is not set.
+        """
+        check_id(sample_id)
+        config, sample = self._configs.base, sample_of(sample_id, "")
+        with self._locks.writing(sample.key):
+            record = SampleRecord(config, sample)
+            if not record.is_known:
+                raise StoreError(
+                    f"{printable(repr(sample_id))} is no sample that was written with this workdir."
+                )
+            check_group(config, sample_id, is_known=True)
+            config.store.withdraw_manifest()
+            config.store.remove_group(sample_id)
+            record.remove()
 
     def finish(self) -> list[str]:
         """Write the manifest and the files beside it, of all samples that were written.
 
         Called once, when every process has written its samples; writing more and finishing again
-        extends the store.
+        extends the store. It waits for samples that are being written, and lists them too.
 
         Returns
         -------
@@ -153,55 +208,88 @@ class StoreWriter:
         SettingsError
             When a StoreWriter with another workdir has finished meanwhile.
         """
+        with self._locks.finishing():
+            return self._finish()
+
+    def _finish(self) -> list[str]:
         base = self._configs.base
         begun = read_rows(base)
-        samples = [sample for sample in begun if base.fragment(sample.key).exists()]
-        if not samples:
+        found = [(sample, read_record(base, sample)) for sample in begun]
+        whole = [(sample, fragment) for sample, fragment in found if fragment is not None]
+        if not whole:
             raise StoreError(
                 "no sample was written, so there is nothing to list. Write some first."
             )
-        fragments = [read_fragment(base.fragment(sample.key)) for sample in samples]
+        samples, fragments = [sample for sample, _ in whole], [fragment for _, fragment in whole]
         config = self._configs.of_fields(fragments[0].fields)
+        unused = _unused(replace(config, settings=self._configs.settings))
         _check_alike(fragments, config)
+        for sample, fragment in whole:
+            if fragment.stored_as != config.stored_as_digest:  # an earlier version's
+                now = structs.replace(fragment, stored_as=config.stored_as_digest)
+                write_atomically(config.fragment(sample.key), now.to_json())
+        check_is_as_finished(config, fragments, _WRITE_AGAIN)
         _record_ownership(config, samples)
-        summary, _ = merge_fragments(config, samples, [])
-        lost = [printable(sample.id) for sample in begun if sample not in samples]
-        return _lines(summary, lost)
+        summary, _ = merge_fragments(config, samples, [], _WRITE_AGAIN)
+        record_finished(config)
+        lost = [printable(sample.id) for sample, fragment in found if fragment is None]
+        return [*unused, *_lines(summary, lost)]
 
 
 def _check_alike(fragments: list[Fragment], config: RunConfig) -> None:
     """Check that all samples were written with the fields and settings of a configuration."""
     first = fragments[0]
-    for fragment in fragments:
-        if fragment.stored_as == config.stored_as_digest:
-            continue
-        if fragment is first:  # the fields are its own
-            raise StoreError(
-                f"{printable(first.sample_id)} was written with other settings than those of "
-                "this StoreWriter. Finish with the settings that all samples were written with, "
-                "or write it again."
-            )
+    alike = {config.stored_as_digest}
+    if any(fragment.stored_as not in alike for fragment in fragments):
+        alike |= earlier_digests(config)
+    others = [f.sample_id for f in fragments if f.stored_as not in alike]
+    if first.sample_id in others:  # though the fields are its own
         raise StoreError(
-            f"{printable(fragment.sample_id)} was written with other fields or settings than "
-            f"{printable(first.sample_id)}. Write all samples with the same."
+            f"{printable(first.sample_id)} was written with other settings than those of "
+            "this StoreWriter. Finish with the settings that all samples were written with, "
+            "or write it again."
         )
+    if others:
+        head = (
+            f"{printable(others[0])} was written with other fields or settings than "
+            f"{printable(first.sample_id)} ({plural(len(others), 'sample')}, named "
+            "below). Write all samples with the same."
+        )
+        raise StoreError("\n".join([head, *first_lines(map(printable, others))]))
+
+
+def _unused(config: RunConfig) -> list[str]:
+    """Return a line that tells of fields of one's own which no sample has, if there are any."""
+    stored = {field.canonical for domain in config.domains for field in domain.fields}
+    named = (name for name in config.settings.fields if attribute_named(name) is None)
+    unused = [name for name in named if name not in stored]
+    if not unused:
+        return []
+    fields = printable(", ".join(unused))
+    return [f"no sample has {fields}, which fields names; to add it, write all samples again"]
 
 
 def _record_ownership(config: RunConfig, samples: list[Sample]) -> None:
     """Have the store say whose it is, and which groups are ours."""
     store = config.store
     check_lease_can_be_taken(store, (), take_over=config.settings.take_over)
-    written = read_written(store)
-    check_workdir(config, written)
+    written = check_store(config, ids_by_split(samples))
     if not config.writer:
         write_atomically(config.place(WRITER), uuid.uuid4().hex.encode(), durable=True)
     groups = {*(written.groups if written else ()), *(sample.id for sample in samples)}
-    record_written(store, Written(ORIGIN, (ORIGIN,), frozenset(groups), config.writer))
+    arrays = known_arrays(config, written)
+    record_written(
+        store, Written(ORIGIN, (ORIGIN,), frozenset(groups), config.writer, arrays=arrays)
+    )
 
 
 def _lines(summary: Summary, lost: list[str]) -> list[str]:
     """Return what there is to tell, the worst first; `lost` are ids of samples not listed."""
-    lines = replace(summary, orphans=[]).lines()
+    lines = replace(summary, orphans=[], not_finite=[]).lines()
+    if summary.not_finite:
+        count = plural(len(summary.not_finite), "sample")
+        head = f"warning: values that are not finite, kept as they are, in {count}:"
+        lines = [head, *first_lines(map(printable, summary.not_finite)), *lines]
     if summary.orphans:
         count = plural(len(summary.orphans), "group")
         lines.insert(0, f"{count} in the store that the manifest does not list:")

@@ -8,6 +8,7 @@ import os
 import uuid
 from collections.abc import Collection, Mapping
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 from aerozarr.convert.fragment import Fragment
@@ -23,16 +24,17 @@ from aerozarr.run_config import LEASE_TOKEN, MERGED, WRITER, RunConfig
 from aerozarr.source.splits import parse_split
 from aerozarr.store.format.layout import (
     MANIFEST,
-    PARTIAL_FOLDER,
-    RECORDS_FOLDER,
     ROOT_METADATA,
     group_path,
-    id_list_name,
-    is_beside_the_groups,
-    is_foreign_in_group,
-    is_id_list,
 )
 from aerozarr.store.format.manifest import Manifest
+from aerozarr.store.write.foreign import (
+    check_files_in_groups,
+    check_no_files,
+    check_no_folders,
+    files_for_groups,
+    names_beside_the_groups,
+)
 from aerozarr.store.write.records import (
     Lease,
     Written,
@@ -85,10 +87,14 @@ def check_store_is_ours(run_config: RunConfig, state: State, plan: Plan) -> Writ
     visible = {one for one in wanted if f"{group_path(one)}/{ROOT_METADATA}" in state.files}
     _check_groups(run_config, visible - known)
     arrays = known_arrays(run_config, written)
-    _check_files_in_groups(run_config, state, wanted, arrays)
-    _check_no_folders(run_config)
-    if is_first:
-        _check_no_files(run_config, state)
+    if not settings.take_over:
+        files = store.files_among(state.files, wanted)
+        check_files_in_groups(store, chain(files, files_for_groups(store, wanted)), arrays)
+    check_no_folders(store)
+    if is_first and not settings.take_over:
+        asked = settings.splits if settings.source_root else []
+        splits = [parse_split(text).name for text in asked]
+        check_no_files(store, names_beside_the_groups(store, state.files), splits)
     return Written(
         settings.dataset, sources_of(run_config), frozenset(known | wanted), arrays=arrays
     )
@@ -136,74 +142,6 @@ def _check_groups(run_config: RunConfig, foreign: Collection[str]) -> None:
         "own; if they may be replaced, set take_over: true."
     )
     raise SettingsError("\n".join([head, *first_lines(map(printable, sorted(foreign)))]))
-
-
-def _check_files_in_groups(
-    run_config: RunConfig, state: State, wanted: Collection[str], arrays: Collection[str]
-) -> None:
-    """Check that no group that is to be replaced holds, or is, a file of somebody's own."""
-    if run_config.settings.take_over:
-        return
-    foreign = [
-        f"{group_path(sample_id)}/{path}"
-        for sample_id, path in run_config.store.files_among(state.files, wanted)
-        if is_foreign_in_group(path, arrays)
-    ]
-    if (root := run_config.store.local_root) is not None:
-        for group in map(group_path, wanted):
-            # A link may go: what it leads to stays.
-            if os.path.isfile(f"{root}/{group}") and not os.path.islink(f"{root}/{group}"):
-                foreign.append(group)
-    if foreign:
-        head = (
-            f"store: {redacted(run_config.settings.store)!r} holds {plural(len(foreign), 'file')} "
-            "that aerozarr did not write, inside groups that this run would replace. Move what is "
-            "to be kept away; if all of it may go, set take_over: true."
-        )
-        raise SettingsError("\n".join([head, *first_lines(map(printable, sorted(foreign)))]))
-
-
-def _check_no_folders(run_config: RunConfig) -> None:
-    """Check that no folder of somebody's own is where a file beside the groups is to be put."""
-    location = run_config.store.location
-    if not location.is_local or not os.path.isdir(location.path):
-        return
-    with os.scandir(location.path) as entries:
-        folders = {entry.name for entry in entries if entry.is_dir()}
-    folders -= {RECORDS_FOLDER, PARTIAL_FOLDER}
-    blocking = sorted(filter(is_beside_the_groups, folders))
-    if blocking:
-        place = printable(f"{redacted(run_config.settings.store)}/{blocking[0]}")
-        raise SettingsError(
-            f"store: {place} is a folder, where aerozarr keeps a file of that name. Move it away, "
-            "or set store to a place of its own."
-        )
-
-
-def _check_no_files(run_config: RunConfig, state: State) -> None:
-    """Check that no file of somebody's own is where a first run would put one of that name.
-
-    Later runs know by the last merge what is theirs.
-    """
-    settings, location = run_config.settings, run_config.store.location
-    if settings.take_over:
-        return
-    if location.is_local:
-        names = os.listdir(location.path) if os.path.isdir(location.path) else []
-    else:
-        names = [path for path in state.files if "/" not in path]
-    # Lists of other splits stay as they are.
-    asked = [parse_split(text).name for text in settings.splits] if settings.source_root else []
-    lists = {id_list_name(split) for split in asked}
-    wanted = {name for name in names if is_beside_the_groups(name)} - {RECORDS_FOLDER}
-    foreign = sorted(name for name in wanted if not is_id_list(name) or name in lists)
-    if foreign:
-        head = (
-            f"store: {redacted(settings.store)!r} holds {plural(len(foreign), 'file')} that no run "
-            "of this store wrote, where this run would write. Set store to a place of its own; if "
-            "they may be replaced, set take_over: true."
-        )
-        raise SettingsError("\n".join([head, *first_lines(map(printable, foreign))]))
 
 
 def sources_of(run_config: RunConfig) -> tuple[str, ...]:
@@ -311,7 +249,7 @@ def check_may_adopt(run_config: RunConfig, manifest: bytes) -> None:
         _check_dataset(run_config, written, _name_in(manifest))
     tokens = run_config.lease_tokens
     check_lease_can_be_taken(run_config.store, tokens, take_over=settings.take_over)
-    _check_no_folders(run_config)
+    check_no_folders(run_config.store)
 
 
 def begin_writing(run_config: RunConfig, written: Written | None) -> None:

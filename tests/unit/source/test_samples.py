@@ -173,7 +173,7 @@ def test_a_strange_id_can_be_stored(sample_id: str) -> None:
 @pytest.mark.parametrize(
     ("sample_id", "why"),
     [
-        ("", "leave the store"),
+        ("", "it is empty"),
         (".", "leave the store"),
         ("..", "leave the store"),
         ("../a", "leave the store"),

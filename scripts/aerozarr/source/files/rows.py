@@ -198,6 +198,10 @@ def outline_rows(value: object, field: Field) -> torch.Tensor:
     return as_rows(outline_of(value), field)
 
 
+# Between what is told of columns that are not stored, and the setting that stores them.
+TO_STORE_OTHERS = "; to store others: "
+
+
 def looks_transposed(value: object, field: Field) -> int | None:
     """Return the length of the second axis when a value looks like (components, points)."""
     value = outline_of(value)
@@ -220,7 +224,7 @@ def columns_note(value: object, field: Field) -> str | None:
     others = f"{field.file_and_key}[:, {columns - field.width}:{columns}]"
     return (
         f"{field.canonical} ({field.file_and_key}): of {columns} columns the first {field.width} "
-        f"are stored; to store others: {setting_of(field, others)}"
+        f"are stored{TO_STORE_OTHERS}{setting_of(field, others)}"
     )
 
 

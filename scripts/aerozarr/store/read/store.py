@@ -127,7 +127,7 @@ class Store(StoreStatistics):
         if content is None:
             raise StoreError(
                 f"{self._name} holds no {MANIFEST}. Check the path; a store whose conversion did "
-                "not end has none until snakemake is run again."
+                "not end has none until snakemake is run again, of a StoreWriter until finish()."
             )
         self._manifest_digest = _digest(content)
         return Manifest.parse(content, f"{MANIFEST} of {self._name}")

@@ -137,7 +137,8 @@ class _UrlGroup(GroupWriter):
             raise StoreError(
                 f"{group} does not hold what was written: {wrong[0]!r} is missing, too many, or of "
                 f"another size ({len(wrong)} of {len(self.stored)} files). "
-                "Run snakemake again: it converts the sample again. "
+                "Run snakemake again, which converts the sample again; a StoreWriter has to write "
+                "it again. "
                 "No two runs may write to one store at the same time."
             )
 

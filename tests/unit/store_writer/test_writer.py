@@ -27,15 +27,8 @@ from aerozarr import (
 )
 from aerozarr.filesystems.files import write_atomically
 from aerozarr.store_writer import sample_record
-from workflow.harness import FILEMAP, REPOSITORY, Workspace, digests, tensors, write_sample
-
-SETTINGS = {"chunk_points": 16, "shard_points": 32}
-NAMES = {file: attribute for attribute, file in FILEMAP.items()}
-
-
-def arrays_of(seed: int) -> dict[str, torch.Tensor]:
-    return {NAMES[file]: tensor for file, tensor in tensors(seed).items()}
-
+from unit.store_writer_helpers import SETTINGS, arrays_of
+from workflow.harness import REPOSITORY, Workspace, digests, write_sample
 
 # As the workflow reads them from files, and as a StoreWriter is given them.
 SCALARS: dict[str, dict[str, str]] = {
@@ -317,6 +310,50 @@ def test_names_that_are_no_field_or_id(tmp_path: Path) -> None:
             writer.write(sample_id, arrays_of(1))
     with pytest.raises(StoreError, match="no sample was written"):
         writer.finish()
+
+
+POINTS = {"surface_position": np.ones((4, 3))}
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "message"),
+    [
+        ((5, POINTS), StoreError, "5 cannot be a sample's id: it is of type int, and ids are te"),
+        ((None, POINTS), StoreError, "None cannot be a sample's id"),
+        (("", POINTS), StoreError, "'' cannot be a sample's id: it is empty"),
+        (("a", None), SettingsError, "a: its arrays are given as NoneType. Give a dict"),
+        (("a", [POINTS]), SettingsError, "a: its arrays are given as list"),
+        (("a", {5: np.ones(4)}), SettingsError, "a: its arrays are given as dict. Give a dict fro"),
+        (("a", {}), SettingsError, "a: no array is given"),
+        (("a", POINTS, 5), SettingsError, "a: split is 5, which is no name"),
+        (("a", POINTS, ["train", "small"]), SettingsError, "A sample is in one split, or in none"),
+        (("a", POINTS, "\udcff"), SettingsError, "which is no name"),
+    ],
+)
+def test_what_is_no_sample_is_refused_before_anything_is_written(
+    tmp_path: Path, given: tuple[Any, ...], error: type[Exception], message: str
+) -> None:
+    writer = StoreWriter(tmp_path / "store")
+    sample_id, arrays, split = (*given, None)[:3]
+    with pytest.raises(error, match=re.escape(message)):
+        writer.write(sample_id, arrays, split=split)
+    assert not list(tmp_path.rglob("*.json"))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.int32])
+def test_what_is_masked_is_told_and_can_be_stored_as_the_message_says(
+    tmp_path: Path, dtype: type
+) -> None:
+    writer = StoreWriter(tmp_path / "store")
+    masked = np.ma.masked_greater(np.arange(4, dtype=dtype), 2)
+    with pytest.raises(BrokenSample, match="1 of its values are masked, and no mask is stored"):
+        writer.write("a", {**POINTS, "surface_pressure": masked})
+    writer.write("a", {**POINTS, "surface_pressure": masked.astype(float).filled(np.nan)})
+    nothing = np.ma.masked_greater(np.arange(4, dtype=dtype), 5)
+    writer.write("b", {**POINTS, "surface_pressure": nothing})
+    writer.finish()
+    stored = Store(tmp_path / "store").read("a")["surface_pressure"].flatten()
+    assert sorted(stored[~stored.isnan()].tolist()) == [0, 1, 2]
 
 
 @pytest.mark.parametrize(
