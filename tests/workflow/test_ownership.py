@@ -139,7 +139,7 @@ def test_an_array_of_somebodys_own_is_neither_replaced_nor_removed(converted: Wo
     assert kept
     run = w.run("verify", ok=False)
     assert "surface/mine/c/0/0: is not a file that was written" in run.output
-    assert "move it away" in run.output
+    assert "move away what aerozarr did not write" in run.output
     assert w.run("repair", ok=False).converted == []
     torch.save(tensors(9)["p.pt"], w.source / "b/p.pt")
     run = w.run(ok=False)
