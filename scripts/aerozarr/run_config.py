@@ -264,7 +264,7 @@ class RunConfig:
     def marks(self) -> list[str]:
         """The marks of which the store has one, unless it was put back; see `Written`.
 
-        None while no run of a version that gives marks has begun here.
+        Empty while no run of a version that gives marks has begun here.
         """
         return (read_or_none(self._mark_place) or b"").decode("ascii", "replace").split()
 

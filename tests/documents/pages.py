@@ -49,6 +49,7 @@ NOT_RUN = {
     "pip install": "it would change the tests' environment",
     "moto_server -p": "the tests start the same server, on a free port",
     "cd /data/flat": "run by a test of its own, which makes files for it",
+    "cd my_store": "run by the tests of StoreWriter, which write a store for it",
 }
 # Commands of which only options, settings and targets are checked, and why.
 PARSED = {

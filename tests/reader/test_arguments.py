@@ -144,7 +144,7 @@ def test_statistics_of_another_width(original: Path, values: torch.Tensor) -> No
         (
             "surface_pressure",
             {"surface_pressure_mean": [None], "surface_pressure_std": [None]},
-            r"'surface_pressure' cannot be normalized: .* no 'surface_pressure_std'\. No value",
+            r"'surface_pressure' cannot be normalized: .* no 'surface_pressure_mean'\. No value",
         ),
         (
             "volume_velocity",
