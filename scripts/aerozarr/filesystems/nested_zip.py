@@ -216,7 +216,7 @@ class NestedZipFileSystem(AbstractArchiveFileSystem):  # type: ignore[misc] # fs
 def _opened(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> Any:
     try:
         return archive.open(entry)
-    except (NotImplementedError, RuntimeError):
+    except (NotImplementedError, RuntimeError):  # what zipfile raises of a method, of a password
         raise RemoteError(
             f"{printable(entry.filename)!r} in the source's archive is packed in a way that is not "
             "read here, or encrypted. Unpack the archive, and pack it anew: zip -r."

@@ -44,9 +44,9 @@ def _load(stream: BinaryIO, field: Field) -> torch.Tensor:
         file = h5py.File(stream, "r")
     except MemoryError:
         raise
-    except Exception as error:
+    except Exception as error:  # h5py meets damaged bytes with many kinds, OverflowError among them
         if isinstance(error, OSError) and error.errno is not None:
-            raise
+            raise  # the disk's fault, and not the file's
         raise broken(field, "it is damaged, or no HDF5 file", SAVE_AGAIN) from None
     with file:
         try:
